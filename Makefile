@@ -1,0 +1,65 @@
+# Knobs, e.g. `make ablations SCALE=small SEEDS=0,1,2`.
+DATA ?= synthetic
+SCALE ?= smoke
+SEEDS ?= 0
+RUN ?= runs/$(DATA)/$(SCALE)/full/seed0
+# The interpreter that makes .venv: 3.11, 3.12 or 3.13.
+PYTHON ?= python3
+
+BIN := .venv/bin
+ABLATIONS := full,no_at_module,target_add,source_add,both_add,blocks_5,blocks_7,blocks_11,blocks_13
+CHOICE = data=$(DATA) scale=$(SCALE)
+
+.DEFAULT_GOAL := help
+.PHONY: help install lint format test test-all ablations train evaluate table lock clean
+
+help: ## list the targets and knobs
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@echo; echo "  knobs: DATA=$(DATA) SCALE=$(SCALE) (smoke, small, paper) SEEDS=$(SEEDS) (0,1,2) RUN=FOLDER PYTHON=$(PYTHON)"
+
+install: $(BIN)/.installed ## create .venv with the locked packages
+
+$(BIN)/.installed: requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(None if (3, 11) <= v < (3, 14) else f"expected Python 3.11 to 3.13, got {v.major}.{v.minor}; name another with PYTHON=")'
+	$(PYTHON) -m venv .venv
+	awk '/^[a-z]/ {uv = /^uv==/} uv' requirements.lock > .venv/uv.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r .venv/uv.txt
+	$(BIN)/uv pip sync --quiet --require-hashes requirements.lock
+	$(BIN)/uv pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+lint: install ## check style and types
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+format: install ## format the code
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+test: install ## run the fast tests, under 5 minutes on 2 cores
+	$(BIN)/pytest
+
+test-all: install ## run all tests
+	$(BIN)/pytest -m ""
+
+ablations: install ## train and evaluate what is not finished of the paper's nine ablations, print Tables 3 to 5
+	@status=0; \
+	$(BIN)/twostream-train -m $(CHOICE) ablation=$(ABLATIONS) seed=$(SEEDS) || status=$$?; \
+	$(BIN)/twostream-table $(CHOICE) 'seeds=[$(SEEDS)]' || status=$$?; \
+	exit $$status
+
+train: install ## train and evaluate the full model
+	$(BIN)/twostream-train $(CHOICE) seed=$(SEEDS)
+
+evaluate: install ## generate and score the test pairs of the run in RUN
+	$(BIN)/twostream-evaluate run=$(RUN)
+
+table: install ## print the tables of the runs that are there
+	$(BIN)/twostream-table $(CHOICE) 'seeds=[$(SEEDS)]'
+
+lock: install ## renew requirements.lock from pyproject.toml
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --all-extras --upgrade --generate-hashes --no-emit-index-url --no-header --no-annotate pyproject.toml --output-file requirements.lock
+
+clean: ## remove .venv and caches; runs and data stay
+	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache
