@@ -1,0 +1,1 @@
+"""Pose pairs: the field's files on disk, generated people, and batches for training."""

@@ -1,0 +1,57 @@
+"""Pose pairs in the field's files (`from,to`), and the rule that makes them."""
+
+import csv
+import io
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from itertools import permutations
+from pathlib import Path
+
+from twostream.data.annotations import JointArray, found
+from twostream.data.skeleton import TORSO
+from twostream.files import write_text
+
+HEADER = ("from", "to")
+DISTRACTORS = ("-1", "0000")
+
+Pair = tuple[str, str]
+"""Names of the source and the target picture."""
+
+
+def market_identity(name: str) -> str:
+    """Return the identity in a Market-1501 picture name: `0002` of `0002_c1s1_000451_03.jpg`."""
+    return name.split("_", 1)[0]
+
+
+def matching_pairs(joints: Mapping[str, JointArray]) -> list[Pair]:
+    """Return all ordered pairs of different pictures of one identity that show both shoulders and both hips.
+
+    Market-1501's distractors (identities `-1` and `0000`) are left out. The order is that of the names.
+    """
+    names_of = defaultdict(list)
+    for name in sorted(joints):
+        if found(joints[name])[list(TORSO)].all():
+            names_of[market_identity(name)].append(name)
+    return [
+        pair for identity, names in names_of.items() if identity not in DISTRACTORS for pair in permutations(names, 2)
+    ]
+
+
+def read_pairs(path: Path) -> list[Pair]:
+    """Read a pairs file, with or without its header line, in the file's order.
+
+    Raises ValueError with file and line where a row is not two names; FileNotFoundError if there is no file.
+    """
+    pairs = []
+    for number, row in enumerate(csv.reader(io.StringIO(path.read_text(encoding="utf-8"))), start=1):
+        if not row or (number == 1 and tuple(row) == HEADER):
+            continue
+        if len(row) != 2 or not all(row):
+            raise ValueError(f"{path}:{number}: expected two names separated by ',', got {','.join(row)!r}")
+        pairs.append((row[0], row[1]))
+    return pairs
+
+
+def write_pairs(path: Path, pairs: Iterable[Pair]) -> None:
+    """Write pairs with the header `from,to`, whole or not at all."""
+    write_text(path, "\n".join(",".join(pair) for pair in [HEADER, *pairs]) + "\n")

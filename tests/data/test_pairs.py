@@ -1,0 +1,34 @@
+import numpy as np
+import pytest
+
+from twostream.data.pairs import market_identity, matching_pairs, read_pairs, write_pairs
+
+WHOLE = np.ones((18, 2), dtype=int)
+NO_HIP = WHOLE.copy()
+NO_HIP[8] = -1
+
+
+def test_market_identity():
+    assert market_identity("0002_c1s1_000451_03.jpg") == "0002"
+    assert market_identity("-1_c1s1_000401_03.jpg") == "-1"
+
+
+def test_pairs_are_all_ordered_pairs_of_an_identity_with_shoulders_and_hips():
+    joints = {"1_a.jpg": WHOLE, "1_b.jpg": WHOLE, "1_c.jpg": NO_HIP, "2_a.jpg": WHOLE, "-1_a.jpg": WHOLE}
+    joints |= {"-1_b.jpg": WHOLE, "0000_a.jpg": WHOLE, "0000_b.jpg": WHOLE}
+    assert matching_pairs(joints) == [("1_a.jpg", "1_b.jpg"), ("1_b.jpg", "1_a.jpg")]
+
+
+def test_round_trip_and_file_without_header(tmp_path):
+    pairs = [("a.jpg", "b.jpg"), ("b.jpg", "a.jpg")]
+    write_pairs(tmp_path / "p.csv", pairs)
+    assert read_pairs(tmp_path / "p.csv") == pairs
+    (tmp_path / "bare.csv").write_text("a.jpg,b.jpg\nb.jpg,a.jpg\n")
+    assert read_pairs(tmp_path / "bare.csv") == pairs
+
+
+@pytest.mark.parametrize("row", ["a.jpg", "a.jpg,b.jpg,c.jpg", "a.jpg,"])
+def test_malformed_rows_are_refused_with_file_and_line(tmp_path, row):
+    (tmp_path / "p.csv").write_text(f"from,to\n{row}\n")
+    with pytest.raises(ValueError, match=r"p\.csv:2: expected two names separated by ','"):
+        read_pairs(tmp_path / "p.csv")
