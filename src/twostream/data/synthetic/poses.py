@@ -1,0 +1,177 @@
+"""Poses: joint angles of the figure, drawn within human limits."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Arm:
+    """Angles of an arm in degrees; all zero hangs straight down.
+
+    Attributes:
+        swing: forward (positive) or back.
+        spread: away from the body, to the side.
+        turn: turn of the upper arm about its own axis; positive turns a bent forearm inwards.
+        elbow: bend of the elbow, 0 (straight) to about 150.
+    """
+
+    swing: float = 0.0
+    spread: float = 8.0
+    turn: float = 0.0
+    elbow: float = 10.0
+
+
+@dataclass(frozen=True)
+class Leg:
+    """Angles of a leg in degrees; all zero stands straight.
+
+    Attributes:
+        swing: forward (positive) or back, of the thigh.
+        spread: to the side, of the thigh.
+        knee: bend of the knee, 0 (straight) to about 150.
+    """
+
+    swing: float = 0.0
+    spread: float = 3.0
+    knee: float = 3.0
+
+
+@dataclass(frozen=True)
+class Pose:
+    """All joint angles of a figure in degrees.
+
+    Attributes:
+        tilt: of the hips, forward.
+        bend: of the chest against the hips, forward.
+        lean: of the chest against the hips, to the right.
+        twist: of the chest against the hips, to the left.
+        nod: of the head, forward.
+        turn: of the head, to the left.
+        right_arm: the person's own right arm.
+        left_arm: the person's own left arm.
+        right_leg: the person's own right leg.
+        left_leg: the person's own left leg.
+    """
+
+    tilt: float = 0.0
+    bend: float = 0.0
+    lean: float = 0.0
+    twist: float = 0.0
+    nod: float = 0.0
+    turn: float = 0.0
+    right_arm: Arm = field(default_factory=Arm)
+    left_arm: Arm = field(default_factory=Arm)
+    right_leg: Leg = field(default_factory=Leg)
+    left_leg: Leg = field(default_factory=Leg)
+
+
+def _hanging_arm(rng: np.random.Generator) -> Arm:
+    return Arm(rng.uniform(-15, 20), rng.uniform(5, 18), rng.uniform(-10, 40), rng.uniform(4, 35))
+
+
+def _arm_on_hip(rng: np.random.Generator) -> Arm:
+    return Arm(rng.uniform(-30, -15), rng.uniform(38, 50), rng.uniform(60, 80), rng.uniform(85, 105))
+
+
+def _holding_arm(rng: np.random.Generator) -> Arm:
+    return Arm(rng.uniform(0, 25), rng.uniform(6, 15), rng.uniform(-5, 25), rng.uniform(65, 125))
+
+
+def _forward_arm(rng: np.random.Generator) -> Arm:
+    return Arm(rng.uniform(55, 105), rng.uniform(0, 20), rng.uniform(-10, 20), rng.uniform(0, 35))
+
+
+def _sideways_arm(rng: np.random.Generator) -> Arm:
+    return Arm(rng.uniform(-10, 20), rng.uniform(55, 100), rng.uniform(-40, 20), rng.uniform(0, 40))
+
+
+def _raised_arm(rng: np.random.Generator) -> Arm:
+    return Arm(rng.uniform(140, 175), rng.uniform(-5, 15), rng.uniform(-10, 40), rng.uniform(0, 45))
+
+
+def _waving_arm(rng: np.random.Generator) -> Arm:
+    return Arm(rng.uniform(0, 15), rng.uniform(80, 110), rng.uniform(-95, -80), rng.uniform(50, 105))
+
+
+def _pick(rng: np.random.Generator, *choices: Callable[[np.random.Generator], Arm]) -> Arm:
+    return choices[rng.integers(len(choices))](rng)
+
+
+def _standing_leg(rng: np.random.Generator) -> Leg:
+    return Leg(rng.uniform(-5, 8), rng.uniform(1, 9), rng.uniform(2, 12))
+
+
+def _standing(rng: np.random.Generator) -> Pose:
+    arms = (_hanging_arm, _hanging_arm, _arm_on_hip, _holding_arm)
+    return Pose(
+        bend=rng.uniform(-3, 8),
+        right_arm=_pick(rng, *arms),
+        left_arm=_pick(rng, *arms),
+        right_leg=_standing_leg(rng),
+        left_leg=_standing_leg(rng),
+    )
+
+
+def _walking(rng: np.random.Generator) -> Pose:
+    stride = rng.uniform(14, 36) * rng.choice([-1, 1])
+    arm_swing = stride * rng.uniform(0.5, 1.1)
+    right, left = (_stepping_leg(rng, sign * stride) for sign in (1, -1))
+    return Pose(
+        tilt=rng.uniform(0, 6),
+        bend=rng.uniform(0, 6),
+        twist=0.25 * stride,
+        right_arm=Arm(-arm_swing, rng.uniform(4, 12), rng.uniform(0, 25), rng.uniform(8, 60)),
+        left_arm=Arm(arm_swing, rng.uniform(4, 12), rng.uniform(0, 25), rng.uniform(8, 60)),
+        right_leg=right,
+        left_leg=left,
+    )
+
+
+def _stepping_leg(rng: np.random.Generator, swing: float) -> Leg:
+    knee = rng.uniform(2, 25) if swing > 0 else rng.uniform(8, 55)
+    return Leg(swing, rng.uniform(0, 4), knee)
+
+
+def _reaching(rng: np.random.Generator) -> Pose:
+    arms = [_pick(rng, _forward_arm, _sideways_arm), _pick(rng, _forward_arm, _sideways_arm, _hanging_arm)]
+    order = rng.permutation(2)
+    base = _standing(rng) if rng.random() < 0.6 else _walking(rng)
+    return replace(base, right_arm=arms[order[0]], left_arm=arms[order[1]])
+
+
+def _raising(rng: np.random.Generator) -> Pose:
+    arms = [_pick(rng, _raised_arm, _waving_arm), _pick(rng, _raised_arm, _waving_arm, _hanging_arm)]
+    order = rng.permutation(2)
+    return replace(_standing(rng), right_arm=arms[order[0]], left_arm=arms[order[1]])
+
+
+def _bending(rng: np.random.Generator) -> Pose:
+    knee = rng.uniform(15, 75)
+    legs = [Leg(0.6 * knee + rng.uniform(-8, 8), rng.uniform(3, 12), knee) for _ in range(2)]
+    arms = [Arm(rng.uniform(20, 75), rng.uniform(4, 20), rng.uniform(0, 25), rng.uniform(5, 60)) for _ in range(2)]
+    return Pose(
+        tilt=rng.uniform(10, 30),
+        bend=rng.uniform(10, 35),
+        right_arm=arms[0],
+        left_arm=arms[1],
+        right_leg=legs[0],
+        left_leg=legs[1],
+    )
+
+
+_KINDS = (_standing, _walking, _reaching, _raising, _bending)
+_SHARES = (0.35, 0.30, 0.12, 0.12, 0.11)
+
+
+def sample_pose(rng: np.random.Generator) -> Pose:
+    """Draw a pose: standing 35 %, walking 30 %, reaching 12 %, arms raised 12 %, bending 11 %."""
+    pose = _KINDS[rng.choice(len(_KINDS), p=_SHARES)](rng)
+    return replace(
+        pose,
+        lean=rng.uniform(-5, 5),
+        twist=pose.twist + rng.uniform(-8, 8),
+        nod=rng.uniform(-8, 15) - 0.5 * pose.bend,
+        turn=rng.normal(0, 14),
+    )
