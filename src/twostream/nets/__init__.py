@@ -1,0 +1,1 @@
+"""The two-stream generator, its parts, and the discriminators."""

@@ -1,0 +1,49 @@
+"""The appearance transfer module (AT-module, Fig. 3) and its absence."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from twostream.nets.attention import correspondence, transfer
+from twostream.nets.blocks import check_at_least, flatten_positions
+
+
+class AppearanceTransfer(nn.Module):
+    """Carry appearance from the source to the target stream by their dense correspondence (Eq. 1 to 6).
+
+    Keys and queries have `channels / 8`, values `channels / 2` channels. sigma starts at 0, as in SAGAN.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        check_at_least(8, channels=channels)
+        self.to_keys = nn.Conv1d(channels, channels // 8, 1)
+        self.to_queries = nn.Conv1d(channels, channels // 8, 1)
+        self.to_values = nn.Conv1d(channels, channels // 2, 1)
+        self.to_appearance = nn.Conv1d(channels // 2, channels, 1)
+        self.sigma = nn.Parameter(torch.zeros(()))
+
+    def correspondence(
+        self, source: Float[Tensor, "b c h w"], target: Float[Tensor, "b c h w"]
+    ) -> Float[Tensor, "b hw hw"]:
+        """Return D of Eq. 4: rows are target positions, columns source positions, both row by row of the map."""
+        # Eq. 1 and 3: K = W_k S, Q = W_q T
+        return correspondence(self.to_queries(flatten_positions(target)), self.to_keys(flatten_positions(source)))
+
+    def forward(self, source: Float[Tensor, "b c h w"], target: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
+        """Return A' = sigma A + T of Eq. 6 from S (`source`) and T (`target`)."""
+        # Eq. 2: V = W_v S
+        values = self.to_values(flatten_positions(source))
+        appearance = self.to_appearance(transfer(values, self.correspondence(source, target)))
+        return self.sigma * appearance.view_as(target) + target
+
+
+class NoAppearanceTransfer(nn.Module):
+    """The ablation "w/o AT-module" (Table 3): A' = T. It has no parameters and no correspondence."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+
+    def forward(self, source: Float[Tensor, "b c h w"], target: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
+        """Return T (`target`)."""
+        return target

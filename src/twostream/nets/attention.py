@@ -1,0 +1,21 @@
+"""The correspondence of the two streams as pure functions (Eq. 4 and 5)."""
+
+from jaxtyping import Float
+from torch import Tensor
+
+
+def correspondence(
+    queries: Float[Tensor, "b k positions"], keys: Float[Tensor, "b k positions"]
+) -> Float[Tensor, "b positions positions"]:
+    """Eq. 4: D_ij, how well source position j (key) matches target position i (query). Each row sums to 1.
+
+    The scale is 1: the paper divides by no square root of the key's width.
+    """
+    return (queries.transpose(1, 2) @ keys).softmax(dim=-1)
+
+
+def transfer(
+    values: Float[Tensor, "b v positions"], matches: Float[Tensor, "b positions positions"]
+) -> Float[Tensor, "b v positions"]:
+    """Eq. 5 without W_o: V D^T, for each target position the mean of the source values under its row of D."""
+    return values @ matches.transpose(1, 2)

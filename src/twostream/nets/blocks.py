@@ -1,0 +1,92 @@
+"""Convolutions that several networks share. InstanceNorm has no affine part, so every convolution keeps its bias."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+
+def check_at_least(minimum: int, **counts: int) -> None:
+    """Raise ValueError for the first of the named counts that is under `minimum`."""
+    for name, count in counts.items():
+        if count < minimum:
+            raise ValueError(f"{name}: expected at least {minimum}, got {count}")
+
+
+def stem(in_channels: int, out_channels: int, activation: nn.Module) -> nn.Sequential:
+    """7x7 convolution at full size, after reflection."""
+    return nn.Sequential(
+        nn.ReflectionPad2d(3),
+        nn.Conv2d(in_channels, out_channels, 7),
+        nn.InstanceNorm2d(out_channels),
+        activation,
+    )
+
+
+def downsample(in_channels: int, activation: nn.Module) -> nn.Sequential:
+    """3x3 convolution of stride 2: half the height and width, twice the channels."""
+    return nn.Sequential(
+        nn.Conv2d(in_channels, 2 * in_channels, 3, stride=2, padding=1),
+        nn.InstanceNorm2d(2 * in_channels),
+        activation,
+    )
+
+
+def upsample(in_channels: int) -> nn.Sequential:
+    """3x3 transposed convolution of stride 2: twice the height and width, half the channels."""
+    return nn.Sequential(
+        nn.ConvTranspose2d(in_channels, in_channels // 2, 3, stride=2, padding=1, output_padding=1),
+        nn.InstanceNorm2d(in_channels // 2),
+        nn.ReLU(),
+    )
+
+
+class Encoder(nn.Sequential):
+    """Two down-sampling convolutions after a 7x7 one (Sec. 3.1): (b, in, h, w) -> (b, 4 width, h/4, w/4)."""
+
+    def __init__(self, in_channels: int, width: int) -> None:
+        super().__init__(
+            stem(in_channels, width, nn.ReLU()),
+            downsample(width, nn.ReLU()),
+            downsample(2 * width, nn.ReLU()),
+        )
+
+
+class Decoder(nn.Sequential):
+    """Two deconvolutions and a 7x7 convolution (Sec. 3.1): (b, 4 width, h/4, w/4) -> (b, 3, h, w) in [-1, 1]."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__(
+            upsample(4 * width),
+            upsample(2 * width),
+            nn.ReflectionPad2d(3),
+            nn.Conv2d(width, 3, 7),
+            nn.Tanh(),
+        )
+
+
+class DoubleConv(nn.Sequential):
+    """Two 3x3 convolutions that keep the size; norm, ReLU and dropout between, norm after."""
+
+    def __init__(self, channels: int, dropout: float) -> None:
+        super().__init__(
+            nn.Conv2d(channels, channels, 3, padding=1),
+            nn.InstanceNorm2d(channels),
+            nn.ReLU(),
+            nn.Dropout(dropout),
+            nn.Conv2d(channels, channels, 3, padding=1),
+            nn.InstanceNorm2d(channels),
+        )
+
+
+def init_weights(net: nn.Module, std: float = 0.02) -> None:
+    """Draw every convolution's weights from N(0, `std`) and set its bias to zero, as PATN does."""
+    for module in net.modules():
+        if isinstance(module, nn.Conv1d | nn.Conv2d | nn.ConvTranspose2d):
+            nn.init.normal_(module.weight, 0.0, std)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+
+
+def flatten_positions(features: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c hw"]:
+    """Lay the positions of a feature map in one row, as the paper's matrices have them."""
+    return torch.flatten(features, start_dim=2)

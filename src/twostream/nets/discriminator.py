@@ -1,0 +1,78 @@
+"""The two discriminators of the adversarial loss (Sec. 3.3), after PATN (Zhu et al. 2019)."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from twostream.nets.blocks import check_at_least, downsample, init_weights, stem
+
+NEGATIVE_SLOPE = 0.2  # Sec. 4, "Implement details"
+
+
+class ResidualBlock(nn.Module):
+    """Two 3x3 convolutions after reflection, norm after each, around a shortcut."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            nn.ReflectionPad2d(1),
+            nn.Conv2d(channels, channels, 3),
+            nn.InstanceNorm2d(channels),
+            nn.LeakyReLU(NEGATIVE_SLOPE),
+            nn.ReflectionPad2d(1),
+            nn.Conv2d(channels, channels, 3),
+            nn.InstanceNorm2d(channels),
+        )
+
+    def forward(self, features: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
+        """Return the features plus the block's correction."""
+        return features + self.body(features)
+
+
+class ResidualPatchDiscriminator(nn.Sequential):
+    """(b, in, h, w) -> (b, 4 width, h/4, w/4), every element a score (no final convolution to one channel)."""
+
+    def __init__(self, in_channels: int, width: int, num_blocks: int) -> None:
+        check_at_least(1, width=width)
+        check_at_least(0, num_blocks=num_blocks)
+        super().__init__(
+            stem(in_channels, width, nn.LeakyReLU(NEGATIVE_SLOPE)),
+            downsample(width, nn.LeakyReLU(NEGATIVE_SLOPE)),
+            downsample(2 * width, nn.LeakyReLU(NEGATIVE_SLOPE)),
+            *(ResidualBlock(4 * width) for _ in range(num_blocks)),
+        )
+        init_weights(self)
+
+
+class AppearanceDiscriminator(nn.Module):
+    """Is the image of the person in the source image? Scores the two side by side."""
+
+    def __init__(self, width: int, num_blocks: int) -> None:
+        super().__init__()
+        self.net = ResidualPatchDiscriminator(3 + 3, width, num_blocks)
+
+    def forward(
+        self,
+        image: Float[Tensor, "b 3 h w"],
+        source_image: Float[Tensor, "b 3 h w"],
+        target_heatmaps: Float[Tensor, "b joints h w"],
+    ) -> Float[Tensor, "b c h4 w4"]:
+        """Score `image` beside `source_image`."""
+        return self.net(torch.cat([image, source_image], dim=1))
+
+
+class ShapeDiscriminator(nn.Module):
+    """Is the person in the image in the target pose? Scores the image and the pose's heatmaps side by side."""
+
+    def __init__(self, width: int, num_blocks: int, num_joints: int) -> None:
+        super().__init__()
+        self.net = ResidualPatchDiscriminator(3 + num_joints, width, num_blocks)
+
+    def forward(
+        self,
+        image: Float[Tensor, "b 3 h w"],
+        source_image: Float[Tensor, "b 3 h w"],
+        target_heatmaps: Float[Tensor, "b joints h w"],
+    ) -> Float[Tensor, "b c h4 w4"]:
+        """Score `image` beside `target_heatmaps`."""
+        return self.net(torch.cat([image, target_heatmaps], dim=1))

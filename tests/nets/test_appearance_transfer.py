@@ -1,0 +1,80 @@
+import math
+
+import pytest
+import torch
+
+from twostream.nets.appearance_transfer import AppearanceTransfer, NoAppearanceTransfer
+
+
+def equations_by_loops(module: AppearanceTransfer, source: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    """Eq. 1 to 6 for one sample, number by number."""
+    channels, height, width = source.shape
+    positions = [(y, x) for y in range(height) for x in range(width)]
+
+    def linear(layer: torch.nn.Conv1d, vector: list[float]) -> list[float]:
+        return [
+            sum(weight * value for weight, value in zip(row, vector, strict=True)) + bias
+            for row, bias in zip(layer.weight[:, :, 0].tolist(), layer.bias.tolist(), strict=True)
+        ]
+
+    def column(features: torch.Tensor, y: int, x: int) -> list[float]:
+        return features[:, y, x].tolist()
+
+    keys = [linear(module.to_keys, column(source, *position)) for position in positions]
+    values = [linear(module.to_values, column(source, *position)) for position in positions]
+    result = torch.zeros_like(target)
+    for y, x in positions:
+        query = linear(module.to_queries, column(target, y, x))
+        scores = [math.exp(sum(q * k for q, k in zip(query, key, strict=True))) for key in keys]
+        matches = [score / sum(scores) for score in scores]
+        retrieved = [sum(d * v[c] for d, v in zip(matches, values, strict=True)) for c in range(channels // 2)]
+        appearance = linear(module.to_appearance, retrieved)
+        for c in range(channels):
+            result[c, y, x] = module.sigma.item() * appearance[c] + target[c, y, x].item()
+    return result
+
+
+@pytest.fixture
+def module() -> AppearanceTransfer:
+    torch.manual_seed(0)
+    module = AppearanceTransfer(16).double()
+    torch.nn.init.constant_(module.sigma, 0.7)
+    return module
+
+
+def test_equals_the_equations_written_out(module):
+    source, target = torch.randn(2, 1, 16, 3, 2, dtype=torch.float64)
+    expected = equations_by_loops(module, source[0], target[0])
+    torch.testing.assert_close(module(source, target)[0], expected)
+
+
+def test_gradients_are_right(module):
+    source, target = torch.randn(2, 1, 16, 2, 2, dtype=torch.float64)
+    assert torch.autograd.gradcheck(module, (source.requires_grad_(), target.requires_grad_()))
+
+
+def test_rows_of_d_are_target_positions(module):
+    """A target position that matches one source position takes that position's value and no other's."""
+    source, target = torch.randn(2, 1, 16, 2, 2, dtype=torch.float64)
+    matches = module.correspondence(source, target)
+    moved = target.clone()
+    moved[..., 1, 0] += 1  # position 2, counted row by row
+    changed = (module.correspondence(source, moved) - matches).abs().sum(dim=2)[0]
+    assert (changed > 0).tolist() == [False, False, True, False]
+
+
+def test_starts_as_the_target_stream_alone():
+    source, target = torch.randn(2, 1, 8, 2, 2)
+    torch.testing.assert_close(AppearanceTransfer(8)(source, target), target)
+
+
+def test_absent_module_returns_the_target_stream():
+    source, target = torch.randn(2, 1, 8, 2, 2)
+    module = NoAppearanceTransfer(8)
+    assert torch.equal(module(source, target), target)
+    assert list(module.parameters()) == []
+
+
+def test_refuses_too_few_channels():
+    with pytest.raises(ValueError, match="channels: expected at least 8, got 4"):
+        AppearanceTransfer(4)
