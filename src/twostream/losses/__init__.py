@@ -1,0 +1,1 @@
+"""The loss of Eq. 7 and its three terms."""

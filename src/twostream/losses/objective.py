@@ -1,0 +1,66 @@
+"""The full objective (Eq. 7): what the generator and what each discriminator minimises."""
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+
+class Objective(nn.Module):
+    """Weighted sum of the adversarial, the L1 and the perceptual loss.
+
+    Args:
+        adversarial: criterion `(scores, real) -> loss`.
+        perceptual: `(generated, target) -> loss`.
+        adversarial_weight: alpha_g, also on each discriminator's own loss, as in PATN.
+        l1_weight: alpha_1.
+        perceptual_weight: alpha_p.
+        pool_size: past fakes kept for each discriminator; 0 for none.
+
+    Raises ValueError for a negative weight.
+
+    """
+
+    def __init__(
+        self,
+        adversarial: nn.Module,
+        perceptual: nn.Module,
+        adversarial_weight: float,
+        l1_weight: float,
+        perceptual_weight: float,
+        pool_size: int,
+    ) -> None:
+        super().__init__()
+        self.adversarial = adversarial
+        self.perceptual = perceptual
+        self.pool_size = pool_size
+        self.weights = {"adversarial": adversarial_weight, "l1": l1_weight, "perceptual": perceptual_weight}
+        for name, weight in self.weights.items():
+            if weight < 0:
+                raise ValueError(f"loss.{name}_weight: expected at least 0, got {weight}")
+
+    def generator(
+        self,
+        generated: Float[Tensor, "b 3 h w"],
+        target: Float[Tensor, "b 3 h w"],
+        scores: Sequence[Float[Tensor, "b c h4 w4"]],
+    ) -> tuple[Float[Tensor, ""], dict[str, Float[Tensor, ""]]]:
+        """Return Eq. 7 for the generator, and its terms before weighting.
+
+        The adversarial term is the mean over the discriminators, whose `scores` of the generated images are given;
+        without any it is left out.
+        """
+        terms = {"l1": F.l1_loss(generated, target), "perceptual": self.perceptual(generated, target)}
+        if scores:
+            terms["adversarial"] = torch.stack([self.adversarial(score, real=True) for score in scores]).mean()
+        return torch.stack([self.weights[name] * term for name, term in terms.items()]).sum(), terms
+
+    def discriminator(
+        self, real_scores: Float[Tensor, "b c h4 w4"], fake_scores: Float[Tensor, "b c h4 w4"]
+    ) -> Float[Tensor, ""]:
+        """Return a discriminator's loss: half the real and the fake criterion's sum, times alpha_g."""
+        real = self.adversarial(real_scores, real=True)
+        fake = self.adversarial(fake_scores, real=False)
+        return self.weights["adversarial"] * (real + fake) / 2

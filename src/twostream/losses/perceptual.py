@@ -1,0 +1,119 @@
+"""The perceptual loss on conv1_2 features of VGG-19 (Eq. 8)."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from urllib.error import URLError
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+from torchvision.models import VGG19_Weights
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+CONV_CHANNELS = 64
+# VGG-19's conv1_1 and conv1_2 under the names of torchvision's `vgg19`.
+SHAPES = {
+    "features.0.weight": (CONV_CHANNELS, 3, 3, 3),
+    "features.0.bias": (CONV_CHANNELS,),
+    "features.2.weight": (CONV_CHANNELS, CONV_CHANNELS, 3, 3),
+    "features.2.bias": (CONV_CHANNELS,),
+}
+
+
+class PerceptualLoss(nn.Module):
+    """Mean absolute difference of the features after conv1_2 and its ReLU (Eq. 8; PATN cuts at the same place).
+
+    The two convolutions are frozen and stay out of checkpoints.
+    """
+
+    features_name: str
+    weight_0: Tensor
+    bias_0: Tensor
+    weight_2: Tensor
+    bias_2: Tensor
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, state: Mapping[str, Tensor]) -> None:
+        super().__init__()
+        for index in (0, 2):
+            for kind in ("weight", "bias"):
+                self.register_buffer(f"{kind}_{index}", state[f"features.{index}.{kind}"].float(), persistent=False)
+        self.register_buffer("mean", torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(IMAGENET_STD).view(1, 3, 1, 1), persistent=False)
+
+    def features(self, image: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 64 h w"]:
+        """Return phi of images in [-1, 1]."""
+        hidden = ((image + 1) / 2 - self.mean) / self.std
+        hidden = F.relu(F.conv2d(hidden, self.weight_0, self.bias_0, padding=1))
+        return F.relu(F.conv2d(hidden, self.weight_2, self.bias_2, padding=1))
+
+    def forward(self, generated: Float[Tensor, "b 3 h w"], target: Float[Tensor, "b 3 h w"]) -> Float[Tensor, ""]:
+        """Return the loss of `generated` images against the true ones; no gradient flows into `target`."""
+        with torch.no_grad():
+            target_features = self.features(target)
+        return F.l1_loss(self.features(generated), target_features)
+
+
+class VGG19Loss(PerceptualLoss):
+    """The perceptual loss with VGG-19's weights trained on ImageNet.
+
+    Args:
+        weights: a file with torchvision's `vgg19` state dict (or only its first two convolutions);
+            None lets torchvision download it.
+
+    Raises ValueError for a file that is no such state dict, RuntimeError if the weights can't be had.
+
+    """
+
+    features_name = "VGG-19 conv1_2"
+
+    def __init__(self, weights: str | Path | None = None) -> None:
+        super().__init__(_download() if weights is None else _read(Path(weights)))
+
+
+class RandomFeaturesLoss(PerceptualLoss):
+    """The same two convolutions with fixed random weights: for runs that must do without a download.
+
+    The weights are drawn once from the seed (He et al. 2015) and are the same in every run. It is not the paper's loss.
+    """
+
+    features_name = "random weights in place of VGG-19"
+
+    def __init__(self, seed: int = 0) -> None:
+        random = torch.Generator().manual_seed(seed)
+        state = {name: torch.zeros(shape) for name, shape in SHAPES.items()}
+        for name in ("features.0.weight", "features.2.weight"):
+            state[name].normal_(0, (2 / state[name][0].numel()) ** 0.5, generator=random)
+        super().__init__(state)
+
+
+def _download() -> Mapping[str, Tensor]:
+    weights = VGG19_Weights.IMAGENET1K_V1
+    try:
+        return weights.get_state_dict(progress=True, check_hash=True)
+    except (URLError, OSError) as error:
+        raise RuntimeError(
+            f"The weights of VGG-19 could not be downloaded ({error}). Fetch {weights.url} on a machine that can and "
+            "name the file with loss.perceptual.weights=FILE, or use loss/perceptual=random, which is not the paper's "
+            "loss."
+        ) from error
+
+
+def _read(path: Path) -> Mapping[str, Tensor]:
+    if not path.is_file():
+        raise ValueError(
+            f"loss.perceptual.weights: expected a file, there is none at {path}. It holds torchvision's vgg19 state "
+            f"dict, {VGG19_Weights.IMAGENET1K_V1.url}"
+        )
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise ValueError(f"{path}: expected a state dict that torch can load safely, got: {error}") from error
+    for name, shape in SHAPES.items():
+        got = tuple(state[name].shape) if isinstance(state, dict) and isinstance(state.get(name), Tensor) else "nothing"
+        if got != shape:
+            raise ValueError(f"{path}: expected VGG-19's {name} of shape {shape}, got {got}")
+    return state

@@ -1,0 +1,38 @@
+import pytest
+import torch
+
+from twostream.losses.adversarial import LeastSquares
+from twostream.losses.objective import Objective
+from twostream.losses.perceptual import RandomFeaturesLoss
+
+
+def make(**weights: float) -> Objective:
+    chosen = {"adversarial_weight": 20, "l1_weight": 17, "perceptual_weight": 17, "pool_size": 0} | weights
+    return Objective(LeastSquares(), RandomFeaturesLoss(), **chosen)
+
+
+def test_generator_loss_is_equation_7():
+    generated, target = torch.rand(2, 1, 3, 8, 8)
+    scores = [torch.zeros(1, 4, 2, 2), torch.full((1, 4, 2, 2), 3.0)]
+    loss, terms = make().generator(generated, target, scores)
+    assert terms["adversarial"].item() == pytest.approx((1 + 4) / 2)
+    assert terms["l1"].item() == pytest.approx((generated - target).abs().mean().item())
+    expected = 20 * terms["adversarial"] + 17 * terms["l1"] + 17 * terms["perceptual"]
+    torch.testing.assert_close(loss, expected)
+
+
+def test_without_discriminators_there_is_no_adversarial_term():
+    generated, target = torch.rand(2, 1, 3, 8, 8)
+    loss, terms = make().generator(generated, target, [])
+    assert set(terms) == {"l1", "perceptual"}
+    torch.testing.assert_close(loss, 17 * (terms["l1"] + terms["perceptual"]))
+
+
+def test_discriminator_loss_is_half_of_real_and_fake():
+    real, fake = torch.full((1, 4, 2, 2), 0.5), torch.full((1, 4, 2, 2), 2.0)
+    assert make().discriminator(real, fake).item() == pytest.approx(20 * (0.25 + 4) / 2)
+
+
+def test_refuses_a_negative_weight():
+    with pytest.raises(ValueError, match=r"loss\.l1_weight: expected at least 0, got -1"):
+        make(l1_weight=-1)
