@@ -1,0 +1,62 @@
+"""From a composed config to the objects of a run: the only place that instantiates."""
+
+from typing import Any
+
+import pytorch_lightning as pl
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+from torch import nn
+
+from twostream.data.datamodule import PairDataModule
+from twostream.module import TwoStreamModule
+
+# The parts of a config that say what is trained; the others say where and how it is watched.
+MODEL_KEYS = ("seed", "data", "generator", "discriminators", "loss", "schedule")
+
+
+def plain(cfg: DictConfig) -> dict[str, Any]:
+    """Return what defines the run's result as a plain, resolved dict, fit for a checkpoint that loads safely."""
+    nodes = {key: cfg[key] for key in MODEL_KEYS}
+    return {
+        key: OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node
+        for key, node in nodes.items()
+    }
+
+
+def build_datamodule(cfg: DictConfig) -> PairDataModule:
+    """Build the data module of `cfg.data`; nothing is read yet."""
+    return instantiate(cfg.data)
+
+
+def build_generator(cfg: DictConfig) -> nn.Module:
+    """Build the generator of `cfg.generator`, with fresh weights."""
+    return instantiate(cfg.generator)
+
+
+def build_module(cfg: DictConfig) -> TwoStreamModule:
+    """Build networks, losses and schedule; the checkpoint's hyper-parameters are the plain config."""
+    module = TwoStreamModule(
+        generator=build_generator(cfg),
+        discriminators={name: instantiate(node) for name, node in cfg.discriminators.items()},
+        objective=instantiate(cfg.loss),
+        schedule=instantiate(cfg.schedule),
+    )
+    module.save_hyperparameters(plain(cfg))
+    return module
+
+
+def build_trainer(cfg: DictConfig) -> pl.Trainer:
+    """Build the trainer with loggers and callbacks, for as many iterations as the schedule has."""
+    return instantiate(
+        cfg.trainer,
+        max_steps=instantiate(cfg.schedule).iterations,
+        logger=[instantiate(node) for node in cfg.logger.values()],
+        callbacks=[instantiate(node) for node in cfg.callbacks.values()],
+    )
+
+
+def check(cfg: DictConfig) -> None:
+    """Raise ValueError where parts of the config can't go together."""
+    height, width = cfg.data.image_size
+    if min(height, width) < 4 or height % 4 or width % 4:
+        raise ValueError(f"data.image_size: expected height and width divisible by 4, got {height}x{width}")

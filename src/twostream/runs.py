@@ -1,0 +1,78 @@
+"""A run's folder: who works in it, what was asked of it, and how it ended."""
+
+import fcntl
+import json
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from twostream.files import write_json
+
+OUTPUTS = ("checkpoints", "images", "logs", "samples", "record.json", "scores.csv", "metrics.json")
+
+
+@contextmanager
+def claimed(run_dir: Path) -> Iterator[None]:
+    """Hold a run's folder for this process. Raises ValueError while another process holds it.
+
+    The system lets go of the folder when its process ends, however that comes.
+    """
+    run_dir.mkdir(parents=True, exist_ok=True)
+    with (run_dir / ".lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ValueError(f"{run_dir}: another process is at work on this run") from None
+        yield
+
+
+@contextmanager
+def watched(run_dir: Path) -> Iterator[None]:
+    """Keep `status.json` of a run: running, then done or failed with the error."""
+    write_json(run_dir / "status.json", {"state": "running"})
+    try:
+        yield
+    except BaseException as error:
+        write_failure(run_dir, f"{type(error).__name__}: {error}")
+        raise
+    write_json(run_dir / "status.json", {"state": "done"})
+
+
+def write_failure(run_dir: Path, error: str) -> None:
+    """Say in `status.json` why a run ended early."""
+    write_json(run_dir / "status.json", {"state": "failed", "error": error.splitlines()[0], "log": "train.log"})
+
+
+def claim_config(run_dir: Path, config: dict[str, Any]) -> None:
+    """Note what is asked of a run. Raises ValueError where its folder holds weights of another config."""
+    path = run_dir / "config.json"
+    if path.is_file() and (run_dir / "checkpoints").exists():
+        there, asked = flatten(json.loads(path.read_text(encoding="utf-8"))), flatten(config)
+        differing = sorted(key for key in there | asked if there.get(key) != asked.get(key))
+        if differing:
+            changes = ", ".join(f"{key}: {there.get(key)!r} there, {asked.get(key)!r} asked" for key in differing[:5])
+            raise ValueError(
+                f"{run_dir}: holds a run of another config ({changes}); remove the folder, or name another one with "
+                "variant=NAME"
+            )
+    write_json(path, config)
+
+
+def flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Name each leaf of a nested dict by its dotted path."""
+    leaves: dict[str, Any] = {}
+    for key, value in tree.items():
+        leaves |= flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return leaves
+
+
+def clear_outputs(run_dir: Path) -> None:
+    """Remove what a run that was cut off has left."""
+    for name in OUTPUTS:
+        path = run_dir / name
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
