@@ -1,0 +1,84 @@
+"""Checkpoint -> one PNG a test pair."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import UInt8
+from omegaconf import DictConfig, OmegaConf
+from PIL import Image
+from tqdm import tqdm
+
+from twostream.build import build_generator
+from twostream.data.dataset import PairDataset, to_pose_pair, to_uint8
+from twostream.data.pairs import Pair
+from twostream.files import whole_file
+
+
+def image_name(pair: Pair) -> str:
+    """Name the generated picture of a pair."""
+    source, target = (Path(name).stem for name in pair)
+    return f"{source}_2_{target}.png"
+
+
+def load_checkpoint(path: Path) -> dict[str, Any]:
+    """Load a checkpoint onto the CPU, tensors and plain values only.
+
+    Raises ValueError where there is no file or it is not a checkpoint of this project.
+    """
+    if not path.is_file():
+        raise ValueError(f"expected a checkpoint, there is none at {path}")
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise ValueError(f"{path}: expected a whole checkpoint that torch can load safely, got: {error}") from error
+    if not isinstance(checkpoint, dict) or not {"state_dict", "hyper_parameters", "global_step"} <= checkpoint.keys():
+        raise ValueError(f"{path}: expected a checkpoint of twostream-train")
+    return checkpoint
+
+
+def load_generator(checkpoint: dict[str, Any], device: torch.device) -> tuple[torch.nn.Module, DictConfig]:
+    """Build a checkpoint's generator with its weights, dropout off; return the run's config beside it."""
+    config = OmegaConf.create(checkpoint["hyper_parameters"])
+    generator = build_generator(config)
+    prefix = "generator."
+    weights = {
+        key.removeprefix(prefix): value for key, value in checkpoint["state_dict"].items() if key.startswith(prefix)
+    }
+    generator.load_state_dict(weights)
+    return generator.to(device).eval(), config
+
+
+@torch.inference_mode()
+def generate(
+    generator: torch.nn.Module,
+    dataset: PairDataset,
+    heatmap_sigma: float,
+    folder: Path,
+    device: torch.device,
+    batch_size: int,
+) -> None:
+    """Write the generated picture of every pair to `folder` as PNG; those that are there already stay."""
+    folder.mkdir(parents=True, exist_ok=True)
+    todo = [i for i, pair in enumerate(dataset.pairs) if not (folder / image_name(pair)).exists()]
+    bar = tqdm(total=len(dataset), initial=len(dataset) - len(todo), desc="Generate", unit="image")
+    for start in range(0, len(todo), batch_size):
+        indices = todo[start : start + batch_size]
+        batch = dataset.batch(indices)
+        pair = to_pose_pair(batch.to(device), heatmap_sigma)
+        generated = generator(pair.source_image, pair.source_heatmaps, pair.target_heatmaps)
+        for index, picture in zip(indices, to_uint8(generated).permute(0, 2, 3, 1).cpu().numpy(), strict=True):
+            with whole_file(folder / image_name(dataset.pairs[index])) as temporary:
+                Image.fromarray(picture).save(temporary)
+        bar.update(len(indices))
+    bar.close()
+
+
+def read_generated(path: Path) -> UInt8[np.ndarray, "h w 3"]:
+    """Read a generated picture back. Raises ValueError where it is missing or unreadable."""
+    try:
+        with Image.open(path) as file:
+            return np.asarray(file.convert("RGB"))
+    except OSError as error:
+        raise ValueError(f"{path}: expected a generated picture: {error}") from error

@@ -1,0 +1,1 @@
+"""Numbers on generated images, each under a named protocol."""
