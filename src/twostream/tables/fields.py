@@ -1,0 +1,46 @@
+"""Checked access to what was read from JSON or YAML."""
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+def field(source: object, key: str, kind: type[T], where: str) -> T:
+    """Return `source[key]`: a whole number passes as a float, true and false as bool only.
+
+    Raises:
+        ValueError: beginning with `where`, when `source` is no mapping, or the key is missing or no `kind`.
+    """
+    if not isinstance(source, Mapping):
+        raise ValueError(f"{where}: expected a mapping with the key '{key}', got {source!r}")
+    if key not in source:
+        raise ValueError(f"{where}: expected the key '{key}', got {', '.join(map(str, source)) or 'none'}")
+    value = source[key]
+    if kind is float and type(value) is int:
+        value = float(value)
+    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+        raise ValueError(f"{where}: key '{key}': expected {kind.__name__}, got {value!r}")
+    return value
+
+
+def image_size(source: object, where: str) -> tuple[int, int]:
+    """Return the (height, width) in pixels under the key `image_size`, or raise `ValueError`."""
+    size = field(source, "image_size", list, where)
+    if len(size) != 2 or not all(type(side) is int for side in size):
+        raise ValueError(f"{where}: key 'image_size': expected [height, width], got {size!r}")
+    return size[0], size[1]
+
+
+def only_keys(source: object, known: Collection[str], where: str) -> None:
+    """Raise `ValueError` for a key that is not `known`: a misspelt optional key would be lost in silence."""
+    for key in source if isinstance(source, Mapping) else ():
+        if key not in known:
+            raise ValueError(f"{where}: key '{key}': expected one of {', '.join(sorted(known))}")
+
+
+def no_repeats(names: Sequence[str], where: str) -> None:
+    """Raise `ValueError` for a name that stands twice."""
+    for name in names:
+        if names.count(name) > 1:
+            raise ValueError(f"{where}: expected each once, got '{name}' {names.count(name)} times")
