@@ -1,0 +1,6 @@
+"""The commands."""
+
+from pathlib import Path
+
+CONF = str(Path(__file__).resolve().parents[3] / "conf")
+"""The configuration, beside `src/` in an editable install."""

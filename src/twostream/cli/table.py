@@ -1,0 +1,21 @@
+"""`twostream-table`: the paper's tables from the runs that are there."""
+
+import logging
+from pathlib import Path
+
+import hydra
+from omegaconf import DictConfig
+
+from twostream.cli import CONF
+from twostream.cli.errors import reported
+from twostream.tables.render import write_tables
+
+log = logging.getLogger(__name__)
+
+
+@hydra.main(version_base="1.3", config_path=CONF, config_name="table")
+def main(cfg: DictConfig) -> None:
+    """Write the tables as Markdown, CSV and LaTeX and print them."""
+    with reported(log):
+        specs = [Path(spec) for spec in cfg.specs]
+        print(write_tables(specs, Path(cfg.runs), cfg.data, cfg.scale, list(cfg.seeds), Path(cfg.out)))
