@@ -10,6 +10,9 @@ from twostream.cli import CONF
 from twostream.data.synthetic.people import SyntheticPeople
 from twostream.types import PosePair
 
+# Nets this small are faster on one thread.
+torch.set_num_threads(1)
+
 PEOPLE = {
     "image_size": (32, 16),
     "num_train_identities": 5,
@@ -49,6 +52,7 @@ def overrides_of_tiny_run(people_parent: Path, run_dir: Path) -> list[str]:
         "schedule.decay_iterations=2",
         "trainer=cpu",
         "trainer.val_check_interval=2",
+        "trainer.log_every_n_steps=1",
         "callbacks.checkpoints.every_n_iterations=2",
         f"run_dir={run_dir}",
         "variant=full",

@@ -85,7 +85,8 @@ class TwoStreamModule(LightningModule):
             Adam(net.parameters(), lr=self.schedule.learning_rate, betas=betas)
             for net in (self.generator, *self.discriminators.values())
         ]
-        return optimizers, [LambdaLR(optimizer, self.schedule.factor) for optimizer in optimizers]
+        # A plain function leaves nothing in the checkpoint but the iteration.
+        return optimizers, [LambdaLR(optimizer, lambda i: self.schedule.factor(i)) for optimizer in optimizers]
 
     def forward(self, pair: PosePair) -> Float[Tensor, "b 3 h w"]:
         """Generate the target images."""

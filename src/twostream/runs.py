@@ -10,6 +10,7 @@ from typing import Any
 
 from twostream.files import write_json
 
+CONFIG = "config.json"
 OUTPUTS = ("checkpoints", "images", "logs", "samples", "record.json", "scores.csv", "metrics.json")
 
 
@@ -42,12 +43,15 @@ def watched(run_dir: Path) -> Iterator[None]:
 
 def write_failure(run_dir: Path, error: str) -> None:
     """Say in `status.json` why a run ended early."""
-    write_json(run_dir / "status.json", {"state": "failed", "error": error.splitlines()[0], "log": "train.log"})
+    write_json(
+        run_dir / "status.json",
+        {"state": "failed", "error": (error.splitlines() or ["unknown"])[0], "log": "train.log"},
+    )
 
 
-def claim_config(run_dir: Path, config: dict[str, Any]) -> None:
-    """Note what is asked of a run. Raises ValueError where its folder holds weights of another config."""
-    path = run_dir / "config.json"
+def check_same_config(run_dir: Path, config: dict[str, Any]) -> None:
+    """Raise ValueError where the folder holds weights that were trained with another config."""
+    path = run_dir / CONFIG
     if path.is_file() and (run_dir / "checkpoints").exists():
         there, asked = flatten(json.loads(path.read_text(encoding="utf-8"))), flatten(config)
         differing = sorted(key for key in there | asked if there.get(key) != asked.get(key))
@@ -57,7 +61,6 @@ def claim_config(run_dir: Path, config: dict[str, Any]) -> None:
                 f"{run_dir}: holds a run of another config ({changes}); remove the folder, or name another one with "
                 "variant=NAME"
             )
-    write_json(path, config)
 
 
 def flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:

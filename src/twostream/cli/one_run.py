@@ -8,7 +8,8 @@ from omegaconf import DictConfig
 
 from twostream.build import build_datamodule, build_module, build_trainer, check, plain
 from twostream.evaluation.evaluate import choose_device, evaluate_run, is_trained
-from twostream.runs import claim_config, claimed, clear_outputs, watched
+from twostream.files import write_json
+from twostream.runs import CONFIG, check_same_config, claimed, clear_outputs, watched
 
 log = logging.getLogger(__name__)
 
@@ -18,23 +19,23 @@ def do_run(cfg: DictConfig, run_dir: Path) -> None:
 
     Raises ValueError for a config that can't work or that differs from the one in the folder.
     """
-    check(cfg)
-    with claimed(run_dir), watched(run_dir):
-        if is_trained(run_dir):
-            claim_config(run_dir, plain(cfg))
-        else:
-            train(cfg, run_dir)
-        if cfg.evaluate and not (run_dir / "metrics.json").is_file():
-            evaluate_run(run_dir, choose_device(cfg.trainer.accelerator))
+    with claimed(run_dir):
+        check_same_config(run_dir, plain(cfg))
+        with watched(run_dir):
+            if not is_trained(run_dir):
+                train(cfg, run_dir)
+            if cfg.evaluate and not (run_dir / "metrics.json").is_file():
+                evaluate_run(run_dir, choose_device(cfg.trainer.accelerator))
     log.info("%s is finished", run_dir)
 
 
 def train(cfg: DictConfig, run_dir: Path) -> None:
     """Train the run from its beginning to its end."""
+    check(cfg)
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
     data = build_datamodule(cfg)
     module = build_module(cfg)
     trainer = build_trainer(cfg)
-    claim_config(run_dir, plain(cfg))
     clear_outputs(run_dir)
+    write_json(run_dir / CONFIG, plain(cfg))
     trainer.fit(module, datamodule=data)

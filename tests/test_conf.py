@@ -1,0 +1,154 @@
+"""Every file of every config group composes and builds; a misspelt key fails here."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+from hydra.errors import ConfigCompositionException
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
+
+from twostream.build import build_module, check, plain
+from twostream.cli import CONF
+
+# What a fast test can't have: VGG's weights, a GPU.
+ALWAYS = ["loss/perceptual=random", "run_dir=somewhere", "variant=full"]
+OPTIONS = sorted(
+    (path.parent.relative_to(CONF).as_posix(), path.stem)
+    for path in Path(CONF).rglob("*.yaml")
+    if path.parent != Path(CONF)
+)
+PAPER_ROWS = {
+    "full": 43_281_292,
+    "no_at_module": 43_281_292 - 9 * 82_369,
+    "target_add": 43_281_292 - 9 * 1_179_904,
+    "source_add": 43_281_292 - 8 * 1_179_904,
+    "both_add": 43_281_292 - 17 * 1_179_904,
+}
+PER_BLOCK = 2 * 1_180_160 + 82_369 + 2 * 1_179_904
+
+
+def compose_train(*overrides: str):
+    with initialize_config_dir(version_base="1.3", config_dir=CONF):
+        return compose("train", [*ALWAYS, *overrides])
+
+
+def build_on_meta(cfg):
+    with torch.device("meta"):
+        return build_module(cfg)
+
+
+@pytest.mark.parametrize(("group", "option"), OPTIONS)
+def test_every_option_composes_and_builds(group, option, tmp_path, monkeypatch):
+    if (group, option) == ("loss/perceptual", "vgg19"):
+        states = {"features.0.weight": (64, 3, 3, 3), "features.0.bias": (64,)}
+        states |= {"features.2.weight": (64, 64, 3, 3), "features.2.bias": (64,)}
+        torch.save({name: torch.zeros(shape) for name, shape in states.items()}, tmp_path / "vgg19.pth")
+        overrides = ["loss/perceptual=vgg19", f"loss.perceptual.weights={tmp_path / 'vgg19.pth'}"]
+    else:
+        overrides = [f"{group}='{option}'"]
+    with initialize_config_dir(version_base="1.3", config_dir=CONF):
+        cfg = compose("train", ["run_dir=somewhere", "variant=full", "loss/perceptual=random", *overrides])
+    check(cfg)
+    if group != "loss/perceptual":
+        build_on_meta(cfg)
+    instantiate(cfg.loss)
+    instantiate(cfg.data)
+    for node in cfg.callbacks.values():
+        instantiate(node)
+    for name, node in cfg.logger.items():
+        if name != "wandb":
+            instantiate(node)
+    if group == "trainer" and option != "gpu":
+        instantiate(cfg.trainer, logger=False)
+
+
+@pytest.mark.parametrize("command", ["train", "evaluate", "table"])
+def test_every_primary_config_composes(command):
+    with initialize_config_dir(version_base="1.3", config_dir=CONF):
+        assert compose(command)
+
+
+@pytest.mark.parametrize(("row", "parameters"), PAPER_ROWS.items())
+def test_rows_of_tables_3_and_4(row, parameters):
+    generator = build_on_meta(compose_train("scale=paper", "loss/perceptual=random", f"ablation={row}")).generator
+    assert sum(parameter.numel() for parameter in generator.parameters()) == parameters
+
+
+@pytest.mark.parametrize("blocks", [5, 7, 11, 13])
+def test_rows_of_table_5(blocks):
+    generator = build_on_meta(
+        compose_train("scale=paper", "loss/perceptual=random", f"ablation=blocks_{blocks}")
+    ).generator
+    expected = 43_281_292 + (blocks - 9) * PER_BLOCK
+    assert sum(parameter.numel() for parameter in generator.parameters()) == expected
+
+
+def test_groups_can_be_set_one_by_one_beside_an_ablation():
+    cfg = compose_train("generator/blocks='5'", "generator/at_module=off", "generator/target_fusion=add")
+    generator = build_on_meta(cfg).generator
+    assert len(generator.blocks) == 5
+    assert type(generator.blocks[0].at_module).__name__ == "NoAppearanceTransfer"
+    assert type(generator.blocks[0].target_fusion).__name__ == "AddFusion"
+    assert type(generator.blocks[0].source_fusion).__name__ == "CatFusion"
+
+
+@pytest.mark.parametrize(("group", "key"), [("ablation", "ablation"), ("scale", "scale"), ("data", "data.name")])
+def test_an_option_says_its_own_name(group, key):
+    """The run folder is made of these names."""
+    for option in (option for g, option in OPTIONS if g == group):
+        assert OmegaConf.select(compose_train(f"{group}={option}"), key) == option
+
+
+def test_the_paper_scale_is_the_papers():
+    cfg = compose_train("scale=paper")
+    assert cfg.schedule == {
+        "_target_": "twostream.module.Schedule",
+        "learning_rate": 1e-4,
+        "beta1": 0.5,
+        "beta2": 0.999,
+        "constant_iterations": 60_000,
+        "decay_iterations": 30_000,
+    }
+    assert (cfg.data.batch_size, list(cfg.data.image_size), cfg.generator.dropout) == (32, [128, 64], 0.5)
+    weights = (cfg.loss.adversarial_weight, cfg.loss.l1_weight, cfg.loss.perceptual_weight)
+    assert weights == (20, 17, 17)
+
+
+@pytest.mark.parametrize("typo", ["generator.widht=8", "shcedule=paper", "generator/blokcs='5'"])
+def test_a_misspelt_key_is_refused(typo):
+    with pytest.raises(ConfigCompositionException, match="Could not override"):
+        compose_train(typo)
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("data.image_size=[30,16]", "divisible by 4, got 30x16"),
+        ("generator.num_blocks=0", "num_blocks: expected at least 1, got 0"),
+        ("loss.l1_weight=-1", "l1_weight: expected at least 0, got -1"),
+        ("schedule.constant_iterations=-1", "schedule: expected constant_iterations"),
+        ("data.source.views_per_identity=1", "views_per_identity: expected at least 2, got 1"),
+    ],
+)
+def test_a_config_that_can_not_work_is_refused(override, message):
+    cfg = compose_train(override)
+    with pytest.raises(Exception, match=message):
+        (check(cfg), build_on_meta(cfg), instantiate(cfg.data))
+
+
+def test_the_checkpoints_config_is_plain():
+    def leaves(value):
+        if isinstance(value, dict):
+            assert type(value) is dict
+            for item in value.values():
+                yield from leaves(item)
+        elif isinstance(value, list):
+            assert type(value) is list
+            for item in value:
+                yield from leaves(item)
+        else:
+            yield value
+
+    assert {type(leaf) for leaf in leaves(plain(compose_train()))} <= {str, int, float, bool, type(None)}
