@@ -9,8 +9,9 @@ from hydra.errors import ConfigCompositionException
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
-from twostream.build import build_module, check, plain
+from twostream.build import build_module, check
 from twostream.cli import CONF
+from twostream.runs import plain
 
 # What a fast test can't have: VGG's weights, a GPU.
 ALWAYS = ["loss/perceptual=random", "run_dir=somewhere", "variant=full"]

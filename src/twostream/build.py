@@ -1,26 +1,13 @@
 """From a composed config to the objects of a run: the only place that instantiates."""
 
-from typing import Any
-
 import pytorch_lightning as pl
 from hydra.utils import instantiate
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from torch import nn
 
 from twostream.data.datamodule import PairDataModule
 from twostream.module import TwoStreamModule
-
-# The parts of a config that say what is trained; the others say where and how it is watched.
-MODEL_KEYS = ("seed", "data", "generator", "discriminators", "loss", "schedule")
-
-
-def plain(cfg: DictConfig) -> dict[str, Any]:
-    """Return what defines the run's result as a plain, resolved dict, fit for a checkpoint that loads safely."""
-    nodes = {key: cfg[key] for key in MODEL_KEYS}
-    return {
-        key: OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node
-        for key, node in nodes.items()
-    }
+from twostream.runs import plain
 
 
 def build_datamodule(cfg: DictConfig) -> PairDataModule:

@@ -36,9 +36,7 @@ class IterationBar(TQDMProgressBar):
 
     def init_validation_tqdm(self) -> Tqdm:
         """Show no second bar for the short validations."""
-        bar = super().init_validation_tqdm()
-        bar.disable = True
-        return bar
+        return Tqdm(disable=True)
 
     def get_metrics(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, Any]:
         """Leave out the loggers' version, which a run folder does not have."""

@@ -8,10 +8,27 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from hydra.errors import InstantiationException
+from omegaconf import DictConfig, OmegaConf
+
 from twostream.files import write_json
 
 CONFIG = "config.json"
 OUTPUTS = ("checkpoints", "images", "logs", "samples", "record.json", "scores.csv", "metrics.json")
+
+# The parts of a config that say what is trained; the others say where and how it is watched.
+MODEL_KEYS = ("seed", "data", "generator", "discriminators", "loss", "schedule")
+# Of these, what only says where things lie and how many processes read them.
+NOT_COMPARED = ("root", "weights", "num_workers")
+
+
+def plain(cfg: DictConfig) -> dict[str, Any]:
+    """Return what defines the run's result as a plain, resolved dict, fit for a checkpoint that loads safely."""
+    nodes = {key: cfg[key] for key in MODEL_KEYS}
+    return {
+        key: OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node
+        for key, node in nodes.items()
+    }
 
 
 @contextmanager
@@ -36,9 +53,15 @@ def watched(run_dir: Path) -> Iterator[None]:
     try:
         yield
     except BaseException as error:
-        write_failure(run_dir, f"{type(error).__name__}: {error}")
+        cause = cause_of(error)
+        write_failure(run_dir, f"{type(cause).__name__}: {cause}")
         raise
     write_json(run_dir / "status.json", {"state": "done"})
+
+
+def cause_of(error: BaseException) -> BaseException:
+    """Return what a constructor raised where Hydra wrapped it."""
+    return error.__cause__ if isinstance(error, InstantiationException) and error.__cause__ else error
 
 
 def write_failure(run_dir: Path, error: str) -> None:
@@ -49,12 +72,24 @@ def write_failure(run_dir: Path, error: str) -> None:
     )
 
 
+def read_failure(run_dir: Path) -> str:
+    """Return why a run ended early, as its `status.json` has it."""
+    path = run_dir / "status.json"
+    if not path.is_file():
+        return "it left no status.json"
+    return json.loads(path.read_text(encoding="utf-8")).get("error", "its status.json names no error")
+
+
 def check_same_config(run_dir: Path, config: dict[str, Any]) -> None:
     """Raise ValueError where the folder holds weights that were trained with another config."""
     path = run_dir / CONFIG
     if path.is_file() and (run_dir / "checkpoints").exists():
         there, asked = flatten(json.loads(path.read_text(encoding="utf-8"))), flatten(config)
-        differing = sorted(key for key in there | asked if there.get(key) != asked.get(key))
+        differing = sorted(
+            key
+            for key in there | asked
+            if there.get(key) != asked.get(key) and key.rpartition(".")[2] not in NOT_COMPARED
+        )
         if differing:
             changes = ", ".join(f"{key}: {there.get(key)!r} there, {asked.get(key)!r} asked" for key in differing[:5])
             raise ValueError(

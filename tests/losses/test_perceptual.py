@@ -82,5 +82,5 @@ def test_no_network_says_what_to_do(monkeypatch):
         raise URLError("no route to host")
 
     monkeypatch.setattr("torchvision.models._api.load_state_dict_from_url", unreachable)
-    with pytest.raises(RuntimeError, match=r"could not be downloaded .*no route.*loss\.perceptual\.weights=FILE"):
+    with pytest.raises(ConnectionError, match=r"could not be downloaded .*no route.*loss\.perceptual\.weights=FILE"):
         VGG19Loss()

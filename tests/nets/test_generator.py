@@ -104,11 +104,11 @@ def test_refuses_a_size_not_divisible_by_4():
         make()(torch.zeros(1, 3, 30, 16), *torch.zeros(2, 1, 18, 30, 16))
 
 
-def test_weights_are_drawn_as_patn_does():
-    generator = make(width=16)
-    weight = generator.blocks[0].source_conv[0].weight
-    assert weight.std().item() == pytest.approx(0.02, rel=0.02)
-    assert (generator.blocks[0].source_conv[0].bias == 0).all()
+@pytest.mark.parametrize(("width", "std"), [(64, 0.02), (16, 0.04)])
+def test_weights_are_drawn_as_patn_does_at_the_papers_width(width, std):
+    conv = make(num_blocks=1, width=width).blocks[0].source_conv[0]
+    assert conv.weight.std().item() == pytest.approx(std, rel=0.02)
+    assert (conv.bias == 0).all()
 
 
 def test_factories_may_be_partials():

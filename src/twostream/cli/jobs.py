@@ -12,6 +12,8 @@ from pathlib import Path
 
 from omegaconf import OmegaConf
 
+from twostream.runs import read_failure, write_failure
+
 # In the folder's path by themselves, or without influence on the result.
 NOT_IN_VARIANT = ("data", "scale", "ablation", "seed", "trainer", "logger", "callbacks", "hydra", "evaluate", "variant")
 PARENT = "TWOSTREAM_PARENT"
@@ -53,11 +55,9 @@ def run_in_own_process(overrides: Sequence[str], run_dir: Path) -> None:
     command = [sys.executable, "-m", "twostream.cli.train", *overrides, f"hydra.run.dir='{run_dir}'"]
     done = subprocess.run(command, env={**os.environ, PARENT: str(os.getpid())}, check=False)
     if done.returncode < 0:
-        from twostream.runs import write_failure
-
         write_failure(run_dir, f"killed by signal {signal.Signals(-done.returncode).name}")
     if done.returncode:
-        raise RuntimeError(f"{run_dir} failed; its train.log says why")
+        raise RuntimeError(f"{run_dir} failed: {read_failure(run_dir)}")
 
 
 def end_with_parent() -> None:

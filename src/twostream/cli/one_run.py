@@ -1,17 +1,21 @@
 """One run from its config to `metrics.json`; what is there already is not done again."""
 
 import logging
+import warnings
 from pathlib import Path
 
 import pytorch_lightning as pl
 from omegaconf import DictConfig
 
-from twostream.build import build_datamodule, build_module, build_trainer, check, plain
+from twostream.build import build_datamodule, build_module, build_trainer, check
 from twostream.evaluation.evaluate import choose_device, evaluate_run, is_trained
 from twostream.files import write_json
-from twostream.runs import CONFIG, check_same_config, claimed, clear_outputs, watched
+from twostream.runs import CONFIG, check_same_config, claimed, clear_outputs, plain, watched
 
 log = logging.getLogger(__name__)
+# Warnings of Lightning come through, its hints and advertisements do not.
+logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
+warnings.filterwarnings("ignore", message=".*LeafSpec", category=FutureWarning)
 
 
 def do_run(cfg: DictConfig, run_dir: Path) -> None:

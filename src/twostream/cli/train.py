@@ -12,6 +12,7 @@ from omegaconf import DictConfig
 from twostream.cli import CONF
 from twostream.cli.errors import reported
 from twostream.cli.jobs import end_with_parent, quote_numbered_options, register_resolvers, run_in_own_process
+from twostream.runs import check_same_config, plain
 
 log = logging.getLogger(__name__)
 
@@ -20,16 +21,17 @@ log = logging.getLogger(__name__)
 def run(cfg: DictConfig) -> None:
     """Do the run that the config describes, or what it still lacks."""
     run_dir = Path(HydraConfig.get().runtime.output_dir)
-    if (run_dir / "metrics.json").is_file() and HydraConfig.get().mode is RunMode.MULTIRUN:
-        log.info("%s is finished", run_dir)
-    elif HydraConfig.get().mode is RunMode.MULTIRUN:
-        run_in_own_process(HydraConfig.get().overrides.task, run_dir)
-    else:
+    if HydraConfig.get().mode is not RunMode.MULTIRUN:
         with reported(log):
             # Imported here: the process that only starts the jobs of a sweep needs none of it.
             from twostream.cli.one_run import do_run
 
             do_run(cfg, run_dir)
+    elif (run_dir / "metrics.json").is_file():
+        check_same_config(run_dir, plain(cfg))
+        log.info("%s is finished", run_dir)
+    else:
+        run_in_own_process(HydraConfig.get().overrides.task, run_dir)
 
 
 def main() -> None:

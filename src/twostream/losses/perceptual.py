@@ -64,7 +64,7 @@ class VGG19Loss(PerceptualLoss):
         weights: a file with torchvision's `vgg19` state dict (or only its first two convolutions);
             None lets torchvision download it.
 
-    Raises ValueError for a file that is no such state dict, RuntimeError if the weights can't be had.
+    Raises ValueError for a file that is no such state dict, ConnectionError if the weights can't be had.
 
     """
 
@@ -95,7 +95,7 @@ def _download() -> Mapping[str, Tensor]:
     try:
         return weights.get_state_dict(progress=True, check_hash=True)
     except (URLError, OSError) as error:
-        raise RuntimeError(
+        raise ConnectionError(
             f"The weights of VGG-19 could not be downloaded ({error}). Fetch {weights.url} on a machine that can and "
             "name the file with loss.perceptual.weights=FILE, or use loss/perceptual=random, which is not the paper's "
             "loss."

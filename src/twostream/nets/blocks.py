@@ -78,8 +78,13 @@ class DoubleConv(nn.Sequential):
         )
 
 
-def init_weights(net: nn.Module, std: float = 0.02) -> None:
-    """Draw every convolution's weights from N(0, `std`) and set its bias to zero, as PATN does."""
+def init_weights(net: nn.Module, width: int) -> None:
+    """Draw every convolution's weights from N(0, 0.02) at the paper's width of 64, as PATN does; biases are zero.
+
+    A narrower net draws them wider by the square root of its share, so that what they sum up to is as large at every
+    width. Without that a narrow AT-module starts with so even a correspondence that it hardly learns.
+    """
+    std = 0.02 * (64 / width) ** 0.5
     for module in net.modules():
         if isinstance(module, nn.Conv1d | nn.Conv2d | nn.ConvTranspose2d):
             nn.init.normal_(module.weight, 0.0, std)

@@ -41,7 +41,7 @@ class ResidualPatchDiscriminator(nn.Sequential):
             downsample(2 * width, nn.LeakyReLU(NEGATIVE_SLOPE)),
             *(ResidualBlock(4 * width) for _ in range(num_blocks)),
         )
-        init_weights(self)
+        init_weights(self, width)
 
 
 class AppearanceDiscriminator(nn.Module):

@@ -90,7 +90,7 @@ class TwoStreamGenerator(nn.Module):
             for index in range(num_blocks)
         )
         self.decoder = Decoder(width)
-        init_weights(self)
+        init_weights(self, width)
 
     def encode(
         self,
