@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from conftest import overrides_of_tiny_run
+from tiny_run import overrides_of_tiny_run
 from twostream.cli.jobs import quote_numbered_options, variant_name
 from twostream.runs import claimed, write_failure
 
@@ -21,7 +21,7 @@ from twostream.runs import claimed, write_failure
         ([], "full"),
         (["ablation=full", "seed=3", "scale=small", "data=synthetic", "trainer=cpu", "logger=wandb"], "full"),
         (["generator/blocks=5"], "full+generator.blocks=5"),
-        (["generator/blocks='5'", "trainer.devices=2"], "full+generator.blocks=.5."),
+        (["generator/blocks='5'", "trainer.devices=2"], "full+generator.blocks=5"),
         (["loss.l1_weight=1", "data.batch_size=4"], "full+data.batch_size=4+loss.l1_weight=1"),
         (["data.batch_size=4", "loss.l1_weight=1"], "full+data.batch_size=4+loss.l1_weight=1"),
     ],
@@ -63,7 +63,7 @@ def test_a_failure_is_one_line(tmp_path):
 
 def start(folder: Path, *arguments: str) -> subprocess.Popen:
     command = [sys.executable, "-m", "twostream.cli.train", *arguments]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "HYDRA_FULL_ERROR": "0"}
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "HYDRA_FULL_ERROR": "0", "WANDB_MODE": "offline"}
     return subprocess.Popen(
         command, cwd=folder, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
     )
@@ -144,3 +144,12 @@ def test_a_job_ends_with_the_sweep_that_started_it(tmp_path, tiny):
         except ValueError:
             time.sleep(0.2)
     pytest.fail("the job is still at work")
+
+
+@pytest.mark.slow
+def test_wandb_logs_offline_beside_the_csv(tmp_path, tiny):
+    code, output = train(tmp_path, *tiny, "variant=full", "logger=wandb")
+    assert code == 0, output
+    run_dir = tmp_path / "runs/synthetic/smoke/full/seed0"
+    assert list(run_dir.glob("wandb/offline-run-*/run-*.wandb"))
+    assert (run_dir / "logs/metrics.csv").is_file()

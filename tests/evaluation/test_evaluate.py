@@ -27,7 +27,7 @@ def finished(people_parent, tmp_path_factory):
     """A run that has been trained and evaluated, with its config."""
     from hydra import compose, initialize_config_dir
 
-    from conftest import overrides_of_tiny_run
+    from tiny_run import overrides_of_tiny_run
     from twostream.cli import CONF
 
     run_dir = tmp_path_factory.mktemp("runs") / "synthetic" / "smoke" / "full" / "seed0"

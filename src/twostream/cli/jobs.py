@@ -23,7 +23,7 @@ def variant_name(ablation: str, overrides: Sequence[str]) -> str:
     """Name a run by its ablation and by what else is overridden: `full`, `full+generator.blocks=5`."""
     others = []
     for override in sorted(overrides):
-        key, _, value = override.lstrip("+~").partition("=")
+        key, _, value = override.lstrip("+~").replace("'", "").partition("=")
         group = key.split("/")[0].split(".")[0]
         if group not in NOT_IN_VARIANT or key.startswith("data."):
             others.append(re.sub(r"[^\w.=-]+", ".", f"{key}={value}"))
