@@ -8,6 +8,10 @@ PYTHON ?= python3
 
 BIN := .venv/bin
 ABLATIONS := full,no_at_module,target_add,source_add,both_add,blocks_5,blocks_7,blocks_11,blocks_13
+comma := ,
+empty :=
+# Seeds may be given as 0,1,2 or "0 1 2".
+SEED_LIST = $(subst $(empty) $(empty),$(comma),$(strip $(SEEDS)))
 CHOICE = data=$(DATA) scale=$(SCALE)
 
 .DEFAULT_GOAL := help
@@ -45,18 +49,18 @@ test-all: install ## run all tests
 
 ablations: install ## train and evaluate what is not finished of the paper's nine ablations, print Tables 3 to 5
 	@status=0; \
-	$(BIN)/twostream-train -m $(CHOICE) ablation=$(ABLATIONS) seed=$(SEEDS) || status=$$?; \
-	$(BIN)/twostream-table $(CHOICE) 'seeds=[$(SEEDS)]' || status=$$?; \
+	$(BIN)/twostream-train -m $(CHOICE) ablation=$(ABLATIONS) seed=$(SEED_LIST) || status=$$?; \
+	$(BIN)/twostream-table $(CHOICE) 'seeds=[$(SEED_LIST)]' || status=$$?; \
 	exit $$status
 
 train: install ## train and evaluate the full model
-	$(BIN)/twostream-train $(CHOICE) seed=$(SEEDS)
+	$(BIN)/twostream-train $(CHOICE) seed=$(SEED_LIST)
 
 evaluate: install ## generate and score the test pairs of the run in RUN
 	$(BIN)/twostream-evaluate run=$(RUN)
 
 table: install ## print the tables of the runs that are there
-	$(BIN)/twostream-table $(CHOICE) 'seeds=[$(SEEDS)]'
+	$(BIN)/twostream-table $(CHOICE) 'seeds=[$(SEED_LIST)]'
 
 lock: install ## renew requirements.lock from pyproject.toml
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --all-extras --upgrade --generate-hashes --no-emit-index-url --no-header --no-annotate pyproject.toml --output-file requirements.lock

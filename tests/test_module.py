@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 import torch
 from torch.optim import Adam
+from torchmetrics.functional.image import structural_similarity_index_measure
 
 from twostream.build import build_datamodule, build_module, build_trainer
 from twostream.data.dataset import to_pose_pair
@@ -102,6 +103,17 @@ def test_schedule():
 def test_schedule_refuses_what_can_not_be(counts):
     with pytest.raises(ValueError, match="schedule: expected constant_iterations and decay_iterations"):
         Schedule(1e-4, 0.5, 0.999, *counts)
+
+
+def test_validation_ssim_is_the_same_in_mixed_precision(tiny_config, random_pair: PosePair):
+    module = build_module(tiny_config()).eval()
+    generated = random_pair.source_image
+    module.forward = lambda pair: generated
+    with torch.autocast("cpu", torch.bfloat16):
+        module.log = lambda *_, **__: None
+        module.validation_step(random_pair, 0)
+    exact = structural_similarity_index_measure(generated, random_pair.target_image, data_range=2.0)
+    torch.testing.assert_close(module.val_ssim.compute(), exact)
 
 
 def test_overfits_a_handful_of_pairs(tiny_config):

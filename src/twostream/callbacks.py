@@ -87,18 +87,16 @@ class RunRecord(Callback):
 
 def code_version() -> dict[str, str | bool]:
     """Return the commit of the code, `unknown` where git does not know it, and whether tracked files differ from it."""
+    changes = _git("status", "--porcelain", "--untracked-files=no")
+    return {"commit": _git("rev-parse", "--short=12", "HEAD") or "unknown", "dirty": bool(changes)}
 
-    def git(*words: str) -> str | None:
-        folder = Path(__file__).parent
-        try:
-            return subprocess.run(
-                ["git", "-C", folder, *words], capture_output=True, text=True, check=True
-            ).stdout.strip()
-        except (OSError, subprocess.CalledProcessError):
-            return None
 
-    changes = git("status", "--porcelain", "--untracked-files=no")
-    return {"commit": git("rev-parse", "--short=12", "HEAD") or "unknown", "dirty": bool(changes)}
+def _git(*words: str) -> str | None:
+    command = ["git", "-C", str(Path(__file__).parent), *words]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None
 
 
 def hardware(device: torch.device) -> str:

@@ -63,12 +63,11 @@ def run_in_own_process(overrides: Sequence[str], run_dir: Path) -> None:
 def end_with_parent() -> None:
     """End this process when the sweep that started it is gone, so that no job is left running unseen."""
     parent = os.environ.pop(PARENT, None)
-    if parent is None:
-        return
+    if parent is not None:
+        threading.Thread(target=_end_after, args=(int(parent),), daemon=True).start()
 
-    def watch() -> None:
-        while os.getppid() == int(parent):
-            time.sleep(0.5)
-        os.kill(os.getpid(), signal.SIGTERM)
 
-    threading.Thread(target=watch, daemon=True).start()
+def _end_after(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(0.5)
+    os.kill(os.getpid(), signal.SIGTERM)
