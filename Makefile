@@ -50,7 +50,7 @@ test-all: install ## run all tests
 ablations: install ## train and evaluate what is not finished of the paper's nine ablations, print Tables 3 to 5
 	@status=0; \
 	$(BIN)/twostream-train -m $(CHOICE) ablation=$(ABLATIONS) seed=$(SEED_LIST) || status=$$?; \
-	$(BIN)/twostream-table $(CHOICE) 'seeds=[$(SEED_LIST)]' || status=$$?; \
+	$(BIN)/twostream-table runs=runs/$(DATA)/$(SCALE) 'seeds=[$(SEED_LIST)]' || status=$$?; \
 	exit $$status
 
 train: install ## train and evaluate the full model
@@ -60,7 +60,7 @@ evaluate: install ## generate and score the test pairs of the run in RUN
 	$(BIN)/twostream-evaluate run=$(RUN)
 
 table: install ## print the tables of the runs that are there
-	$(BIN)/twostream-table $(CHOICE) 'seeds=[$(SEED_LIST)]'
+	$(BIN)/twostream-table runs=runs/$(DATA)/$(SCALE) 'seeds=[$(SEED_LIST)]'
 
 lock: install ## renew requirements.lock from pyproject.toml
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --all-extras --upgrade --generate-hashes --no-emit-index-url --no-header --no-annotate pyproject.toml --output-file requirements.lock

@@ -92,6 +92,16 @@ def test_a_config_that_can_not_work_is_refused_in_one_line(tmp_path, tiny):
     assert "Traceback" not in output
 
 
+def test_the_tables_of_no_runs_say_so(tmp_path):
+    specs = sorted(str(path) for path in Path(__file__).parents[2].glob("experiments/table*.yaml"))
+    command = [sys.executable, "-c", "from twostream.cli.table import main; main()"]
+    command += ["runs=runs/synthetic/smoke", "seeds=[0,1]", f"specs=[{','.join(specs)}]"]
+    done = subprocess.run(command, cwd=tmp_path, text=True, capture_output=True, check=True)
+    assert done.stdout.count("## Table") == 3
+    assert "synthetic/smoke/full/seed1: not run" in done.stdout
+    assert (tmp_path / "runs/synthetic/smoke/tables/table3_at_module.csv").is_file()
+
+
 @pytest.mark.slow
 def test_a_sweep_goes_on_after_a_failure_and_does_nothing_twice(tmp_path, tiny):
     sweep = ["-m", *tiny, "variant=rate${generator.dropout}"]

@@ -17,5 +17,9 @@ log = logging.getLogger(__name__)
 def main(cfg: DictConfig) -> None:
     """Write the tables as Markdown, CSV and LaTeX and print them."""
     with reported(log):
+        folder = Path(cfg.runs)
+        if len(folder.parts) < 3:
+            raise ValueError(f"runs: expected a folder such as runs/synthetic/smoke, got {folder}")
+        *_, data, scale = folder.parts
         specs = [Path(spec) for spec in cfg.specs]
-        print(write_tables(specs, Path(cfg.runs), cfg.data, cfg.scale, list(cfg.seeds), Path(cfg.out)))
+        print(write_tables(specs, folder.parents[1], data, scale, list(cfg.seeds), Path(cfg.out)))
