@@ -82,7 +82,7 @@ def init_weights(net: nn.Module, width: int) -> None:
     """Draw every convolution's weights from N(0, 0.02) at the paper's width of 64, as PATN does; biases are zero.
 
     A narrower net draws them wider by the square root of its share, so that what they sum up to is as large at every
-    width. Without that a narrow AT-module starts with so even a correspondence that it hardly learns.
+    width.
     """
     std = 0.02 * (64 / width) ** 0.5
     for module in net.modules():
