@@ -7,7 +7,7 @@ import twostream
 
 ROOT = Path(twostream.__file__).parent
 LAYERS = [
-    {"types", "files"},
+    {"types", "files", "weights"},
     {"data", "nets", "losses", "metrics", "tables", "loggers", "runs"},
     {"module"},
     {"callbacks"},
@@ -16,7 +16,7 @@ LAYERS = [
     {"cli"},
 ]
 LAYER = {name: depth for depth, names in enumerate(LAYERS) for name in names}
-OPTIONAL = {"wandb", "albumentations", "torch_fidelity"}
+OPTIONAL = {"wandb", "albumentations", "torch_fidelity", "rtmlib", "onnxruntime", "cv2", "onnx"}
 
 
 def imports_of(path: Path, nodes) -> set[str]:

@@ -6,6 +6,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg")
+"""Of the files that are taken for pictures, in any case of letters."""
+
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
