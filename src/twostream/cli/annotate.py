@@ -1,0 +1,26 @@
+"""`twostream-annotate`: find the joints in a folder of photos and write them in the field's format."""
+
+import logging
+from pathlib import Path
+
+import hydra
+from hydra.utils import instantiate
+from omegaconf import DictConfig
+
+from twostream.cli import CONF
+from twostream.cli.errors import reported
+from twostream.data.estimators import annotate
+
+log = logging.getLogger(__name__)
+
+
+@hydra.main(version_base="1.3", config_path=CONF, config_name="annotate")
+def main(cfg: DictConfig) -> None:
+    """Annotate the pictures in the folder `cfg.images` and print what was found."""
+    images, out = Path(cfg.images), Path(cfg.out)
+    with reported(log):
+        estimator = instantiate(cfg.pose_estimator)
+        report = annotate(images, estimator, out)
+        print(f"{estimator.name}: {report.num_found_joints} joints in {report.num_images} pictures")
+        print(f"both shoulders and both hips found in {report.num_torsos} of them")
+        print(out)

@@ -1,0 +1,77 @@
+import re
+
+import numpy as np
+import pytest
+
+from twostream.data.annotations import found
+from twostream.data.skeleton import JOINT_NAMES
+from twostream.metrics.pckh import HEAD, pckh, pckh_counts
+
+NOSE, RIGHT_ELBOW = 0, 3
+
+
+def joints(**by_index: tuple[int, int]) -> np.ndarray:
+    """Joints that are missing but for some, given as `j3=(y, x)`."""
+    array = np.full((18, 2), -1)
+    for name, joint in by_index.items():
+        array[int(name.removeprefix("j"))] = joint
+    return array
+
+
+# The head box is 20 high (nose to neck) and 10 wide (nose to left ear): right is |dy| < 10 and |dx| < 5.
+TARGET = joints(j0=(10, 30), j1=(30, 34), j17=(12, 40), j2=(50, 20), j3=(70, 20))
+
+
+def test_hand_worked_counts():
+    detected = joints(j0=(19, 34), j1=(40, 34), j17=(12, 35), j2=(41, 16), j4=(70, 20))
+    # Nose and right shoulder lie inside; the neck is 10 too low and the ear 5 too far left, which is not less; the
+    # elbow is not found; the wrist is not annotated.
+    assert pckh_counts(detected, TARGET) == (2, 5)
+
+
+def test_axes_are_judged_apart():
+    assert pckh_counts(joints(j2=(59, 20)), TARGET) == (1, 5)
+    assert pckh_counts(joints(j2=(50, 29)), TARGET) == (0, 5)
+
+
+def test_equal_joints_are_all_right():
+    assert pckh_counts(TARGET, TARGET) == (5, 5)
+
+
+def test_a_target_with_one_joint_of_the_head_does_not_count():
+    target = joints(j0=(10, 30), j2=(50, 20), j3=(70, 20))
+    assert pckh_counts(target, target) == (0, 0)
+
+
+def test_a_box_of_no_width_has_no_right_joint():
+    target = joints(j0=(10, 30), j1=(30, 30))
+    assert pckh_counts(target, target) == (0, 2)
+
+
+@pytest.mark.parametrize("elbow", [(-1, 22), (68, -1), (-1, -1), (0, 0), (-2, 22)])
+def test_an_annotated_joint_is_one_that_the_annotations_call_found(elbow):
+    target = TARGET.copy()
+    target[RIGHT_ELBOW] = elbow
+    is_found = int(found(target)[RIGHT_ELBOW])
+    assert pckh_counts(target, target) == (4 + is_found, 4 + is_found)
+
+
+@pytest.mark.parametrize("nose", [(-1, 2), (2, -1), (-1, -1), (0, 0), (-2, 2)])
+def test_a_detected_joint_is_one_that_the_annotations_call_found(nose):
+    target, detected = joints(j0=(1, 1), j1=(21, 21)), joints(j0=nose)
+    assert pckh_counts(detected, target) == (int(found(detected)[NOSE]), 2)
+
+
+def test_the_head_is_nose_neck_eyes_and_ears():
+    assert [JOINT_NAMES[i] for i in HEAD] == ["nose", "neck", "right eye", "left eye", "right ear", "left ear"]
+
+
+def test_pckh_is_the_ratio_of_the_sums():
+    assert pckh([(2, 5), (0, 0), (15, 15)]) == 17 / 20
+
+
+@pytest.mark.parametrize("counts", [[], [(0, 0), (0, 0)]])
+def test_no_target_that_counts_is_an_error(counts):
+    message = f"two found joints of the head, there is none among {len(counts)} pictures"
+    with pytest.raises(ValueError, match=re.escape(message)):
+        pckh(counts)
