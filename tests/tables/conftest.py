@@ -32,10 +32,34 @@ def runs(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def add_run(runs: Path) -> Callable[..., Path]:
-    """Write a metrics.json, with `changes` to its run fields, and return its path."""
+def compared_path(spec_path: Path) -> Path:
+    """A spec with a third row, further columns and a comparison with its first row."""
+    more = """more_columns:
+  - {label: LPIPS, metric: lpips, protocol: standard, digits: 3}
+  - {label: FID, metric: fid_test, protocol: standard, digits: 1}
+compare_with: full
+rows:"""
+    third = "  - {label: cat, variant: both_add, paper: {}}\n"
+    spec_path.write_text(SPEC.replace("rows:", more) + third)
+    return spec_path
 
-    def add(variant: str, values: dict[str, float], seed: int = 0, **changes: object) -> Path:
+
+@pytest.fixture
+def add_run(runs: Path) -> Callable[..., Path]:
+    """Write a metrics.json, with `changes` to its run fields, and return its path.
+
+    A metric is named `ssim` (protocol patn) or `lpips/standard`; its value is a number or the entry's keys. With
+    `replicates`, by such names, a bootstrap.json is written beside it.
+    """
+
+    def add(
+        variant: str,
+        values: dict[str, float | dict[str, object]],
+        seed: int = 0,
+        missing: dict[str, str] | None = None,
+        replicates: dict[str, list[float]] | None = None,
+        **changes: object,
+    ) -> Path:
         data = str(changes.get("data", "synthetic"))
         run = {
             "data": data,
@@ -51,10 +75,24 @@ def add_run(runs: Path) -> Callable[..., Path]:
             "data_hash": "d1",
             "notes": ["random features"],
         }
+        test = {"identities": 12, "pairs_hash": "p1"}
         path = runs / data / "smoke" / variant / f"seed{seed}" / "metrics.json"
         path.parent.mkdir(parents=True, exist_ok=True)
-        entries = [{"metric": name, "protocol": "patn", "value": value, "n": 64} for name, value in values.items()]
-        path.write_text(json.dumps({"format": 1, "run": run | changes, "values": entries}))
+        entries = []
+        for name, value in values.items():
+            keys = value if isinstance(value, dict) else {"value": value}
+            entries.append(metric(name) | {"n": 64, "interval": None} | keys)
+        reasons = [metric(name) | {"reason": reason} for name, reason in (missing or {}).items()]
+        content = {"format": 2, "run": run | changes, "test": test, "values": entries, "missing": reasons}
+        path.write_text(json.dumps(content))
+        if replicates is not None:
+            lists = [metric(name) | {"values": numbers} for name, numbers in replicates.items()]
+            bootstrap = {"format": 1, "seed": 0, **test, "replicates": lists}
+            path.with_name("bootstrap.json").write_text(json.dumps(bootstrap))
         return path
+
+    def metric(name: str) -> dict[str, object]:
+        name, _, protocol = name.partition("/")
+        return {"metric": name, "protocol": protocol or "patn"}
 
     return add

@@ -1,45 +1,15 @@
-"""Read the results of a table's runs into plain dataclasses.
+"""Gather the runs of a table.
 
 A wrong file raises `ValueError`; a run without a result is no error but is kept with its reason.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from twostream.tables.fields import field, image_size, no_repeats
+from twostream.tables.fields import field, no_repeats
+from twostream.tables.run import Run, Value, read_json, read_run
 from twostream.tables.spec import Column, Row, Spec
-
-
-@dataclass(frozen=True)
-class Value:
-    """One number of one run over `n` test pairs; `details` holds the metric's settings as written."""
-
-    metric: str
-    protocol: str
-    value: float
-    n: int
-    details: Mapping[str, object]
-
-
-@dataclass(frozen=True)
-class Run:
-    """The content of one metrics.json; `image_size` is (height, width) in pixels."""
-
-    data: str
-    label: str
-    scale: str
-    variant: str
-    seed: int
-    iterations: int
-    batch_size: int
-    image_size: tuple[int, int]
-    commit: str
-    dirty: bool
-    data_hash: str
-    notes: tuple[str, ...]
-    values: tuple[Value, ...]
 
 
 @dataclass(frozen=True)
@@ -63,45 +33,22 @@ class Results:
             if (value.metric, value.protocol) == (column.metric, column.protocol)
         }
 
+    def more_columns(self) -> tuple[Column, ...]:
+        """Return those of the spec's `more_columns` that a run has a value for."""
+        there = {(value.metric, value.protocol) for run in self.runs.values() for value in run.values}
+        return tuple(column for column in self.spec.more_columns if (column.metric, column.protocol) in there)
 
-def read_run(path: Path) -> Run:
-    """Read one metrics.json (format 1).
-
-    Raises:
-        ValueError: naming the file and the key, when it is not JSON, a key is missing or of a wrong type, or
-            a metric stands twice under one protocol.
-    """
-    content, where = _read_json(path), str(path)
-    if (version := field(content, "format", int, where)) != 1:
-        raise ValueError(f"{where}: key 'format': expected 1, got {version}")
-    source, inside = field(content, "run", dict, where), f"{where}: run"
-    values = tuple(
-        _value(item, f"{where}: values[{i}]") for i, item in enumerate(field(content, "values", list, where))
-    )
-    no_repeats([f"{value.metric}, {value.protocol}" for value in values], f"{where}: key 'values'")
-    return Run(
-        data=field(source, "data", str, inside),
-        label=field(source, "label", str, inside),
-        scale=field(source, "scale", str, inside),
-        variant=field(source, "variant", str, inside),
-        seed=field(source, "seed", int, inside),
-        iterations=field(source, "iterations", int, inside),
-        batch_size=field(source, "batch_size", int, inside),
-        image_size=image_size(source, inside),
-        commit=field(source, "commit", str, inside),
-        dirty=field(source, "dirty", bool, inside),
-        data_hash=field(source, "data_hash", str, inside),
-        notes=tuple(str(note) for note in field(source, "notes", list, inside)),
-        values=values,
-    )
+    def shown_columns(self) -> tuple[Column, ...]:
+        """Return all columns that the table shows."""
+        return self.spec.columns + self.more_columns()
 
 
 def collect(spec: Spec, runs: Path, data: str, scale: str, seeds: Sequence[int]) -> Results:
     """Read `runs/<data>/<scale>/<variant>/seed<k>/` of every row of the table.
 
     Raises:
-        ValueError: naming the file, when a metrics.json is wrong or of another run than its folder says; or
-            when `seeds` is empty or repeats one.
+        ValueError: naming the file, when a metrics.json or bootstrap.json is wrong or of another run than its
+            folder says; or when `seeds` is empty or repeats one.
     """
     if not seeds:
         raise ValueError("seeds: expected at least one, got none")
@@ -134,7 +81,7 @@ def _reason_missing(folder: Path) -> str | None:
     status = folder / "status.json"
     if status.exists():
         try:
-            content = _read_json(status)
+            content = read_json(status)
             state = field(content, "state", str, str(status))
             if state == "failed":
                 log = "/".join((*folder.parts[-4:], field(content, "log", str, str(status))))
@@ -145,23 +92,3 @@ def _reason_missing(folder: Path) -> str | None:
         if state == "running":
             return "still running, or killed"
     return None if (folder / "metrics.json").exists() else "cut off: no metrics.json"
-
-
-def _value(source: object, where: str) -> Value:
-    known = {"metric", "protocol", "value", "n"}
-    if not isinstance(source, Mapping):
-        raise ValueError(f"{where}: expected a mapping, got {source!r}")
-    return Value(
-        metric=field(source, "metric", str, where),
-        protocol=field(source, "protocol", str, where),
-        value=field(source, "value", float, where),
-        n=field(source, "n", int, where),
-        details={key: item for key, item in source.items() if key not in known},
-    )
-
-
-def _read_json(path: Path) -> object:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path}: expected JSON, got: {error}") from error

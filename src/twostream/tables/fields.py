@@ -4,6 +4,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import TypeVar
 
 T = TypeVar("T")
+Default = TypeVar("Default")
 
 
 def field(source: object, key: str, kind: type[T], where: str) -> T:
@@ -24,12 +25,32 @@ def field(source: object, key: str, kind: type[T], where: str) -> T:
     return value
 
 
+def optional(source: object, key: str, kind: type[T], default: Default, where: str) -> T | Default:
+    """Return `source[key]` as `field` does, or `default` where the key is missing or null."""
+    return default if isinstance(source, Mapping) and source.get(key) is None else field(source, key, kind, where)
+
+
+def numbers(source: object, key: str, where: str) -> tuple[float, ...]:
+    """Return the numbers under the key, or raise `ValueError` where it is missing or no list of numbers."""
+    items = field(source, key, list, where)
+    for i, item in enumerate(items):
+        if type(item) not in (int, float):
+            raise ValueError(f"{where}: {key}[{i}]: expected a number, got {item!r}")
+    return tuple(map(float, items))
+
+
 def image_size(source: object, where: str) -> tuple[int, int]:
     """Return the (height, width) in pixels under the key `image_size`, or raise `ValueError`."""
     size = field(source, "image_size", list, where)
     if len(size) != 2 or not all(type(side) is int for side in size):
         raise ValueError(f"{where}: key 'image_size': expected [height, width], got {size!r}")
     return size[0], size[1]
+
+
+def expect_format(source: object, expected: int, where: str, remedy: str) -> None:
+    """Raise `ValueError` for another number under the key `format`, with what to do about it."""
+    if (got := field(source, "format", int, where)) != expected:
+        raise ValueError(f"{where}: key 'format': expected {expected}, got {got}; {remedy}")
 
 
 def only_keys(source: object, known: Collection[str], where: str) -> None:

@@ -1,4 +1,4 @@
-"""Read a table's spec: its rows, its columns and the paper's own numbers."""
+"""Read a table's spec: its rows, its columns and, for a table of the paper, the paper's own numbers."""
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import yaml
 
-from twostream.tables.fields import field, image_size, no_repeats, only_keys
+from twostream.tables.fields import field, image_size, no_repeats, only_keys, optional
 
 
 @dataclass(frozen=True)
@@ -29,56 +29,104 @@ class Row:
 
 
 @dataclass(frozen=True)
+class Paper:
+    """What the paper's numbers are of: a data set, what to call it, (height, width) in pixels."""
+
+    data: str
+    label: str
+    image_size: tuple[int, int]
+
+
+@dataclass(frozen=True)
 class Spec:
-    """A table of the paper; its numbers are of `paper_data` at `image_size`, (height, width) in pixels."""
+    """A table.
+
+    Attributes:
+        name: of its files.
+        number: in the paper; None for a table of our own.
+        title: of the table.
+        question: that it answers.
+        row_heading: what its rows are.
+        paper: what the paper's numbers are of; None without such numbers.
+        columns: always shown.
+        more_columns: shown in a grid of their own, each where a run has a value.
+        rows: its variants.
+        compare_with: the variant that the others are compared with; None for no comparison.
+        only_data: the one data set that it is for; None for any.
+        intervals: show the interval beside the value of a single run.
+
+    """
 
     name: str
-    number: int
+    number: int | None
     title: str
     question: str
     row_heading: str
-    paper_data: str
-    paper_label: str
-    image_size: tuple[int, int]
+    paper: Paper | None
     columns: tuple[Column, ...]
+    more_columns: tuple[Column, ...]
     rows: tuple[Row, ...]
+    compare_with: str | None
+    only_data: str | None
+    intervals: bool
+
+    def base(self) -> Row | None:
+        """Return the row that the others are compared with."""
+        return next((row for row in self.rows if row.variant == self.compare_with), None)
+
+    def others(self) -> tuple[Row, ...]:
+        """Return the rows that are compared with it; none without `compare_with`."""
+        return tuple(row for row in self.rows if row.variant != self.compare_with) if self.compare_with else ()
+
+
+_REQUIRED = {"title", "question", "row_heading", "columns", "rows"}
+_OPTIONAL = {"number", "paper", "more_columns", "compare_with", "only_data", "intervals"}
 
 
 def load_spec(path: Path) -> Spec:
     """Read `experiments/<name>.yaml`.
 
     Raises:
-        ValueError: naming the file and the key, when a key is missing, unknown, repeated or of a wrong type.
+        ValueError: naming the file and the key, when a key is missing, unknown, repeated or of a wrong type, or
+            two keys don't fit each other.
     """
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ValueError(f"{path}: expected YAML, got: {' '.join(str(error).split())}") from error
     where = str(path)
-    only_keys(content, {"number", "title", "question", "paper", "row_heading", "columns", "rows"}, where)
-    columns = tuple(
-        _column(item, f"{where}: columns[{i}]") for i, item in enumerate(field(content, "columns", list, where))
-    )
+    only_keys(content, _REQUIRED | _OPTIONAL, where)
+    columns = _columns(field(content, "columns", list, where), f"{where}: columns")
+    more_columns = _columns(optional(content, "more_columns", list, [], where), f"{where}: more_columns")
     labels = [column.label for column in columns]
     rows = tuple(
         _row(item, labels, f"{where}: rows[{i}]") for i, item in enumerate(field(content, "rows", list, where))
     )
     no_repeats(labels, f"{where}: key 'columns'")
-    no_repeats([row.variant for row in rows], f"{where}: key 'rows'")
-    paper = field(content, "paper", dict, where)
-    only_keys(paper, {"data", "label", "image_size"}, f"{where}: paper")
+    no_repeats([*labels, *(column.label for column in more_columns)], f"{where}: key 'more_columns'")
+    variants = [row.variant for row in rows]
+    no_repeats(variants, f"{where}: key 'rows'")
+    compare_with = optional(content, "compare_with", str, None, where)
+    if compare_with not in (None, *variants):
+        raise ValueError(f"{where}: key 'compare_with': expected one of {', '.join(variants)}, got '{compare_with}'")
     return Spec(
         name=path.stem,
-        number=field(content, "number", int, where),
+        number=optional(content, "number", int, None, where),
         title=field(content, "title", str, where),
         question=field(content, "question", str, where),
         row_heading=field(content, "row_heading", str, where),
-        paper_data=field(paper, "data", str, f"{where}: paper"),
-        paper_label=field(paper, "label", str, f"{where}: paper"),
-        image_size=image_size(paper, f"{where}: paper"),
+        paper=_paper(content, rows, where),
         columns=columns,
+        more_columns=more_columns,
         rows=rows,
+        compare_with=compare_with,
+        only_data=optional(content, "only_data", str, None, where),
+        intervals=optional(content, "intervals", bool, True, where),
     )
+
+
+def _columns(items: list[object], where: str) -> tuple[Column, ...]:
+    return tuple(_column(item, f"{where}[{i}]") for i, item in enumerate(items))
 
 
 def _column(source: object, where: str) -> Column:
@@ -102,4 +150,19 @@ def _row(source: object, labels: Collection[str], where: str) -> Row:
         label=field(source, "label", str, where),
         variant=field(source, "variant", str, where),
         paper={label: field(paper, label, float, f"{where}: paper") for label in paper},
+    )
+
+
+def _paper(content: object, rows: Collection[Row], where: str) -> Paper | None:
+    """Return what the paper's numbers are of; where a row has such numbers, it must be said."""
+    needed = any(row.paper for row in rows)
+    paper = field(content, "paper", dict, where) if needed else optional(content, "paper", dict, None, where)
+    if paper is None:
+        return None
+    inside = f"{where}: paper"
+    only_keys(paper, {"data", "label", "image_size"}, inside)
+    return Paper(
+        data=field(paper, "data", str, inside),
+        label=field(paper, "label", str, inside),
+        image_size=image_size(paper, inside),
     )

@@ -1,0 +1,114 @@
+from pathlib import Path
+
+import pytest
+
+from twostream.tables.spec import Paper, load_spec
+
+SPECS = sorted((Path(__file__).parents[2] / "experiments").glob("table*.yaml"))
+VARIANTS = {"full", "no_at_module", "target_add", "source_add", "both_add"}
+VARIANTS |= {"blocks_5", "blocks_7", "blocks_11", "blocks_13"}
+LABELS = ["SSIM", "IS", "Mask-SSIM", "Mask-IS"]
+MORE = ["SSIM (standard)", "Mask-SSIM (standard)", "LPIPS", "FID (train)", "FID (test)", "PCKh", "IS (judge)"]
+MORE += ["Mask-IS (judge)", "FD train (judge)", "FD test (judge)", "PCKh (judge)"]
+MORE_SSIM = "{label: SSIM, metric: ssim, protocol: standard, digits: 3}"
+PAPER = {
+    "table3_at_module": {
+        "2s-ATN (Full)": [0.320, 3.504, 0.813, 3.845],
+        "w/o AT-module": [0.313, 3.252, 0.812, 3.793],
+    },
+    "table4_fusion": {
+        "T:cat, S:cat": [0.320, 3.504, 0.813, 3.845],
+        "T:add, S:cat": [0.320, 3.335, 0.813, 3.815],
+        "T:cat, S:add": [0.309, 3.460, 0.809, 3.843],
+        "T:add, S:add": [0.234, 3.894, 0.768, 3.675],
+    },
+    "table5_blocks": {
+        "5": [0.317, 3.354, 0.813, 3.783],
+        "7": [0.319, 3.490, 0.812, 3.799],
+        "9": [0.320, 3.504, 0.813, 3.845],
+        "11": [0.314, 3.462, 0.810, 3.844],
+        "13": [0.316, 3.323, 0.813, 3.852],
+    },
+}
+
+
+def test_every_table_has_a_spec():
+    assert [path.stem for path in SPECS] == list(PAPER)
+
+
+@pytest.mark.parametrize("path", SPECS, ids=lambda path: path.stem)
+def test_spec_holds_the_papers_numbers(path: Path):
+    spec = load_spec(path)
+    assert {row.variant for row in spec.rows} <= VARIANTS
+    assert {row.label: [row.paper[label] for label in LABELS] for row in spec.rows} == PAPER[path.stem]
+    assert [column.label for column in spec.columns] == LABELS
+    assert spec.question.endswith("?")
+    assert spec.paper == Paper("market1501", "Market-1501", (128, 64))
+    assert spec.base() in spec.rows
+    assert spec.compare_with == "full"
+    assert [column.label for column in spec.more_columns] == MORE
+    assert (spec.only_data, spec.intervals) == (None, True)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("title:", "tilte:", r"table9_test\.yaml: key 'tilte': expected one of columns, compare_with, intervals"),
+        ("digits: 3", "digit: 3", r"columns\[0\]: key 'digit': expected one of digits, label"),
+        ("digits: 3", "digits: 3.5", r"columns\[0\]: key 'digits': expected int, got 3\.5"),
+        ("digits: 3", "digits: -1", r"columns\[0\]: key 'digits': expected 0 or more, got -1"),
+        ("SSIM: 0.313", "SIM: 0.313", r"rows\[1\]: paper: key 'SIM': expected one of PCKh, SSIM"),
+        ("SSIM: 0.313", "SSIM: high", r"rows\[1\]: paper: key 'SSIM': expected float, got 'high'"),
+        ("title: A table & its title.", "", r"expected the key 'title', got number, question"),
+        ("paper: {data: market1501, label: Market-1501, image_size: [128, 64]}", "", r"expected the key 'paper', got"),
+        ("number: 9", "number: true", r"key 'number': expected int, got True"),
+        ("[128, 64]", "[128]", r"paper: key 'image_size': expected \[height, width\], got \[128\]"),
+        ("label: PCKh", "label: SSIM", r"rows\[0\]: paper: key 'PCKh': expected one of SSIM, SSIM"),
+        ("variant: no_at_module", "variant: full", r"key 'rows': expected each once, got 'full' 2 times"),
+        (
+            "rows:",
+            "compare_with: blocks_5\nrows:",
+            r"'compare_with': expected one of full, no_at_module, got 'blocks_5'",
+        ),
+        ("rows:", "intervals: 0\nrows:", r"table9_test\.yaml: key 'intervals': expected bool, got 0"),
+        ("rows:", "only_data: [x]\nrows:", r"table9_test\.yaml: key 'only_data': expected str, got \['x'\]"),
+        ("rows:", f"more_columns: [{MORE_SSIM}]\nrows:", r"key 'more_columns': expected each once, got 'SSIM' 2 times"),
+        ("rows:", "more_columns: [{label: X}]\nrows:", r"more_columns\[0\]: expected the key 'metric', got label"),
+        ("rows:", "rows: [", r"table9_test\.yaml: expected YAML, got: "),
+    ],
+)
+def test_wrong_spec_is_refused(spec_path: Path, old: str, new: str, message: str):
+    spec_path.write_text(spec_path.read_text().replace(old, new, 1))
+    with pytest.raises(ValueError, match=message):
+        load_spec(spec_path)
+
+
+def test_spec_that_is_no_mapping_is_refused(spec_path: Path):
+    spec_path.write_text("- 1\n")
+    with pytest.raises(ValueError, match="expected a mapping with the key 'columns', got \\[1\\]"):
+        load_spec(spec_path)
+
+
+def test_correspondence_is_a_table_of_the_generated_people_alone():
+    spec = load_spec(SPECS[0].with_name("correspondence.yaml"))
+    assert (spec.number, spec.paper, spec.compare_with, spec.more_columns) == (None, None, None, ())
+    assert (spec.only_data, spec.intervals) == ("synthetic", False)
+    assert {row.variant for row in spec.rows} == VARIANTS - {"no_at_module"}
+    assert [column.metric for column in spec.columns] == [
+        "correspondence_same_place",
+        "correspondence_chance",
+        *(f"correspondence_block_{number}" for number in range(1, 14)),
+    ]
+    assert {column.protocol for column in spec.columns} == {"pck@0.1"}
+
+
+def test_the_rows_but_for_the_one_compared_with(compared_path: Path):
+    spec = load_spec(compared_path)
+    assert spec.base() == spec.rows[0]
+    assert spec.others() == spec.rows[1:]
+
+
+def test_without_comparison_no_row_is_another(spec_path: Path):
+    spec = load_spec(spec_path)
+    assert spec.base() is None
+    assert spec.others() == ()
