@@ -4,11 +4,11 @@ import pytest
 from hydra.utils import instantiate
 
 from twostream.data.datamodule import PairStream, split_identities
-from twostream.data.pairs import market_identity
+from twostream.data.pairs import identity_of
 
 
 def identities(pairs):
-    return {market_identity(name) for pair in pairs for name in pair}
+    return {identity_of(name) for pair in pairs for name in pair}
 
 
 def test_identities_of_train_validation_and_test_are_disjoint(tiny_config):

@@ -1,16 +1,19 @@
 import numpy as np
 import pytest
 
-from twostream.data.pairs import market_identity, matching_pairs, read_pairs, write_pairs
+from twostream.data.pairs import identity_of, matching_pairs, read_pairs, write_pairs
 
 WHOLE = np.ones((18, 2), dtype=int)
 NO_HIP = WHOLE.copy()
 NO_HIP[8] = -1
 
 
-def test_market_identity():
-    assert market_identity("0002_c1s1_000451_03.jpg") == "0002"
-    assert market_identity("-1_c1s1_000401_03.jpg") == "-1"
+def test_identity_of():
+    assert identity_of("0002_c1s1_000451_03.jpg") == "0002"
+    assert identity_of("-1_c1s1_000401_03.jpg") == "-1"
+    outfit = "fashionWOMENBlouses_Shirtsid0000069302"
+    assert identity_of(f"{outfit}_3back.jpg") == identity_of(f"{outfit}_1front.jpg") == outfit
+    assert identity_of("picture.png") == "picture.png"
 
 
 def test_pairs_are_all_ordered_pairs_of_an_identity_with_shoulders_and_hips():

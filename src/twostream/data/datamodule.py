@@ -12,7 +12,7 @@ from pytorch_lightning import LightningDataModule
 from torch.utils.data import DataLoader, Sampler
 
 from twostream.data.dataset import PairDataset, read_split, to_pose_pair
-from twostream.data.pairs import Pair, market_identity
+from twostream.data.pairs import Pair, identity_of
 from twostream.types import PictureBatch, PosePair
 
 
@@ -157,7 +157,7 @@ def split_identities(
     The draw is the same for every seed of a run, so that all runs validate on the same pairs. Raises ValueError where
     no identity would be left to train on.
     """
-    identities = sorted({market_identity(source) for source, _ in pairs})
+    identities = sorted({identity_of(source) for source, _ in pairs})
     if num_val_identities >= len(identities):
         raise ValueError(
             f"data.num_val_identities: expected fewer than the {len(identities)} training identities, "
@@ -165,6 +165,6 @@ def split_identities(
         )
     draw = np.random.default_rng(0)
     held_out = set(draw.permutation(identities)[:num_val_identities].tolist())
-    train = [pair for pair in pairs if market_identity(pair[0]) not in held_out]
-    val = [pair for pair in pairs if market_identity(pair[0]) in held_out]
+    train = [pair for pair in pairs if identity_of(pair[0]) not in held_out]
+    val = [pair for pair in pairs if identity_of(pair[0]) in held_out]
     return train, [val[i] for i in sorted(draw.permutation(len(val))[:num_val_pairs])]

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from itertools import permutations
@@ -13,14 +14,20 @@ from twostream.files import write_text
 
 HEADER = ("from", "to")
 DISTRACTORS = ("-1", "0000")
+DEEPFASHION_OUTFIT = re.compile(r"fashion.*id\d{10}(?=_)")
 
 Pair = tuple[str, str]
 """Names of the source and the target picture."""
 
 
-def market_identity(name: str) -> str:
-    """Return the identity in a Market-1501 picture name: `0002` of `0002_c1s1_000451_03.jpg`."""
-    return name.split("_", 1)[0]
+def identity_of(name: str) -> str:
+    """Return the identity in a picture's name.
+
+    Market-1501: `0002` of `0002_c1s1_000451_03.jpg`. DeepFashion: the item and its outfit,
+    `fashionMENDenimid0000008001` of `fashionMENDenimid0000008001_1front.jpg`.
+    """
+    outfit = DEEPFASHION_OUTFIT.match(name)
+    return outfit[0] if outfit else name.split("_", 1)[0]
 
 
 def matching_pairs(joints: Mapping[str, JointArray]) -> list[Pair]:
@@ -31,7 +38,7 @@ def matching_pairs(joints: Mapping[str, JointArray]) -> list[Pair]:
     names_of = defaultdict(list)
     for name in sorted(joints):
         if found(joints[name])[list(TORSO)].all():
-            names_of[market_identity(name)].append(name)
+            names_of[identity_of(name)].append(name)
     return [
         pair for identity, names in names_of.items() if identity not in DISTRACTORS for pair in permutations(names, 2)
     ]

@@ -25,6 +25,9 @@ NUM_JOINTS = len(JOINT_NAMES)
 # The joints that both pictures of a pair must show (the pair rule).
 TORSO = (2, 5, 8, 11)
 
+# Where each joint stands after a horizontal flip: left and right change places.
+FLIPPED = (0, 1, 5, 6, 7, 2, 3, 4, 11, 12, 13, 8, 9, 10, 15, 14, 17, 16)
+
 LIMBS = (
     *((1, 2), (2, 3), (3, 4)),  # right arm
     *((1, 5), (5, 6), (6, 7)),  # left arm

@@ -1,10 +1,10 @@
 """The appearance transfer module (AT-module, Fig. 3) and its absence."""
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from twostream.nets.attention import correspondence, transfer
+from twostream.nets.attention import best_matches, correspondence, transfer
 from twostream.nets.blocks import check_at_least, flatten_positions
 
 
@@ -29,6 +29,10 @@ class AppearanceTransfer(nn.Module):
         """Return D of Eq. 4: rows are target positions, columns source positions, both row by row of the map."""
         # Eq. 1 and 3: K = W_k S, Q = W_q T
         return correspondence(self.to_queries(flatten_positions(target)), self.to_keys(flatten_positions(source)))
+
+    def matches(self, source: Float[Tensor, "b c h w"], target: Float[Tensor, "b c h w"]) -> Int[Tensor, "b hw"]:
+        """Return for each target position the source position that D (Eq. 4) gives the most, without building D."""
+        return best_matches(self.to_queries(flatten_positions(target)), self.to_keys(flatten_positions(source)))
 
     def forward(self, source: Float[Tensor, "b c h w"], target: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
         """Return A' = sigma A + T of Eq. 6 from S (`source`) and T (`target`)."""

@@ -1,7 +1,11 @@
 """The correspondence of the two streams as pure functions (Eq. 4 and 5)."""
 
-from jaxtyping import Float
+import torch
+from jaxtyping import Float, Int
 from torch import Tensor
+
+ROWS = 256
+"""Rows of D that are looked at together where D itself is not wanted."""
 
 
 def correspondence(
@@ -19,3 +23,13 @@ def transfer(
 ) -> Float[Tensor, "b v positions"]:
     """Eq. 5 without W_o: V D^T, for each target position the mean of the source values under its row of D."""
     return values @ matches.transpose(1, 2)
+
+
+def best_matches(
+    queries: Float[Tensor, "b k positions"], keys: Float[Tensor, "b k positions"]
+) -> Int[Tensor, "b positions"]:
+    """Return for each target position the source position of the highest D_ij.
+
+    The softmax keeps the order within a row, so D is never built: some rows of Q^T K at a time do.
+    """
+    return torch.cat([(some.transpose(1, 2) @ keys).argmax(dim=2) for some in queries.split(ROWS, dim=2)], dim=1)

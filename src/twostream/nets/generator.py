@@ -1,9 +1,9 @@
 """The generator of the 2s-ATN (Fig. 2)."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from twostream.nets.appearance_transfer import AppearanceTransfer
@@ -38,13 +38,13 @@ class ATBlock(nn.Module):
         new_source = self.source_fusion(source_features, new_target)
         return new_source, new_target
 
-    def correspondence(
+    def at_inputs(
         self, source: Float[Tensor, "b c h w"], target: Float[Tensor, "b c h w"]
-    ) -> Float[Tensor, "b hw hw"]:
-        """Return D (Eq. 4) between F_t's positions (rows) and F_s's (columns). Raises TypeError without AT-module."""
+    ) -> tuple[AppearanceTransfer, Float[Tensor, "b c h w"], Float[Tensor, "b c h w"]]:
+        """Return the AT-module with its S and T for F_s and F_t. Raises TypeError where there is no AT-module."""
         if not isinstance(self.at_module, AppearanceTransfer):
             raise TypeError(f"expected an AT-module, got {type(self.at_module).__name__}, which has no correspondence")
-        return self.at_module.correspondence(self.source_conv(source), self.target_conv(target))
+        return self.at_module, self.source_conv(source), self.target_conv(target)
 
 
 class TwoStreamGenerator(nn.Module):
@@ -92,6 +92,11 @@ class TwoStreamGenerator(nn.Module):
         self.decoder = Decoder(width)
         init_weights(self, width)
 
+    @property
+    def has_at_modules(self) -> bool:
+        """Whether there is a correspondence between the streams."""
+        return all(isinstance(block.at_module, AppearanceTransfer) for block in self.blocks)
+
     def encode(
         self,
         source_image: Float[Tensor, "b 3 h w"],
@@ -128,10 +133,28 @@ class TwoStreamGenerator(nn.Module):
 
         Raises TypeError for a generator without AT-modules.
         """
+        inputs = self._at_inputs(source_image, source_heatmaps, target_heatmaps)
+        return [at_module.correspondence(source, target) for at_module, source, target in inputs]
+
+    @torch.no_grad()
+    def matches(
+        self,
+        source_image: Float[Tensor, "b 3 h w"],
+        source_heatmaps: Float[Tensor, "b joints h w"],
+        target_heatmaps: Float[Tensor, "b joints h w"],
+    ) -> list[Int[Tensor, "b hw"]]:
+        """Return for each block and target position the source position that D gives the most; D is never built.
+
+        Positions count the h/4 x w/4 map row by row. Raises TypeError for a generator without AT-modules.
+        """
+        inputs = self._at_inputs(source_image, source_heatmaps, target_heatmaps)
+        return [at_module.matches(source, target) for at_module, source, target in inputs]
+
+    def _at_inputs(
+        self, source_image: Tensor, source_heatmaps: Tensor, target_heatmaps: Tensor
+    ) -> Iterator[tuple[AppearanceTransfer, Tensor, Tensor]]:
         source, target = self.encode(source_image, source_heatmaps, target_heatmaps)
-        maps = []
         for block in self.blocks:
             assert isinstance(block, ATBlock)
-            maps.append(block.correspondence(source, target))
+            yield block.at_inputs(source, target)
             source, target = block(source, target)
-        return maps

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from twostream.data.annotations import read_annotations
-from twostream.data.pairs import market_identity, read_pairs
+from twostream.data.pairs import identity_of, read_pairs
 from twostream.data.synthetic import SyntheticPeople, people
 from twostream.data.synthetic.sheet import contact_sheet
 
@@ -53,7 +53,7 @@ def test_surface_maps_have_the_pictures_size(root):
 
 
 def test_identities_of_train_and_test_are_disjoint(root):
-    train, test = ({market_identity(path.name) for path in (root / split).iterdir()} for split in people.SPLITS)
+    train, test = ({identity_of(path.name) for path in (root / split).iterdir()} for split in people.SPLITS)
     assert train == {"0001", "0002", "0003"}
     assert test == {"0004", "0005"}
 

@@ -20,6 +20,7 @@ from twostream.data.pairs import matching_pairs, write_pairs
 from twostream.data.synthetic.backgrounds import NUM_CAMERAS, shoot_background
 from twostream.data.synthetic.body import BodyShape, Figure, arms_are_free, build_figure, sample_shape
 from twostream.data.synthetic.camera import frame_figure
+from twostream.data.synthetic.clothes import Outfit
 from twostream.data.synthetic.poses import sample_pose
 from twostream.data.synthetic.render import View, render_view, sample_light
 from twostream.data.synthetic.wardrobe import sample_outfit
@@ -105,6 +106,18 @@ class SyntheticPeople:
                 self._render(partial)
         self._check(root)
         return root
+
+    def draw(self, split: str, identity: int) -> tuple[str, Outfit, BodyShape, np.random.Generator]:
+        """Draw one person: the identity in its pictures' names, clothes, build, and where its views' chance comes from.
+
+        Args:
+            split: "train" or "test".
+            identity: 0-based number within the split.
+        """
+        split_index = SPLITS.index(split)
+        rng = np.random.default_rng([self.seed, split_index, identity])
+        outfit, shape = sample_outfit(rng, sample_shape(rng))
+        return f"{identity + 1 + split_index * self.num_train_identities:04d}", outfit, shape, rng
 
     def _check(self, root: Path) -> None:
         """Raise ValueError unless the manifest in `root` has these settings."""
@@ -210,11 +223,8 @@ def render_identity(people: SyntheticPeople, split: str, identity: int, root: Pa
     Returns:
         Picture name -> (18, 2) joints as y and x.
     """
-    split_index = SPLITS.index(split)
-    rng = np.random.default_rng([people.seed, split_index, identity])
+    name, outfit, shape, rng = people.draw(split, identity)
     height, width = people.image_size
-    number = identity + 1 + split_index * people.num_train_identities
-    outfit, shape = sample_outfit(rng, sample_shape(rng))
     joints = {}
     for index in range(people.views_per_identity):
         camera_index = int(rng.integers(NUM_CAMERAS))
@@ -224,7 +234,7 @@ def render_identity(people: SyntheticPeople, split: str, identity: int, root: Pa
         view = render_view(figure, outfit, camera, sample_light(rng), background)
         # the frame number grows with every picture, so that no name comes twice
         frame, sequence, box = 25 * (index + 1) + rng.integers(25), rng.integers(1, 7), rng.integers(1, 7)
-        stem = f"{number:04d}_c{camera_index + 1}s{sequence}_{frame:06d}_{box:02d}"
+        stem = f"{name}_c{camera_index + 1}s{sequence}_{frame:06d}_{box:02d}"
         _write_view(view, stem, split, root)
         joints[f"{stem}.jpg"] = view.joints
     return joints

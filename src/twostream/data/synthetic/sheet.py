@@ -5,7 +5,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from twostream.data.pairs import market_identity
+from twostream.data.pairs import identity_of
 
 
 def contact_sheet(root: Path, num_identities: int, num_views: int, scale: int = 1, split: str = "train") -> Image.Image:
@@ -29,7 +29,7 @@ def contact_sheet(root: Path, num_identities: int, num_views: int, scale: int = 
     paths = sorted((root / split).glob("*.jpg"))
     if not paths:
         raise ValueError(f"{root / split}: expected pictures *.jpg, got none")
-    rows = [list(islice(views, num_views)) for _, views in groupby(paths, lambda p: market_identity(p.name))]
+    rows = [list(islice(views, num_views)) for _, views in groupby(paths, lambda p: identity_of(p.name))]
     rows = rows[:num_identities]
     with Image.open(paths[0]) as first:
         width, height = first.width * scale, first.height * scale

@@ -9,6 +9,7 @@ from twostream.data.synthetic.body import BodyShape
 from twostream.data.synthetic.clothes import PATTERNS, Cloth, Outfit
 from twostream.data.synthetic.primitives import NUM_PARTS, Part
 
+LEGWEAR = ("trousers", "shorts", "skirt")
 _WHOLE = 2.0  # an end beyond every v: the garment covers the part
 
 _CLOTH_COLOURS = np.array(
@@ -85,7 +86,7 @@ def _sample_cloth(
 
 def _sample_legwear(rng: np.random.Generator, upper: Cloth) -> tuple[str, Cloth, NDArray[np.float32]]:
     """Draw trousers, shorts or a skirt; returns also the cloth and the (parts,) v down to which it reaches."""
-    kind = ("trousers", "shorts", "skirt")[rng.choice(3, p=(0.58, 0.24, 0.18))]
+    kind = LEGWEAR[rng.choice(3, p=(0.58, 0.24, 0.18))]
     reach = {"trousers": 2.0, "shorts": rng.uniform(0.6, 0.9), "skirt": 0.45}[kind]
     if kind == "skirt":
         cloth = _sample_cloth(rng, _CLOTH_COLOURS, (0.3, 0.15, 0.1, 0.1, 0.2, 0.15, 0.0), upper.colours[:1])
@@ -158,3 +159,15 @@ def _sample_base(rng: np.random.Generator, upper: Cloth) -> NDArray[np.float32]:
     base[[Part.RIGHT_FOOT, Part.LEFT_FOOT]] = _pick_colour(rng, _CLOTH_COLOURS)
     base[Part.BAG] = _pick_colour(rng, _CLOTH_COLOURS, upper.colours, 0.3)
     return base
+
+
+GARMENT_CLASSES = (len(_CLOTH_COLOURS), len(PATTERNS), len(LEGWEAR))
+"""How many colours and patterns of the upper garment, and kinds of legwear, there are."""
+
+
+def garment_classes(outfit: Outfit, shape: BodyShape) -> tuple[int, int, int]:
+    """Name the clothes: the upper garment's colour and pattern, the kind of legwear; each a 0-based class."""
+    colour = int(np.linalg.norm(_CLOTH_COLOURS - outfit.upper.colours[0], axis=1).argmin())
+    bare_legs = "skirt" if shape.skirt else "shorts"
+    legwear = "trousers" if outfit.lower_end[Part.RIGHT_CALF] else bare_legs
+    return colour, PATTERNS.index(outfit.upper.pattern), LEGWEAR.index(legwear)
