@@ -9,7 +9,7 @@ from hydra.errors import ConfigCompositionException
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
-from twostream.build import build_module, check
+from twostream.build import build_module, build_scoring, check
 from twostream.cli import CONF
 from twostream.runs import plain
 
@@ -18,7 +18,7 @@ ALWAYS = ["loss/perceptual=random", "run_dir=somewhere", "variant=full"]
 OPTIONS = sorted(
     (path.parent.relative_to(CONF).as_posix(), path.stem)
     for path in Path(CONF).rglob("*.yaml")
-    if path.parent != Path(CONF)
+    if path.parent != Path(CONF) and path.parent.name not in ("layout", "pose_estimator")
 )
 PAPER_ROWS = {
     "full": 43_281_292,
@@ -56,6 +56,7 @@ def test_every_option_composes_and_builds(group, option, tmp_path, monkeypatch):
         build_on_meta(cfg)
     instantiate(cfg.loss)
     instantiate(cfg.data)
+    build_scoring(cfg)
     for node in cfg.callbacks.values():
         instantiate(node)
     for name, node in cfg.logger.items():
@@ -65,7 +66,32 @@ def test_every_option_composes_and_builds(group, option, tmp_path, monkeypatch):
         instantiate(cfg.trainer, logger=False)
 
 
-@pytest.mark.parametrize("command", ["train", "evaluate", "table"])
+@pytest.mark.parametrize("option", ["folders", "strip3", "strip5"])
+def test_every_layout_builds(option):
+    with initialize_config_dir(version_base="1.3", config_dir=CONF):
+        assert instantiate(compose("score", [f"layout={option}"]).layout)
+
+
+@pytest.mark.parametrize("option", ["rtmpose", "keypoint_rcnn"])
+def test_every_pose_estimator_builds(option, tmp_path):
+    """Without weights, which a fast test can't have, it says what is missing."""
+    files = "pose_weights" if option == "rtmpose" else "weights_dir"
+    with initialize_config_dir(version_base="1.3", config_dir=CONF):
+        alone = compose("annotate", [f"pose_estimator={option}"]).pose_estimator
+    scoring = compose_train(f"pose_estimator@scoring.pose_estimator={option}", "scoring.download=false").scoring
+    for make in (
+        lambda: instantiate(alone, download=False, **{files: str(tmp_path / "none")}),
+        build_scoring_of(scoring),
+    ):
+        with pytest.raises(Exception, match=r"expected an \.onnx file|is missing: put it into"):
+            make()
+
+
+def build_scoring_of(node):
+    return instantiate(node).pose_estimator
+
+
+@pytest.mark.parametrize("command", ["annotate", "evaluate", "score", "table", "train"])
 def test_every_primary_config_composes(command):
     with initialize_config_dir(version_base="1.3", config_dir=CONF):
         assert compose(command)

@@ -30,6 +30,12 @@ def overrides_of_tiny_run(people_parent: Path, run_dir: Path) -> list[str]:
         "trainer.val_check_interval=2",
         "trainer.log_every_n_steps=1",
         "callbacks.checkpoints.every_n_iterations=2",
+        f"scoring.cache_dir={people_parent / 'cache'}",
+        "scoring.num_workers=0",
+        "scoring.judge.num_identities=4",
+        "scoring.judge.num_val_identities=1",
+        "scoring.judge.views_per_identity=2",
+        "scoring.judge.iterations=2",
         f"run_dir={run_dir}",
         "variant=full",
     ]

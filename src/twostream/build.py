@@ -1,5 +1,7 @@
 """From a composed config to the objects of a run: the only place that instantiates."""
 
+from typing import Any
+
 import pytorch_lightning as pl
 from hydra.utils import instantiate
 from omegaconf import DictConfig
@@ -40,6 +42,11 @@ def build_trainer(cfg: DictConfig) -> pl.Trainer:
         logger=[instantiate(node) for node in cfg.logger.values()],
         callbacks=[instantiate(node) for node in cfg.callbacks.values()],
     )
+
+
+def build_scoring(cfg: DictConfig) -> Any:
+    """Build the settings of `cfg.scoring`; no network is built yet."""
+    return instantiate(cfg.scoring)
 
 
 def check(cfg: DictConfig) -> None:

@@ -14,7 +14,17 @@ from omegaconf import DictConfig, OmegaConf
 from twostream.files import write_json
 
 CONFIG = "config.json"
-OUTPUTS = ("checkpoints", "images", "logs", "samples", "record.json", "scores.csv", "metrics.json")
+OUTPUTS = (
+    "checkpoints",
+    "images",
+    "logs",
+    "samples",
+    "scoring",
+    "record.json",
+    "scores.csv",
+    "bootstrap.json",
+    "metrics.json",
+)
 
 # The parts of a config that say what is trained; the others say where and how it is watched.
 MODEL_KEYS = ("seed", "data", "generator", "discriminators", "loss", "schedule")

@@ -434,5 +434,5 @@ def test_a_name_that_the_file_can_not_hold_is_refused(tmp_path, name):
 
 
 def test_a_folder_without_pictures(tmp_path):
-    with pytest.raises(ValueError, match=r"expected pictures \(\.jpg, \.jpeg, \.png\), there are none"):
+    with pytest.raises(ValueError, match=r"expected pictures \(\.png, \.jpg, \.jpeg\), there are none"):
         annotate(tmp_path, Corners(), tmp_path / "out.csv")

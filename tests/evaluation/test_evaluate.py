@@ -3,28 +3,33 @@
 import csv
 import json
 import shutil
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from omegaconf import OmegaConf
 from PIL import Image
 
+from twostream.build import build_generator, build_scoring
 from twostream.cli.one_run import do_run
 from twostream.data.dataset import PairDataset
 from twostream.data.pose import person_mask
-from twostream.evaluation.evaluate import evaluate_run
+from twostream.evaluation.evaluate import evaluate_run, generate_run, read_record, score_run
 from twostream.evaluation.generate import image_name, load_checkpoint, load_generator
-from twostream.metrics.similarity import STANDARD, ssim
+from twostream.metrics.protocols import STANDARD
+from twostream.metrics.similarity import ssim
 from twostream.tables.render import write_tables
 
 CPU = torch.device("cpu")
+NO_AT_MODULE = "twostream.nets.appearance_transfer.NoAppearanceTransfer"
 
 
 @pytest.fixture(scope="module")
 def finished(people_parent, tmp_path_factory):
-    """A run that has been trained and evaluated, with its config."""
+    """A run that has been trained and evaluated, with its config; the first that wants a judge trains it."""
     from hydra import compose, initialize_config_dir
 
     from tiny_run import overrides_of_tiny_run
@@ -38,6 +43,11 @@ def finished(people_parent, tmp_path_factory):
 
 
 @pytest.fixture
+def scoring(finished):
+    return build_scoring(finished[0])
+
+
+@pytest.fixture
 def run_dir(finished, tmp_path) -> Path:
     return shutil.copytree(finished[1], tmp_path / "synthetic" / "smoke" / "full" / "seed0")
 
@@ -48,6 +58,7 @@ def test_leaves_everything_that_the_readme_names(finished):
         "checkpoints/last.ckpt",
         "config.json",
         "logs/metrics.csv",
+        "bootstrap.json",
         "metrics.json",
         "record.json",
         "samples/000002.png",
@@ -62,7 +73,11 @@ def test_leaves_everything_that_the_readme_names(finished):
 def test_metrics_are_those_of_the_pictures_on_disk(finished, people_folder):
     metrics = json.loads((finished[1] / "metrics.json").read_text())
     values = {(entry["metric"], entry["protocol"]): entry for entry in metrics["values"]}
-    assert set(values) == {(m, p) for m in ("ssim", "mask_ssim") for p in ("patn", "standard")}
+    assert set(values) == {
+        *((m, p) for m in ("ssim", "mask_ssim") for p in ("patn", "standard")),
+        *((m, "judge") for m in ("frechet_train", "frechet_test", "pckh")),
+        *((f"correspondence_{m}", "pck@0.1") for m in ("block_1", "block_2", "same_place", "chance")),
+    }
     assert {entry["n"] for entry in metrics["values"]} == {6}
     dataset = PairDataset.of_split(people_folder, "test", (32, 16))
     whole, masked_only = [], []
@@ -81,8 +96,57 @@ def test_one_row_an_image(finished):
     metrics = json.loads((finished[1] / "metrics.json").read_text())
     assert len(rows) == 6
     for entry in metrics["values"]:
-        column = [float(row[f"{entry['metric']}/{entry['protocol']}"]) for row in rows]
-        assert np.mean(column) == pytest.approx(entry["value"])
+        if "ssim" in entry["metric"]:
+            column = [float(row[f"{entry['metric']}/{entry['protocol']}"]) for row in rows]
+            assert np.mean(column) == pytest.approx(entry["value"])
+    right, total = (sum(float(row[f"pckh_{count}/judge"]) for row in rows) for count in ("right", "total"))
+    pckh = next(entry for entry in metrics["values"] if entry["metric"] == "pckh")
+    assert pckh["value"] == pytest.approx(right / total)
+
+
+def test_what_is_missing_says_why(finished):
+    metrics = json.loads((finished[1] / "metrics.json").read_text())
+    missing = {(entry["metric"], entry["protocol"]): entry["reason"] for entry in metrics["missing"]}
+    wants_inception = [(f"{m}inception_score", p) for m in ("", "mask_") for p in ("patn", "standard")]
+    for name in (*wants_inception, ("fid_train", "standard"), ("fid_test", "standard")):
+        assert "weights-inception-2015-12-05-6726825d.pth is missing: put it into" in missing.pop(name)
+    assert "alexnet-owt-7be5be79.pth is missing" in missing.pop(("lpips", "standard"))
+    assert "pose_weights: expected an .onnx file" in missing.pop(("pckh", "patn"))
+    for name in ("inception_score", "mask_inception_score"):
+        assert missing.pop((name, "judge")) == "expected 1 to 6 splits for 6 images, got 10"
+    assert not missing
+
+
+def test_every_value_says_how_it_was_computed(finished):
+    metrics = json.loads((finished[1] / "metrics.json").read_text())
+    for entry in metrics["values"]:
+        low, high = entry["interval"]
+        assert low <= entry["value"] <= high
+        assert entry["version"] == 1
+        if "correspondence" in entry["metric"]:
+            assert entry["map"] == "8x4"
+        else:
+            assert (entry["frame"], entry["codec"]) == ("32x16", "png")
+        if entry["protocol"] == "judge":
+            assert (entry["feature_net"], len(entry["feature_net_hash"])) == ("judge", 64)
+        if "frechet" in entry["metric"]:
+            assert entry["reference_n"] >= 2
+    assert any(note.startswith("judge ") and "PCKh" in note for note in metrics["run"]["notes"])
+    assert metrics["scored_by"].keys() == {"commit", "dirty"}
+    bootstrap = json.loads((finished[1] / "bootstrap.json").read_text())
+    assert {key: bootstrap[key] for key in ("identities", "pairs_hash")} == metrics["test"]
+    assert {len(entry["values"]) for entry in bootstrap["replicates"]} == {100, 1000}
+
+
+def test_without_at_module_there_is_no_correspondence(finished, run_dir, scoring):
+    record = read_record(run_dir)
+    run = generate_run(run_dir, CPU, batch_size=2)
+    other = build_generator(OmegaConf.merge(finished[0], {"generator": {"at_module": {"_target_": NO_AT_MODULE}}}))
+    metrics = score_run(run._replace(generator=other), scoring, CPU)
+    reasons = {entry["metric"]: entry["reason"] for entry in metrics["missing"]}
+    assert reasons["correspondence"] == "the generator has no AT-modules"
+    assert not [entry for entry in metrics["values"] if "correspondence" in entry["metric"]]
+    assert record == read_record(run_dir)
 
 
 def test_record_says_what_the_run_is(finished):
@@ -102,10 +166,10 @@ def test_the_checkpoint_is_loaded_safely_and_without_frozen_nets(finished):
     assert config.generator.width == 4
 
 
-def test_pictures_do_not_depend_on_the_batch(finished, run_dir):
+def test_pictures_do_not_depend_on_the_batch(finished, run_dir, scoring):
     before = {path.name: path.read_bytes() for path in (run_dir / "images").glob("*.png")}
     shutil.rmtree(run_dir / "images")
-    evaluate_run(run_dir, CPU, batch_size=1)
+    evaluate_run(run_dir, replace(scoring, batch_size=1), CPU)
     after = {path.name: path.read_bytes() for path in (run_dir / "images").glob("*.png")}
     differing = [
         np.abs(
@@ -118,24 +182,24 @@ def test_pictures_do_not_depend_on_the_batch(finished, run_dir):
     assert max([difference.max() for difference in differing], default=0) <= 1  # rounding of sums
 
 
-def test_an_evaluation_that_was_cut_off_goes_on(run_dir):
+def test_an_evaluation_that_was_cut_off_goes_on(run_dir, scoring):
     pictures = sorted((run_dir / "images").glob("*.png"))
     kept, lost = pictures[0], pictures[1]
     changed = kept.stat().st_mtime_ns
     lost.unlink()
     (run_dir / "metrics.json").unlink()
-    evaluate_run(run_dir, CPU)
+    evaluate_run(run_dir, scoring, CPU)
     assert lost.exists()
     assert kept.stat().st_mtime_ns == changed
 
 
-def test_pictures_of_other_weights_are_made_again(run_dir):
+def test_pictures_of_other_weights_are_made_again(run_dir, scoring):
     kept = sorted((run_dir / "images").glob("*.png"))[0]
     changed = kept.stat().st_mtime_ns
     checkpoint = torch.load(run_dir / "checkpoints" / "last.ckpt", weights_only=True)
     checkpoint["state_dict"]["generator.decoder.3.bias"] += 0.5
     torch.save(checkpoint, run_dir / "checkpoints" / "last.ckpt")
-    evaluate_run(run_dir, CPU)
+    evaluate_run(run_dir, scoring, CPU)
     assert kept.stat().st_mtime_ns != changed
 
 
@@ -162,18 +226,18 @@ def test_another_config_in_the_same_folder_is_refused(finished):
     assert json.loads((finished[1] / "status.json").read_text()) == {"state": "done"}
 
 
-def test_an_unfinished_run_is_refused(run_dir):
+def test_an_unfinished_run_is_refused(run_dir, scoring):
     record = json.loads((run_dir / "record.json").read_text())
     (run_dir / "record.json").write_text(json.dumps(record | {"iterations": 9}))
     with pytest.raises(ValueError, match="expected the end of the run, iteration 9, got iteration 4"):
-        evaluate_run(run_dir, CPU)
+        evaluate_run(run_dir, scoring, CPU)
 
 
-def test_changed_data_are_refused(run_dir):
+def test_changed_data_are_refused(run_dir, scoring):
     record = json.loads((run_dir / "record.json").read_text())
     (run_dir / "record.json").write_text(json.dumps(record | {"data_hash": "other"}))
     with pytest.raises(ValueError, match="trained on data of hash other"):
-        evaluate_run(run_dir, CPU)
+        evaluate_run(run_dir, scoring, CPU)
 
 
 @pytest.mark.parametrize("content", [b"no checkpoint", b""])
@@ -197,4 +261,7 @@ def test_the_tables_take_the_metrics(finished, tmp_path):
     assert f"{value:.3f}" in text
     assert "generated people, NOT Market-1501" in text
     assert "random weights in place of VGG-19" in text
+    assert "PCKh (judge)" in text
+    assert "FD test (judge)" in text
+    assert "Not computed: IS, Mask-IS, FID (train), FID (test): weights-inception" in text
     assert text.count("not run") >= 8

@@ -6,8 +6,10 @@ from pathlib import Path
 import hydra
 from omegaconf import DictConfig
 
+from twostream.build import build_scoring
 from twostream.cli import CONF
 from twostream.cli.errors import reported
+from twostream.cli.report import print_scores
 from twostream.evaluation.evaluate import choose_device, evaluate_run
 from twostream.runs import claimed
 
@@ -19,7 +21,6 @@ def main(cfg: DictConfig) -> None:
     """Evaluate the run in the folder `cfg.run` and print its values."""
     run_dir = Path(cfg.run)
     with reported(log), claimed(run_dir):
-        metrics = evaluate_run(run_dir, choose_device(cfg.device), cfg.batch_size)
-        for entry in metrics["values"]:
-            print(f"{entry['metric']:>10} ({entry['protocol']}): {entry['value']:.4f}  n = {entry['n']}")
+        metrics = evaluate_run(run_dir, build_scoring(cfg), choose_device(cfg.device))
+        print_scores(metrics)
         print(run_dir / "metrics.json")

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytorch_lightning as pl
 from omegaconf import DictConfig
 
-from twostream.build import build_datamodule, build_module, build_trainer, check
+from twostream.build import build_datamodule, build_module, build_scoring, build_trainer, check
 from twostream.evaluation.evaluate import choose_device, evaluate_run, is_trained
 from twostream.files import write_json
 from twostream.runs import CONFIG, check_same_config, claimed, clear_outputs, plain, watched
@@ -29,7 +29,7 @@ def do_run(cfg: DictConfig, run_dir: Path) -> None:
             if not is_trained(run_dir):
                 train(cfg, run_dir)
             if cfg.evaluate and not (run_dir / "metrics.json").is_file():
-                evaluate_run(run_dir, choose_device(cfg.trainer.accelerator))
+                evaluate_run(run_dir, build_scoring(cfg), choose_device(cfg.trainer.accelerator))
     log.info("%s is finished", run_dir)
 
 

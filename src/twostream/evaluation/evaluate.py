@@ -4,27 +4,52 @@ import hashlib
 import json
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 
 from twostream.build import build_datamodule
-from twostream.data.dataset import PairDataset
+from twostream.data.datamodule import PairDataModule
+from twostream.data.dataset import PairDataset, read_split
 from twostream.data.drawing import sample_grid
-from twostream.evaluation.generate import generate, image_name, load_checkpoint, load_generator, read_generated
-from twostream.evaluation.score import score_images, write_scores
+from twostream.data.synthetic.people import SyntheticPeople
+from twostream.evaluation.correspondence import PROTOCOL as CORRESPONDENCE
+from twostream.evaluation.correspondence import correspondence_metrics, measure_correspondence
+from twostream.evaluation.generate import generate, image_name, load_checkpoint, load_generator
+from twostream.evaluation.measures import metrics_of
+from twostream.evaluation.pictures import Panel, ScoredPair, read_panel
+from twostream.evaluation.score import ScoreFiles, kept, measure_pairs, write_scores
+from twostream.evaluation.scoring import Scoring, Toolbox
 from twostream.files import whole_file, write_text
+from twostream.metrics.protocols import PROTOCOLS
+from twostream.nets.generator import TwoStreamGenerator
 
 CHECKPOINT = Path("checkpoints", "last.ckpt")
 NUM_GRID_PAIRS = 16
 
 
-def evaluate_run(run_dir: Path, device: torch.device, batch_size: int = 32) -> dict[str, Any]:
+class Generated(NamedTuple):
+    """A finished run whose test pictures are all there."""
+
+    run_dir: Path
+    record: dict[str, Any]
+    generator: torch.nn.Module
+    data: PairDataModule
+    dataset: PairDataset
+
+
+def evaluate_run(run_dir: Path, scoring: Scoring, device: torch.device) -> dict[str, Any]:
     """Generate and score every test pair of a run; return what `metrics.json` then holds.
 
-    An evaluation that was cut off goes on with the pictures that it still lacks. Raises ValueError where the run is
-    not finished or its data have changed since.
+    An evaluation that was cut off goes on with the pictures and the numbers that it still lacks. Raises ValueError
+    where the run is not finished or its data have changed since.
     """
+    return score_run(generate_run(run_dir, device, scoring.batch_size), scoring, device)
+
+
+def generate_run(run_dir: Path, device: torch.device, batch_size: int) -> Generated:
+    """Generate what a finished run lacks of its test pictures, and draw a grid of some of them."""
     checkpoint_path = run_dir / CHECKPOINT
     checkpoint = load_checkpoint(checkpoint_path)
     record = read_record(run_dir)
@@ -45,7 +70,74 @@ def evaluate_run(run_dir: Path, device: torch.device, batch_size: int = 32) -> d
     _keep_only_images_of(checkpoint_path, images)
     generate(generator, dataset, data.heatmap_sigma, images, device, batch_size)
     _draw_grid(dataset, images, run_dir / "samples" / "test.png")
-    return write_scores(run_dir, record, score_images(dataset, images), data.image_size)
+    return Generated(run_dir, record, generator, data, dataset)
+
+
+def score_run(run: Generated, scoring: Scoring, device: torch.device) -> dict[str, Any]:
+    """Score a run's test pictures; write and return the values."""
+    run_dir, record, generator, data, dataset = run
+    pairs, order = _scored_pairs(dataset, run_dir / "images", data.folder / "test")
+    tools = Toolbox(scoring, PROTOCOLS, data.image_size, _references(data, dataset), device)
+    notes = _choose_measures(tools, data)
+    measures = [tools.similarity(), *tools.measures]
+    cache = run_dir / "scoring"
+    columns = dict(measure_pairs(pairs, measures[0], measures[1:], cache, scoring.batch_size, scoring.num_workers))
+    metrics = metrics_of(measures, pairs)
+    if "correspondence" in tools.names:
+        if isinstance(generator, TwoStreamGenerator) and generator.has_at_modules:
+            surfaces = data.folder / "surface-test"
+            sigma, batch_size = data.heatmap_sigma, scoring.batch_size
+            matched = kept(
+                cache / "correspondence.npz",
+                lambda: measure_correspondence(generator, dataset, surfaces, sigma, device, batch_size),
+            )
+            columns |= {name: column[order] for name, column in matched.items()}
+            metrics += correspondence_metrics(matched, data.image_size)
+        else:
+            tools.leave_out(["correspondence"], [CORRESPONDENCE], "the generator has no AT-modules")
+    record = record | {"notes": [*record["notes"], *notes]}
+    content = write_scores(ScoreFiles.of_run(run_dir), record, pairs, columns, metrics, tools.missing)
+    shutil.rmtree(cache)
+    return content
+
+
+def _scored_pairs(dataset: PairDataset, images: Path, truth: Path) -> tuple[list[ScoredPair], np.ndarray]:
+    """Return the pairs in the order of their pictures' names, as an Inception Score splits them, and that order."""
+    order = sorted(range(len(dataset)), key=lambda i: image_name(dataset.pairs[i]))
+    pairs = [
+        ScoredPair(
+            name=image_name(dataset.pairs[i]),
+            source=dataset.pairs[i][0],
+            target=dataset.pairs[i][1],
+            generated=Panel(images / image_name(dataset.pairs[i])),
+            true=Panel(truth / dataset.pairs[i][1]),
+            joints=dataset.joints[dataset.pairs[i][1]],
+        )
+        for i in order
+    ]
+    return pairs, np.array(order)
+
+
+def _references(data: PairDataModule, dataset: PairDataset) -> dict[str, list[Panel]]:
+    """Return the pictures that the training pairs name, and the targets of the test pairs, each once."""
+    _, train_pairs = read_split(data.folder, "train")
+    names = {
+        "train": sorted({name for pair in train_pairs for name in pair}),
+        "test": sorted({target for _, target in dataset.pairs}),
+    }
+    return {split: [Panel(data.folder / split / name) for name in those] for split, those in names.items()}
+
+
+def _choose_measures(tools: Toolbox, data: PairDataModule) -> list[str]:
+    """Add what is wanted and can be had; return notes on it."""
+    tools.add_inception()
+    tools.add_lpips()
+    tools.add_pckh()
+    if not isinstance(data.source, SyntheticPeople):
+        tools.names = [name for name in tools.names if name not in ("judge", "correspondence")]
+        return []
+    judge = tools.add_judge(data.root)
+    return [] if judge is None else [judge.describe()]
 
 
 def is_trained(run_dir: Path) -> bool:
@@ -82,7 +174,7 @@ def _keep_only_images_of(checkpoint: Path, images: Path) -> None:
 def _draw_grid(dataset: PairDataset, images: Path, path: Path) -> None:
     count = min(NUM_GRID_PAIRS, len(dataset))
     indices = [i * len(dataset) // count for i in range(count)]
-    pictures = [read_generated(images / image_name(dataset.pairs[i])) for i in indices]
+    pictures = [read_panel(Panel(images / image_name(dataset.pairs[i]))) for i in indices]
     generated = torch.stack([torch.from_numpy(picture.copy()).permute(2, 0, 1) for picture in pictures])
     with whole_file(path) as temporary:
         sample_grid(dataset.batch(indices), generated).save(temporary)

@@ -3,9 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from jaxtyping import UInt8
 from omegaconf import DictConfig, OmegaConf
 from PIL import Image
 from tqdm import tqdm
@@ -73,12 +71,3 @@ def generate(
                 Image.fromarray(picture).save(temporary)
         bar.update(len(indices))
     bar.close()
-
-
-def read_generated(path: Path) -> UInt8[np.ndarray, "h w 3"]:
-    """Read a generated picture back. Raises ValueError where it is missing or unreadable."""
-    try:
-        with Image.open(path) as file:
-            return np.asarray(file.convert("RGB"))
-    except OSError as error:
-        raise ValueError(f"{path}: expected a generated picture: {error}") from error

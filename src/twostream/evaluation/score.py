@@ -1,72 +1,216 @@
-"""PNG folder -> `metrics.json` and one row an image."""
+"""PNG folder -> `scores.csv` with one row an image, `bootstrap.json`, `metrics.json`."""
 
 import csv
+import hashlib
 import io
-from collections.abc import Sequence
+import json
+import logging
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
-from twostream.data.dataset import PairDataset
+from twostream.callbacks import code_version
+from twostream.data.pairs import identity_of
 from twostream.data.pose import person_mask
-from twostream.evaluation.generate import image_name, read_generated
-from twostream.files import write_json, write_text
-from twostream.metrics.similarity import PROTOCOLS, masked, ssim
+from twostream.evaluation.measures import Measure, Metric, Pictures
+from twostream.evaluation.pictures import ScoredPair, read_panel
+from twostream.files import whole_file, write_json, write_text
+from twostream.metrics.statistics import SEED, Columns, InceptionScore, resample
 
-FORMAT = 1
+log = logging.getLogger(__name__)
+FORMAT = 2
+BOOTSTRAP_FORMAT = 1
+SHARD = 512
+"""Pictures after which what was measured is kept, for an evaluation that is cut off."""
+
+Measured = tuple[Pictures, Columns]
 
 
-def score_images(dataset: PairDataset, images: Path) -> list[dict[str, Any]]:
-    """Compare the generated picture of every pair, read back from `images`, with the true one.
+class PictureDataset(Dataset[Measured]):
+    """Each pair read from its files, measured by what needs no network: this part runs in the loader's processes."""
 
-    Returns a row an image: `image`, `source`, `target`, then each metric under each protocol. Raises ValueError where
-    a picture is missing or of another size.
-    """
-    rows = []
-    for index, (source, target) in enumerate(tqdm(dataset.pairs, desc="Score", unit="image")):
-        name = image_name((source, target))
-        generated = read_generated(images / name)
-        true = dataset[index].target_image.permute(1, 2, 0).numpy()
+    def __init__(self, pairs: Sequence[ScoredPair], measure: Measure) -> None:
+        self.pairs = pairs
+        self.measure = measure
+        self.has_masks = all(pair.joints is not None for pair in pairs)
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    def __getitem__(self, index: int) -> Measured:
+        """Return a batch of one. Raises ValueError for a picture that is unreadable or of another size."""
+        pair = self.pairs[index]
+        generated, true = read_panel(pair.generated), read_panel(pair.true)
         if generated.shape != true.shape:
-            raise ValueError(f"{images / name}: expected a picture of shape {true.shape}, got {generated.shape}")
-        mask = person_mask(dataset.joints[target], true.shape[:2])
-        row: dict[str, Any] = {"image": name, "source": source, "target": target}
-        for protocol in PROTOCOLS:
-            row[f"ssim/{protocol.name}"] = ssim(generated, true, protocol)
-            row[f"mask_ssim/{protocol.name}"] = ssim(masked(generated, mask), masked(true, mask), protocol)
-        rows.append(row)
-    return rows
+            raise ValueError(f"{pair.generated.path}: expected a picture of shape {true.shape}, got {generated.shape}")
+        masks = person_mask(pair.joints, true.shape[:2])[None] if self.has_masks and pair.joints is not None else None
+        pictures = Pictures(generated[None], true[None], masks, [pair.joints])
+        return pictures, self.measure(pictures)
 
 
-def summarise(rows: Sequence[dict[str, Any]], image_size: tuple[int, int]) -> list[dict[str, Any]]:
-    """Return the mean of each metric under each protocol, with what it takes to compare it."""
-    frame = f"{image_size[0]}x{image_size[1]}"
-    return [
-        {
-            "metric": metric,
-            "protocol": protocol.name,
-            "value": float(np.mean([row[f"{metric}/{protocol.name}"] for row in rows])),
-            "n": len(rows),
-            **protocol.describe(),
-            "frame": frame,
-            "codec": "png",
-        }
-        for metric in ("ssim", "mask_ssim")
-        for protocol in PROTOCOLS
-    ]
+def measure_pairs(
+    pairs: Sequence[ScoredPair],
+    similarity: Measure,
+    measures: Sequence[Measure],
+    cache: Path,
+    batch_size: int,
+    num_workers: int,
+) -> Columns:
+    """Read every pair once and let all measures look at it; return their columns in the order of the pairs.
+
+    Args:
+        pairs: of pictures of one size.
+        similarity: what runs in the loader's processes.
+        measures: networks, which see batches.
+        cache: where finished parts are kept; those of another set of pictures or metrics are removed.
+        batch_size: pictures that a network sees at a time.
+        num_workers: processes that read and compare pictures; 0 does it in this one.
+    """
+    _keep_only_parts_of(_key(pairs, [similarity, *measures]), cache)
+    parts = [_load_part(path) for path in sorted(cache.glob("*.npz"))]
+    done = sum(len(next(iter(part.values()))) for part in parts)
+    dataset = PictureDataset(pairs[done:], similarity)
+    workers = num_workers if len(dataset) > 2 * batch_size else 0
+    loader = DataLoader(dataset, batch_size, num_workers=workers, collate_fn=_as_it_is)
+    unsaved: list[Columns] = []
+    with tqdm(total=len(pairs), initial=done, desc="Score", unit="image") as bar:
+        for batch in loader:
+            pictures = _stack([pictures for pictures, _ in batch])
+            columns = dict(_join([columns for _, columns in batch]))
+            for measure in measures:
+                columns |= measure(pictures)
+            unsaved.append(columns)
+            bar.update(len(batch))
+            if bar.n == len(pairs) or len(unsaved) * batch_size >= SHARD:
+                parts.append(_join(unsaved))
+                _save_part(cache / f"{bar.n:08d}.npz", parts[-1])
+                unsaved = []
+    return _join(parts)
+
+
+@dataclass(frozen=True)
+class ScoreFiles:
+    """Where an evaluation's numbers go: the values, one row an image, the values on resampled identities."""
+
+    values: Path
+    rows: Path
+    bootstrap: Path
+
+    @classmethod
+    def of_run(cls, run_dir: Path) -> "ScoreFiles":
+        """Return the files of a run's folder."""
+        return cls(run_dir / "metrics.json", run_dir / "scores.csv", run_dir / "bootstrap.json")
 
 
 def write_scores(
-    folder: Path, record: dict[str, Any], rows: Sequence[dict[str, Any]], image_size: tuple[int, int]
+    files: ScoreFiles,
+    record: dict[str, Any],
+    pairs: Sequence[ScoredPair],
+    columns: Columns,
+    metrics: Sequence[Metric],
+    missing: Sequence[dict[str, str]],
 ) -> dict[str, Any]:
-    """Write `scores.csv`, then `metrics.json`: who finds the latter finds a whole evaluation. Returns the latter."""
+    """Write all files, the values last: who finds these finds a whole evaluation. Returns what they hold.
+
+    A metric that is not defined on these pictures is listed with the missing ones.
+    """
+    rows = [{"image": pair.name, "source": pair.source, "target": pair.target} for pair in pairs]
+    identities = [identity_of(pair.target) for pair in pairs]
+    listed = "\n".join(f"{pair.source},{pair.target}" for pair in pairs)
+    test = {"identities": len(set(identities)), "pairs_hash": hashlib.sha256(listed.encode()).hexdigest()}
+    values, replicates, undefined = summarise(metrics, columns, identities)
+    single = {name: column for name, column in columns.items() if column.ndim == 1}
     text = io.StringIO()
-    writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    write_text(folder / "scores.csv", text.getvalue())
-    metrics = {"format": FORMAT, "run": record, "values": summarise(rows, image_size)}
-    write_json(folder / "metrics.json", metrics)
-    return metrics
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow([*rows[0], *single])
+    writer.writerows([*row.values(), *(column[i] for column in single.values())] for i, row in enumerate(rows))
+    files.values.unlink(missing_ok=True)
+    write_text(files.rows, text.getvalue())
+    write_json(files.bootstrap, {"format": BOOTSTRAP_FORMAT, "seed": SEED, **test, "replicates": replicates})
+    content = {"format": FORMAT, "run": record, "scored_by": code_version(), "test": test, "values": values}
+    content["missing"] = [*missing, *undefined]
+    write_json(files.values, content)
+    return content
+
+
+def summarise(
+    metrics: Sequence[Metric], columns: Columns, identities: Sequence[str]
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]], list[dict[str, str]]]:
+    """Return each metric's value with its interval, its replicates, and the metrics without a value with the reason."""
+    values, replicates, undefined = [], [], []
+    everything = np.arange(len(identities))
+    for metric in tqdm(metrics, desc="Intervals", unit="metric", leave=False):
+        name = {"metric": metric.name, "protocol": metric.protocol}
+        try:
+            value = metric.statistic(columns, everything)
+        except ValueError as error:
+            log.warning("not computed: %s (%s): %s", metric.name, metric.protocol, error)
+            undefined.append(name | {"reason": str(error)})
+            continue
+        resampled = resample(metric.statistic, columns, identities, value)
+        interval = list(resampled.interval) if resampled else None
+        entry = {**name, "value": value, "n": len(everything), "interval": interval, **metric.details}
+        if isinstance(metric.statistic, InceptionScore):
+            entry["splits_std"] = metric.statistic.splits_std(columns)
+        values.append(entry)
+        if resampled:
+            replicates.append({**name, "values": [float(f"{value:.7g}") for value in resampled.replicates]})
+    return values, replicates, undefined
+
+
+def kept(path: Path, compute: Callable[[], Columns]) -> Columns:
+    """Return the columns of a file, computing and keeping them where there is none."""
+    if not path.is_file():
+        _save_part(path, compute())
+    return _load_part(path)
+
+
+def _key(pairs: Sequence[ScoredPair], measures: Sequence[Measure]) -> str:
+    files = []
+    for pair in pairs:
+        for panel in (pair.generated, pair.true):
+            stat = panel.path.stat()
+            files.append([str(panel.path), panel.index, panel.num_panels, stat.st_size, stat.st_mtime_ns])
+    metrics = [[m.name, m.protocol, m.details] for measure in measures for m in measure.metrics()]
+    return hashlib.sha256(json.dumps([files, metrics]).encode()).hexdigest()
+
+
+def _keep_only_parts_of(key: str, cache: Path) -> None:
+    marker = cache / "key"
+    if not marker.is_file() or marker.read_text(encoding="utf-8") != key:
+        shutil.rmtree(cache, ignore_errors=True)
+        write_text(marker, key)
+
+
+def _save_part(path: Path, columns: Columns) -> None:
+    with whole_file(path) as temporary:
+        np.savez(temporary, **columns)  # type: ignore[arg-type]
+
+
+def _load_part(path: Path) -> Columns:
+    with np.load(path, allow_pickle=False) as part:
+        return {name: part[name] for name in part.files}
+
+
+def _join(parts: Sequence[Columns]) -> Columns:
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def _stack(pictures: Sequence[Pictures]) -> Pictures:
+    masks = [p.masks for p in pictures if p.masks is not None]
+    return Pictures(
+        np.concatenate([p.generated for p in pictures]),
+        np.concatenate([p.true for p in pictures]),
+        np.concatenate(masks) if masks else None,
+        [joints for p in pictures for joints in p.joints],
+    )
+
+
+def _as_it_is(batch: list[Measured]) -> list[Measured]:
+    return batch

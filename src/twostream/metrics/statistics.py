@@ -123,7 +123,7 @@ def resample(statistic: Statistic, columns: Columns, identities: Sequence[str], 
 
     def on_resample(drawn: np.ndarray) -> float:
         # In the pictures' own order, as the splits of an Inception Score follow it.
-        return statistic(columns, np.concatenate([members[i] for i in np.sort(drawn)]))
+        return statistic(columns, np.sort(np.concatenate([members[i] for i in drawn])))
 
     try:
         result = stats.bootstrap(

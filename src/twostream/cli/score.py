@@ -1,0 +1,46 @@
+"""`twostream-score`: score pictures that were generated elsewhere."""
+
+import logging
+from pathlib import Path
+
+import hydra
+from hydra.utils import instantiate
+from omegaconf import DictConfig
+
+from twostream.build import build_scoring
+from twostream.cli import CONF
+from twostream.cli.errors import reported
+from twostream.cli.report import print_scores
+from twostream.data.annotations import read_annotations
+from twostream.evaluation.check import usable_pairs
+from twostream.evaluation.evaluate import choose_device
+from twostream.evaluation.others import score_pairs
+
+log = logging.getLogger(__name__)
+
+
+@hydra.main(version_base="1.3", config_path=CONF, config_name="score")
+def main(cfg: DictConfig) -> None:
+    """Find the pairs in `cfg.images`, score them, print the values and write them to `cfg.out`."""
+    with reported(log):
+        scoring = build_scoring(cfg)
+        joints = read_annotations(Path(cfg.annotations)) if cfg.annotations else {}
+        found = instantiate(cfg.layout).find(Path(cfg.images), _path(cfg.targets), joints)
+        pairs, left_out = usable_pairs(found, cfg.strict, scoring.num_workers)
+        content = score_pairs(
+            pairs,
+            scoring,
+            cfg.protocol,
+            _path(cfg.train_images),
+            Path(cfg.people_root),
+            Path(cfg.out),
+            {"images": str(cfg.images), "scored": len(pairs), "left_out": left_out},
+            choose_device(cfg.device),
+        )
+        print_scores(content)
+        print(f"{len(pairs)} pictures scored, {left_out} left out")
+        print(cfg.out)
+
+
+def _path(name: str | None) -> Path | None:
+    return None if name is None else Path(name)

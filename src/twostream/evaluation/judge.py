@@ -1,0 +1,273 @@
+"""The judge: trained once on generated people, it gives numbers that else want downloaded networks."""
+
+import fcntl
+import hashlib
+import json
+import logging
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int, UInt8
+from PIL import Image
+from torch import Tensor
+from tqdm import tqdm
+
+from twostream.data.annotations import read_annotations
+from twostream.data.dataset import to_unit_range
+from twostream.data.pairs import identity_of
+from twostream.data.pose import gaussian_heatmaps, joints_to_tensor, person_mask
+from twostream.data.skeleton import FLIPPED, NUM_JOINTS
+from twostream.data.synthetic.people import SyntheticPeople
+from twostream.data.synthetic.wardrobe import GARMENT_CLASSES, garment_classes
+from twostream.files import whole_file
+from twostream.metrics.pckh import pckh, pckh_counts
+from twostream.nets.judge import Judgement, JudgeNet
+from twostream.weights import load_state
+
+log = logging.getLogger(__name__)
+VERSION = 1
+"""Goes up with every change of the judge that changes its numbers."""
+
+HEATMAP_ROWS = 32
+
+
+class Sight(NamedTuple):
+    """What the judge sees in each picture of a batch."""
+
+    joints: Int[np.ndarray, "b 18 2"]
+    """(y, x) in pixels, -1 where a joint can't be seen."""
+    features: Float[np.ndarray, "b features"]
+    logits: Float[np.ndarray, "b garments"]
+
+
+class Judge:
+    """A trained judge, ready to look at pictures of one size.
+
+    Attributes:
+        name: as in the results.
+        weights_hash: SHA-256 of its weights.
+        accuracy: on identities that its training never saw: PCKh, and the share of right classes of each kind.
+
+    """
+
+    name = "judge"
+
+    def __init__(self, net: JudgeNet, accuracy: dict[str, float], device: torch.device) -> None:
+        self.net = net.to(device).eval()
+        self.accuracy = accuracy
+        self.device = device
+        digest = hashlib.sha256()
+        for key, value in sorted(net.state_dict().items()):
+            digest.update(key.encode() + value.cpu().numpy().tobytes())
+        self.weights_hash = digest.hexdigest()
+
+    def describe(self) -> str:
+        """Say which judge it is and how far it can be trusted."""
+        accuracy = ", ".join(f"{name} {value:.3f}" for name, value in self.accuracy.items())
+        return f"judge {self.weights_hash[:12]} on true pictures of people that it has not seen: {accuracy}"
+
+    @torch.inference_mode()
+    def __call__(self, images: UInt8[Tensor, "b 3 h w"]) -> Sight:
+        """Look at a batch."""
+        seen: Judgement = self.net(to_unit_range(images.to(self.device)))
+        joints = find_joints(seen, self.net.stride, (images.shape[2], images.shape[3]))
+        return Sight(joints, seen.features.cpu().numpy(), seen.logits.cpu().numpy())
+
+
+def find_joints(seen: Judgement, stride: int, image_size: tuple[int, int]) -> Int[np.ndarray, "b 18 2"]:
+    """Return the joints (y, x) in pixels: the mean place in the 3x3 cells around the likeliest one, -1 for unseen."""
+    rows, columns = seen.heatmaps.shape[2:]
+    best = seen.heatmaps.flatten(2).argmax(dim=2)
+    y, x = (torch.arange(size, device=best.device) for size in (rows, columns))
+    near_y, near_x = (y - (best // columns)[:, :, None]).abs() <= 1, (x - (best % columns)[:, :, None]).abs() <= 1
+    heat = seen.heatmaps.exp() * (near_y[:, :, :, None] & near_x[:, :, None, :])
+    places = []
+    for axis, cells in ((2, y), (3, x)):
+        share = heat.sum(dim=5 - axis)
+        centre = (share * cells).sum(dim=2) / share.sum(dim=2)
+        pixel = ((centre + 0.5) * stride - 0.5).round().clamp(0, image_size[axis - 2] - 1)
+        places.append(pixel.long())
+    found = seen.missing.exp() < 0.5
+    return torch.where(found[:, :, None], torch.stack(places, dim=2), -1).cpu().numpy()
+
+
+@dataclass(frozen=True)
+class JudgeTraining:
+    """How the judge of a picture size is trained; equal settings give one judge, kept in a file.
+
+    Attributes:
+        num_identities: people of the synthetic training split, no test identity among them.
+        num_val_identities: the last of them, kept out of training to tell its accuracy.
+        views_per_identity: pictures of each.
+        iterations: updates of the weights.
+        batch_size: pictures in an iteration.
+        learning_rate: the highest of a one-cycle schedule.
+
+    Raises ValueError for fewer identities than are kept out.
+
+    """
+
+    num_identities: int
+    num_val_identities: int
+    views_per_identity: int
+    iterations: int
+    batch_size: int
+    learning_rate: float
+
+    def __post_init__(self) -> None:
+        if not 0 < self.num_val_identities < self.num_identities:
+            raise ValueError(
+                f"judge: expected 0 < num_val_identities < num_identities, "
+                f"got {self.num_val_identities} and {self.num_identities}"
+            )
+
+    def prepare(self, image_size: tuple[int, int], people_root: Path, cache: Path, device: torch.device) -> Judge:
+        """Load the judge of a picture size, after training it where there is none yet.
+
+        Args:
+            image_size: height and width in pixels.
+            people_root: where sets of generated people lie.
+            cache: where judges lie.
+            device: where it is trained and used.
+        """
+        people = SyntheticPeople(image_size, self.num_identities, 1, self.views_per_identity, 1)
+        settings = asdict(self) | {"people": people.settings(), "version": VERSION}
+        key = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:8]
+        path = cache / f"judge-{image_size[0]}x{image_size[1]}-{key}.pt"
+        cache.mkdir(parents=True, exist_ok=True)
+        with path.with_suffix(".lock").open("w") as lock:
+            # A second process waits for the first one's judge.
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not path.is_file():
+                self._train(people, people.prepare(people_root), path, device)
+        net, state = _new_net(image_size), dict(load_state(path))
+        try:
+            accuracy = {name.removeprefix("accuracy/"): state.pop(name).item() for name in list(state) if "/" in name}
+            net.load_state_dict(state)
+        except RuntimeError as error:
+            raise ValueError(f"{path}: expected the weights of a judge, these do not fit it: {error}") from error
+        return Judge(net, accuracy, device)
+
+    def _train(self, people: SyntheticPeople, root: Path, path: Path, device: torch.device) -> None:
+        album = read_album(people, root)
+        height, width = people.image_size
+        num_val = self.num_val_identities * self.views_per_identity
+        train, val = album.part(slice(None, -num_val)), album.part(slice(-num_val, None))
+        net = _new_net((height, width)).to(device)
+        optimizer = torch.optim.Adam(net.parameters())
+        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, self.learning_rate, self.iterations)
+        draw = np.random.default_rng(0)
+        for _ in tqdm(range(self.iterations), desc="Train the judge"):
+            batch = draw_batch(train, draw.integers(len(train.images), size=self.batch_size), draw)
+            loss = judge_loss(net, Album(*(tensor.to(device) for tensor in batch)))
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            schedule.step()
+        judge = Judge(net, {}, device)
+        judge.accuracy |= measure_accuracy(judge, val)
+        log.info(judge.describe())
+        told = {f"accuracy/{name}": torch.tensor(value) for name, value in judge.accuracy.items()}
+        with whole_file(path) as temporary:
+            torch.save({**net.cpu().state_dict(), **told}, temporary)
+
+
+class Album(NamedTuple):
+    """Pictures of generated people with what is true of them."""
+
+    images: UInt8[Tensor, "n 3 h w"]
+    joints: Float[Tensor, "n 18 2"]
+    masks: UInt8[Tensor, "n 1 h w"]
+    """1 on the person, as the masked metrics cut it out."""
+    garments: Int[Tensor, "n kinds"]
+
+    def part(self, which: slice) -> "Album":
+        """Return some of the pictures."""
+        return Album(*(tensor[which] for tensor in self))
+
+
+def read_album(people: SyntheticPeople, root: Path) -> Album:
+    """Read the training split of a set of generated people, in the order of its identities."""
+    joints = read_annotations(root / "annotation-train.csv")
+    garments = {}
+    for identity in range(people.num_train_identities):
+        name, outfit, shape, _ = people.draw("train", identity)
+        garments[name] = garment_classes(outfit, shape)
+    images, masks = [], []
+    for name in joints:
+        with Image.open(root / "train" / name) as file:
+            images.append(torch.from_numpy(np.asarray(file).transpose(2, 0, 1).copy()))
+        height, width = images[-1].shape[1:]
+        masks.append(torch.from_numpy(person_mask(joints[name], (height, width)).astype(np.uint8)[None]))
+    return Album(
+        torch.stack(images),
+        torch.stack([joints_to_tensor(joints[name]) for name in joints]),
+        torch.stack(masks),
+        torch.tensor([garments[identity_of(name)] for name in joints]),
+    )
+
+
+def draw_batch(album: Album, indices: np.ndarray, draw: np.random.Generator) -> Album:
+    """Take some pictures, half of them flipped and a third cut out, as the masked metrics will show them."""
+    images, joints, masks, garments = (tensor[torch.from_numpy(indices)] for tensor in album)
+    flip, cut = (torch.from_numpy(draw.random(len(indices)) < share) for share in (1 / 2, 1 / 3))
+    images = torch.where(cut[:, None, None, None], images * masks, images)
+    mirrored = joints[:, list(FLIPPED)]
+    mirrored = torch.stack([mirrored[..., 0], images.shape[3] - 1 - mirrored[..., 1]], dim=2)
+    return Album(
+        torch.where(flip[:, None, None, None], images.flip(3), images),
+        torch.where(flip[:, None, None], mirrored, joints),
+        torch.where(flip[:, None, None, None], masks.flip(3), masks),
+        garments,
+    )
+
+
+def judge_loss(net: JudgeNet, batch: Album) -> Float[Tensor, ""]:
+    """Return the cross-entropy of the joints' places and of the garment classes."""
+    seen: Judgement = net(to_unit_range(batch.images))
+    cells = (batch.joints + 0.5) / net.stride - 0.5
+    rows, columns = seen.heatmaps.shape[2:]
+    near = gaussian_heatmaps(cells, (rows, columns), sigma=0.7).flatten(2)
+    found = near.sum(dim=2, keepdim=True) > 0
+    places = torch.where(found, near / near.sum(dim=2, keepdim=True).clamp_min(1e-6), near)
+    joint_loss = -(places * seen.heatmaps.flatten(2)).sum(2) - torch.where(found[..., 0], 0, seen.missing)
+    return joint_loss.mean() + torch.nn.functional.cross_entropy(seen.logits, _combine(batch.garments))
+
+
+def measure_accuracy(judge: Judge, album: Album) -> dict[str, float]:
+    """Return the judge's PCKh and its share of right classes of each kind."""
+    joints, logits = [], []
+    for images in album.images.split(64):
+        sight = judge(images)
+        joints += list(sight.joints)
+        logits.append(torch.from_numpy(sight.logits))
+    true = torch.nan_to_num(album.joints, nan=-1).long().numpy()
+    accuracy = {"PCKh": pckh([pckh_counts(detected, target) for detected, target in zip(joints, true, strict=True)])}
+    by_kind = torch.cat(logits).view(-1, *GARMENT_CLASSES)
+    for kind, name in enumerate(("colour", "pattern", "legwear")):
+        others = [axis + 1 for axis in range(len(GARMENT_CLASSES)) if axis != kind]
+        right = by_kind.logsumexp(dim=others).argmax(dim=1) == album.garments[:, kind]
+        accuracy[name] = right.float().mean().item()
+    return accuracy
+
+
+def _combine(garments: Int[Tensor, "n kinds"]) -> Int[Tensor, " n"]:
+    """Return a number for each combination of classes, the first kind outermost."""
+    combined = torch.zeros_like(garments[:, 0])
+    for kind, count in enumerate(GARMENT_CLASSES):
+        combined = combined * count + garments[:, kind]
+    return combined
+
+
+def _new_net(image_size: tuple[int, int]) -> JudgeNet:
+    stride = 2
+    while image_size[0] // stride > HEATMAP_ROWS:
+        stride *= 2
+    with torch.random.fork_rng(devices=[]):
+        # torch.manual_seed would seed the accelerators too, which no one here puts back.
+        torch.default_generator.manual_seed(0)
+        net: JudgeNet = JudgeNet(NUM_JOINTS, GARMENT_CLASSES, stride).to(memory_format=torch.channels_last)
+    return net

@@ -1,0 +1,190 @@
+"""Which metrics an evaluation computes, and what it needs for them."""
+
+import hashlib
+import json
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from tqdm import tqdm
+
+from twostream.data.estimators import PoseEstimator
+from twostream.evaluation.judge import Judge, JudgeTraining
+from twostream.evaluation.measures import (
+    InceptionMeasure,
+    JudgeMeasure,
+    LPIPSMeasure,
+    Measure,
+    PCKhMeasure,
+    Reference,
+    SimilarityMeasure,
+    to_tensor,
+)
+from twostream.evaluation.pictures import Panel, batches, read_panel
+from twostream.files import whole_file
+from twostream.metrics.features import LPIPS, InceptionFeatures
+from twostream.metrics.inception import Moments, moments
+from twostream.metrics.protocols import PROTOCOLS, STANDARD, Protocol
+from twostream.weights import WeightStore
+
+log = logging.getLogger(__name__)
+Features = Callable[[torch.Tensor], Float[np.ndarray, "b d"]]
+
+METRICS = (
+    *("ssim", "mask_ssim", "inception_score", "mask_inception_score", "fid", "lpips", "pckh"),
+    *("judge", "correspondence"),
+)
+MASKED = ("mask_ssim", "mask_inception_score")
+
+
+@dataclass(frozen=True)
+class Scoring:
+    """What an evaluation computes and where its networks come from.
+
+    Attributes:
+        metrics: some of `METRICS`.
+        weights_dir: folder of weight files; None is torch.hub's own.
+        download: fetch a weight file on its first use.
+        cache_dir: where judges and the features of reference sets are kept.
+        batch_size: pictures that a network sees at a time.
+        num_workers: processes that read and compare pictures.
+        pose_estimator: builds the estimator of PCKh.
+        judge: how the judge of generated people is trained.
+
+    Raises ValueError for an unknown metric.
+
+    """
+
+    metrics: Sequence[str]
+    weights_dir: str | None
+    download: bool
+    cache_dir: str
+    batch_size: int
+    num_workers: int
+    pose_estimator: Callable[[], PoseEstimator]
+    judge: JudgeTraining
+
+    def __post_init__(self) -> None:
+        unknown = sorted(set(self.metrics) - set(METRICS))
+        if unknown or not self.metrics:
+            raise ValueError(f"metrics: expected some of {', '.join(METRICS)}, got {unknown or 'none'}")
+
+
+class Toolbox:
+    """Builds the measures of an evaluation; what can't be had is listed with its reason, the others still come.
+
+    Args:
+        scoring: what is wanted.
+        protocols: under which names.
+        image_size: height and width of the pictures.
+        references: `train` and `test` -> the true pictures that sets are compared with; either may be absent.
+        device: where networks run.
+
+    Attributes:
+        measures: the networks' measures.
+        missing: metric, protocol and reason of what can't be computed.
+
+    """
+
+    def __init__(
+        self,
+        scoring: Scoring,
+        protocols: Sequence[Protocol],
+        image_size: tuple[int, int],
+        references: Mapping[str, Sequence[Panel]],
+        device: torch.device,
+    ) -> None:
+        self.scoring = scoring
+        self.protocols = protocols
+        self.image_size = image_size
+        self.references = references
+        self.device = device
+        self.names = [name for name in METRICS if name in scoring.metrics]
+        self.measures: list[Measure] = []
+        self.missing: list[dict[str, str]] = []
+        self._store = WeightStore(Path(scoring.weights_dir) if scoring.weights_dir else None, scoring.download)
+
+    def leave_out(self, metrics: Sequence[str], protocols: Sequence[str], reason: str) -> None:
+        """Note metrics that can't be computed."""
+        log.warning("not computed: %s: %s", ", ".join(metrics), reason)
+        self.missing += [{"metric": m, "protocol": p, "reason": reason} for m in metrics for p in protocols]
+        self.names = [name for name in self.names if name not in metrics]
+
+    def similarity(self) -> SimilarityMeasure:
+        """Return what is computed without a network."""
+        return SimilarityMeasure(self.names, self.protocols, self.image_size)
+
+    def add_inception(self) -> None:
+        """Add IS, Mask-IS and FID, as far as they are wanted."""
+        scores = [name for name in ("inception_score", "mask_inception_score") if name in self.names]
+        has_fid = "fid" in self.names and STANDARD in self.protocols
+        if not scores and not has_fid:
+            return
+        try:
+            net = InceptionFeatures(self._store, self.device)
+        except (ValueError, ImportError) as error:
+            self.leave_out(scores, [protocol.name for protocol in self.protocols], str(error))
+            if has_fid:
+                self.leave_out([f"fid_{name}" for name in self.references], [STANDARD.name], str(error))
+            return
+        sets = self._look_at_references(net.name, net.weights_hash, lambda images: net(images)[0]) if has_fid else []
+        self.measures.append(InceptionMeasure(self.names, self.protocols, self.image_size, net, sets))
+
+    def add_lpips(self) -> None:
+        """Add LPIPS where it is wanted."""
+        if "lpips" in self.names and STANDARD in self.protocols:
+            try:
+                self.measures.append(LPIPSMeasure(self.image_size, LPIPS(self._store, self.device)))
+            except (ValueError, ImportError) as error:
+                self.leave_out(["lpips"], [STANDARD.name], str(error))
+
+    def add_pckh(self) -> None:
+        """Add PCKh where it is wanted."""
+        if "pckh" in self.names:
+            try:
+                self.measures.append(PCKhMeasure(self.image_size, self.scoring.pose_estimator()))
+            except (ValueError, ImportError) as error:
+                self.leave_out(["pckh"], ["patn"], str(error))
+
+    def add_judge(self, people_root: Path) -> Judge | None:
+        """Add the judge of generated people where it is wanted, and return it."""
+        if "judge" not in self.names:
+            return None
+        judge = self.scoring.judge.prepare(self.image_size, people_root, Path(self.scoring.cache_dir), self.device)
+        sets = self._look_at_references(judge.name, judge.weights_hash, lambda images: judge(images).features)
+        self.measures.append(JudgeMeasure(self.image_size, judge, sets))
+        return judge
+
+    def _look_at_references(self, net: str, net_hash: str, features: Features) -> list[Reference]:
+        return [
+            Reference(name, self._moments(f"{net}, {name}", net_hash, panels, features))
+            for name, panels in self.references.items()
+        ]
+
+    def _moments(self, title: str, net_hash: str, panels: Sequence[Panel], features: Features) -> Moments:
+        files = [[str(p.path.resolve()), p.index, p.num_panels, p.path.stat().st_mtime_ns] for p in panels]
+        key = hashlib.sha256(json.dumps([net_hash, files]).encode()).hexdigest()[:16]
+        path = Path(self.scoring.cache_dir) / f"moments-{key}.npz"
+        if not path.is_file():
+            seen = []
+            with tqdm(total=len(panels), desc=f"True pictures ({title})", unit="image") as bar:
+                for some in batches(panels, self.scoring.batch_size):
+                    seen.append(features(to_tensor(np.stack([read_panel(panel) for panel in some]))))
+                    bar.update(len(some))
+            found = moments(np.concatenate(seen))
+            with whole_file(path) as temporary:
+                np.savez(temporary, mean=found.mean, covariance=found.covariance)
+        with np.load(path, allow_pickle=False) as kept:
+            return Moments(kept["mean"], kept["covariance"], len(panels))
+
+
+def protocols_named(name: str) -> list[Protocol]:
+    """Return the protocol of a name, or with `all` all of them. Raises ValueError for an unknown name."""
+    found = [protocol for protocol in PROTOCOLS if name in (protocol.name, "all")]
+    if not found:
+        raise ValueError(f"protocol: expected {', '.join(p.name for p in PROTOCOLS)} or all, got {name!r}")
+    return found
