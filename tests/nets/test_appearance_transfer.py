@@ -3,6 +3,7 @@ import math
 import pytest
 import torch
 
+from twostream.nets import attention
 from twostream.nets.appearance_transfer import AppearanceTransfer, NoAppearanceTransfer
 
 
@@ -78,3 +79,13 @@ def test_absent_module_returns_the_target_stream():
 def test_refuses_too_few_channels():
     with pytest.raises(ValueError, match="channels: expected at least 8, got 4"):
         AppearanceTransfer(4)
+
+
+@pytest.mark.parametrize("rows", [1, 5, 12, 256])
+def test_matches_are_the_highest_of_each_row_of_d(module, monkeypatch, rows):
+    """However many rows are looked at together; 12 positions are cut into 5 + 5 + 2."""
+    monkeypatch.setattr(attention, "ROWS", rows)
+    source, target = torch.randn(2, 3, 16, 4, 3, dtype=torch.float64)
+    matches = module.matches(source, target)
+    assert torch.equal(matches, module.correspondence(source, target).argmax(dim=2))
+    assert len(matches.unique()) > 1

@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from twostream.nets import attention
 from twostream.nets.appearance_transfer import AppearanceTransfer, NoAppearanceTransfer
 from twostream.nets.fusion import AddFusion, CatFusion
 from twostream.nets.generator import TwoStreamGenerator
@@ -82,9 +83,43 @@ def test_correspondences_of_every_block(random_pair: PosePair):
         torch.testing.assert_close(matches.sum(-1), torch.ones(2, 32))
 
 
+@pytest.mark.parametrize("rows", [7, 256])
+def test_matches_are_the_highest_of_every_blocks_d(random_pair: PosePair, monkeypatch, rows):
+    monkeypatch.setattr(attention, "ROWS", rows)
+    generator = make(num_blocks=3, width=16).eval()
+    for block in generator.blocks:
+        # Else the blocks of a new generator hardly differ.
+        nn.init.constant_(block.at_module.sigma, 1)
+    matches = generator.matches(*random_pair[:3])
+    dense = generator.correspondences(*random_pair[:3])
+    assert [tuple(found.shape) for found in matches] == [(2, 32)] * 3
+    assert all(torch.equal(found, d.argmax(dim=2)) for found, d in zip(matches, dense, strict=True))
+    assert not torch.equal(matches[0], matches[1])
+
+
+def test_matches_take_the_blocks_own_features(random_pair: PosePair):
+    """What each AT-module is given in a forward pass is what its matches are taken from."""
+    generator = make(num_blocks=3).eval()
+    given = []
+    for block in generator.blocks:
+        block.at_module.register_forward_pre_hook(lambda _, inputs: given.append(inputs))
+    generator(*random_pair[:3])
+    by_hand = [block.at_module.matches(*inputs) for block, inputs in zip(generator.blocks, given, strict=True)]
+    for found, expected in zip(generator.matches(*random_pair[:3]), by_hand, strict=True):
+        assert torch.equal(found, expected)
+
+
 def test_no_correspondence_without_at_module(random_pair: PosePair):
-    with pytest.raises(TypeError, match="NoAppearanceTransfer"):
+    message = "expected an AT-module, got NoAppearanceTransfer"
+    with pytest.raises(TypeError, match=message):
         make(NoAppearanceTransfer).correspondences(*random_pair[:3])
+    with pytest.raises(TypeError, match=message):
+        make(NoAppearanceTransfer).matches(*random_pair[:3])
+
+
+def test_knows_whether_it_has_at_modules():
+    assert make(AppearanceTransfer).has_at_modules
+    assert not make(NoAppearanceTransfer).has_at_modules
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,6 @@
 
 from functools import lru_cache
 from pathlib import Path
-from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -85,7 +84,9 @@ def correspondence_metrics(columns: Columns, image_size: tuple[int, int]) -> lis
 
 def _read_surface(path: Path) -> Surface:
     try:
-        with np.load(path, allow_pickle=False) as file:
+        # On a broken file NumPy does not close what it has opened itself.
+        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
             return Surface(file["part"], file["u"], file["v"])
-    except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
+    # Archives raise errors of many kinds where they are broken.
+    except Exception as error:
         raise ValueError(f"{path}: expected surface coordinates: {error}") from error

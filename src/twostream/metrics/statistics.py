@@ -123,7 +123,10 @@ def resample(statistic: Statistic, columns: Columns, identities: Sequence[str], 
 
     def on_resample(drawn: np.ndarray) -> float:
         # In the pictures' own order, as the splits of an Inception Score follow it.
-        return statistic(columns, np.sort(np.concatenate([members[i] for i in drawn])))
+        number = statistic(columns, np.sort(np.concatenate([members[i] for i in drawn])))
+        if not np.isfinite(number):
+            raise ValueError(f"expected a number, got {number}")
+        return number
 
     try:
         result = stats.bootstrap(
@@ -138,4 +141,4 @@ def resample(statistic: Statistic, columns: Columns, identities: Sequence[str], 
         return None
     replicates = result.bootstrap_distribution.tolist()
     half = float(stats.t.ppf(0.975, len(names) - 1) * result.standard_error)
-    return Resampled((value - half, value + half), replicates) if np.isfinite(half) else None
+    return Resampled((value - half, value + half), replicates)

@@ -1,6 +1,5 @@
 """The judge of generated people: a small network that sees the pose and the clothes of a picture."""
 
-import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -44,12 +43,12 @@ class JudgeNet(nn.Module):
         self, num_joints: int, num_classes: Sequence[int], stride: int, width: int = 32, num_features: int = 64
     ) -> None:
         super().__init__()
-        halvings = math.log2(stride)
-        if stride < 2 or halvings % 1:
+        if stride < 2 or stride.bit_count() > 1:
             raise ValueError(f"stride: expected a power of 2, at least 2, got {stride}")
         self.stride = stride
         self.stem = nn.Sequential(
-            *(_convolve(width if i else 3, width, stride=2) for i in range(int(halvings))), _convolve(width, width)
+            *(_convolve(width if i else 3, width, stride=2) for i in range(stride.bit_length() - 1)),
+            _convolve(width, width),
         )
         self.down = nn.Sequential(_convolve(width, 2 * width, stride=2), _convolve(2 * width, 2 * width))
         self.bottom = nn.Sequential(_convolve(2 * width, 4 * width, stride=2), _convolve(4 * width, 4 * width))

@@ -1,0 +1,151 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from skimage.metrics import structural_similarity
+
+from twostream.metrics.inception import frechet_distance, inception_score, moments
+from twostream.metrics.pckh import pckh, pckh_counts
+from twostream.metrics.protocols import BAND, PATN, PROTOCOLS, STANDARD, Protocol
+from twostream.metrics.similarity import BORDER, mask_ssim, ssim
+
+GOLDEN = json.loads(Path(__file__).parents[1].joinpath("golden.json").read_text(encoding="utf-8"))
+BANDED, BARE = (Protocol(name, 1, data_range=255, has_bands=name == "banded") for name in ("banded", "bare"))
+
+
+def draw(size, noise, seed=0):
+    """A picture of blocks and a noisy copy of it: the truth and what is generated."""
+    random = np.random.default_rng(seed)
+    height, width = size
+    target = np.kron(random.integers(40, 200, (height // 8, width // 8, 3)), np.ones((8, 8, 1))).astype(np.uint8)
+    generated = np.clip(target + random.integers(-noise, noise + 1, target.shape), 0, 255).astype(np.uint8)
+    return generated, target
+
+
+@pytest.fixture
+def fashion():
+    return draw((256, 176), 60)
+
+
+def test_patn_puts_deepfashions_pictures_between_white_bands(fashion):
+    framed = PATN.frame(fashion[0])
+    assert framed.shape == (256, 256, 3)
+    assert framed.dtype == np.uint8
+    assert (framed[:, 40:216] == fashion[0]).all()
+    assert (framed[:, :40] == 255).all()
+    assert (framed[:, 216:] == 255).all()
+
+
+def test_no_band_belongs_to_the_person():
+    framed = PATN.frame_mask(np.ones((256, 176), dtype=bool))
+    assert framed.dtype == bool
+    assert framed.sum(axis=0).tolist() == [0] * 40 + [256] * 176 + [0] * 40
+
+
+@pytest.mark.parametrize(
+    ("protocol", "size"), [(STANDARD, (256, 176)), (PATN, (128, 64)), (PATN, (176, 256)), (PATN, (256, 256))]
+)
+def test_other_pictures_stay_as_they_are(protocol, size):
+    image, mask = np.zeros((*size, 3), np.uint8), np.zeros(size, bool)
+    assert protocol.frame(image) is image
+    assert protocol.frame_mask(mask) is mask
+
+
+def test_what_stands_beside_a_number():
+    assert [(protocol.name, protocol.version) for protocol in PROTOCOLS] == [("patn", 1), ("standard", 1)]
+    assert PATN.describe((256, 176)) == {"version": 1, "frame": "256x256 with bands"}
+    assert PATN.describe((128, 64)) == {"version": 1, "frame": "128x64"}
+    assert STANDARD.describe((256, 176)) == {"version": 1, "frame": "256x176"}
+    window = "gaussian 11x11, sigma 1.5"
+    assert PATN.describe_ssim() == {"window": window, "data_range": "max - min of the generated image"}
+    assert STANDARD.describe_ssim() == {"window": window, "data_range": "255"}
+
+
+def test_the_frame_is_named_after_its_true_size(fashion):
+    height, width = PATN.frame(fashion[0]).shape[:2]
+    assert PATN.frame_name((256, 176)) == f"{height}x{width} with bands"
+
+
+# The SSIM map of a banded picture has 246 columns: the inner 166 are those of the bare picture, the outermost 30 on
+# either side see white only, and between them lie 10 whose windows see both the band and the picture's outer columns.
+
+
+def test_bands_are_perfect_and_leave_the_inner_map_as_it_was(fashion):
+    _, full = structural_similarity(
+        *(BANDED.frame(image) for image in fashion),
+        gaussian_weights=True,
+        sigma=1.5,
+        use_sample_covariance=False,
+        channel_axis=-1,
+        data_range=255,
+        full=True,
+    )
+    columns = full[BORDER:-BORDER, BORDER:-BORDER].mean(axis=(0, 2))
+    assert len(columns) == 246
+    assert columns[:30] == pytest.approx(1, abs=1e-12)
+    assert columns[-30:] == pytest.approx(1, abs=1e-12)
+    between = np.concatenate([columns[30:40], columns[-40:-30]])
+    assert between.max() < 1
+    bare = ssim(*fashion, BARE)
+    assert columns[40:-40].mean() == pytest.approx(bare, abs=1e-12)
+    assert ssim(*fashion, BANDED) == pytest.approx((60 + between.sum() + 166 * bare) / 246, abs=1e-12)
+
+
+def test_with_equal_margins_80_of_246_columns_are_perfect(fashion):
+    generated, target = fashion
+    margin = 2 * BORDER
+    generated[:, :margin], generated[:, -margin:] = target[:, :margin], target[:, -margin:]
+    bare = ssim(generated, target, BARE)
+    assert bare < 0.7
+    assert ssim(generated, target, BANDED) == pytest.approx((80 + 166 * bare) / 246, abs=1e-12)
+
+
+@pytest.mark.parametrize(("noise", "tolerance"), [(4, 1e-3), (20, 5e-3), (60, 0.02)])
+def test_bands_take_about_their_share_of_the_frame(noise, tolerance):
+    generated, target = draw((256, 176), noise)
+    share = 2 * BAND / 256
+    assert share == 0.3125
+    about = share + (1 - share) * ssim(generated, target, BARE)
+    assert ssim(generated, target, BANDED) == pytest.approx(about, abs=tolerance)
+
+
+def test_patn_takes_the_range_in_the_frame(fashion):
+    generated, target = fashion
+    generated, target = generated // 2 + 30, target // 2 + 30
+    # The bands are white, so the range goes up to 255.
+    by_frame = Protocol("by hand", 1, data_range=255 - int(generated.min()), has_bands=True)
+    assert ssim(generated, target, PATN) == ssim(generated, target, by_frame)
+    assert ssim(generated, target, PATN) != pytest.approx(ssim(generated, target, BANDED), abs=1e-4)
+
+
+def measure(size):
+    """All numbers of one small set of pictures, joints and outputs of a network."""
+    generated, target = draw(size, 40, seed=1)
+    random = np.random.default_rng(2)
+    mask = np.zeros(size, dtype=bool)
+    mask[size[0] // 4 : -size[0] // 8, size[1] // 4 : -size[1] // 4] = True
+    logits, features = random.normal(0, 2, (40, 6)), random.normal(0, 1, (2, 30, 5))
+    joints = random.integers(0, size, (6, 18, 2))
+    joints[random.random((6, 18)) < 0.2] = -1
+    detected = np.where(joints == -1, -1, joints + random.integers(-size[0] // 4, size[0] // 4, joints.shape))
+    similarity = {
+        f"{name}_{protocol.name}": value
+        for protocol in PROTOCOLS
+        for name, value in (
+            ("ssim", ssim(generated, target, protocol)),
+            ("mask_ssim", mask_ssim(generated, target, mask, protocol)),
+        )
+    }
+    return similarity | {
+        "inception_score": inception_score(logits)[0],
+        "inception_score_std": inception_score(logits)[1],
+        "frechet_distance": frechet_distance(moments(features[0]), moments(features[1] + 0.3)),
+        "pckh": pckh([pckh_counts(*pair) for pair in zip(detected, joints, strict=True)]),
+    }
+
+
+@pytest.mark.parametrize("size", [(64, 32), (256, 176)])
+def test_numbers_are_those_of_the_versions_before(size):
+    """Who changes a number of a protocol on purpose raises its version and writes the new numbers into the file."""
+    assert measure(size) == pytest.approx(GOLDEN[f"{size[0]}x{size[1]}"], rel=1e-6)
