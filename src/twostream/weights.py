@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from http.client import HTTPException
 from pathlib import Path
 
 import torch
@@ -48,21 +49,22 @@ class WeightStore:
             try:
                 folder.mkdir(parents=True, exist_ok=True)
                 torch.hub.download_url_to_file(file.url, str(path), hash_prefix=file.sha256)
-            except (OSError, RuntimeError) as error:
+            except (OSError, HTTPException, RuntimeError) as error:
                 raise MissingWeightsError(
                     f"{file.name} is missing and can't be downloaded ({error}): "
                     f"put it into {_short(folder)}, from {file.url}"
                 ) from error
         got = sha256_of(path)
         if not got.startswith(file.sha256):
-            raise ValueError(f"{path}: expected a SHA-256 that starts with {file.sha256}, got {got}; fetch {file.url}")
+            expected = f"expected a SHA-256 that starts with {file.sha256}"
+            raise ValueError(f"{_short(path)}: {expected}, got {got}; fetch {file.url}")
         return path
 
 
-def _short(folder: Path) -> str:
-    """Write a folder as the user knows it; the message goes into result files."""
+def _short(path: Path) -> str:
+    """Write a path as the user knows it; the message goes into result files."""
     home = Path.home()
-    return f"~/{folder.relative_to(home)}" if folder.is_relative_to(home) else str(folder)
+    return f"~/{path.relative_to(home)}" if path.is_relative_to(home) else str(path)
 
 
 def sha256_of(path: Path) -> str:

@@ -14,7 +14,7 @@ from twostream.data.estimators import PoseEstimator
 from twostream.evaluation.judge import Judge
 from twostream.evaluation.pictures import ScoredPair
 from twostream.metrics import protocols
-from twostream.metrics.features import LPIPS, InceptionFeatures
+from twostream.metrics.features import LPIPS, MIN_SIZE, InceptionFeatures
 from twostream.metrics.inception import Moments
 from twostream.metrics.pckh import pckh_counts
 from twostream.metrics.similarity import mask_ssim, masked, ssim
@@ -155,9 +155,12 @@ class InceptionMeasure:
 
 
 class LPIPSMeasure:
-    """LPIPS on AlexNet, without bands."""
+    """LPIPS on AlexNet, without bands. Raises ValueError for pictures that are too small for it."""
 
     def __init__(self, image_size: tuple[int, int], net: LPIPS) -> None:
+        if min(image_size) < MIN_SIZE:
+            height, width = image_size
+            raise ValueError(f"LPIPS: expected pictures of at least {MIN_SIZE}x{MIN_SIZE}, got {height}x{width}")
         self.image_size = image_size
         self.net = net
 

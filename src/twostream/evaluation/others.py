@@ -6,13 +6,12 @@ from typing import Any
 
 import torch
 
-from twostream.evaluation.measures import metrics_of
+from twostream.evaluation.folders import picture_names
+from twostream.evaluation.measures import JUDGE, metrics_of
 from twostream.evaluation.pictures import Panel, ScoredPair, read_panel
 from twostream.evaluation.score import ScoreFiles, measure_pairs, write_scores
 from twostream.evaluation.scoring import MASKED, Scoring, Toolbox, protocols_named
-from twostream.files import PICTURE_SUFFIXES
-
-NEEDS_JOINTS = (*MASKED, "pckh", "judge")
+from twostream.metrics.protocols import PATN
 
 
 def score_pairs(
@@ -37,21 +36,21 @@ def score_pairs(
         about: what is known of the pictures, kept as `run`.
         device: where networks run.
 
-    Raises ValueError for a metric that pictures alone can't give.
+    Raises ValueError for a metric that pictures alone can't give, and for an `out` that is no JSON file.
     """
+    if out.suffix != ".json":
+        raise ValueError(f"out: expected a name that ends in .json, got {out}")
     if "correspondence" in scoring.metrics:
         raise ValueError("metrics: correspondence needs the network, not its pictures: twostream-evaluate run=FOLDER")
     pairs = sorted(pairs, key=lambda pair: pair.name)
     height, width, _ = read_panel(pairs[0].true).shape
     references = {"test": list({pair.target: pair.true for pair in pairs}.values())}
     if train_images is not None:
-        found = sorted(path for path in train_images.iterdir() if path.suffix.lower() in PICTURE_SUFFIXES)
-        references = {"train": [Panel(path) for path in found], **references}
+        references = {"train": [Panel(train_images / name) for name in picture_names(train_images)], **references}
     protocols = protocols_named(protocol)
     tools = Toolbox(scoring, protocols, (height, width), references, device)
     if any(pair.joints is None for pair in pairs):
-        for name in [name for name in tools.names if name in NEEDS_JOINTS]:
-            tools.leave_out([name], [p.name for p in protocols], "the joints are not known: name annotations=FILE")
+        _leave_out_what_wants_joints(tools)
     tools.add_inception()
     tools.add_lpips()
     tools.add_pckh()
@@ -63,3 +62,10 @@ def score_pairs(
     content = write_scores(files, about, pairs, columns, metrics_of(measures, pairs), tools.missing)
     shutil.rmtree(cache)
     return content
+
+
+def _leave_out_what_wants_joints(tools: Toolbox) -> None:
+    names = [protocol.name for protocol in tools.protocols]
+    wanted = {**dict.fromkeys(MASKED, names), "pckh": [name for name in names if name == PATN.name], "judge": [JUDGE]}
+    for name in [name for name in tools.names if name in wanted]:
+        tools.leave_out([name], wanted[name], "the joints are not known: name annotations=FILE")

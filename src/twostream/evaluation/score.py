@@ -68,13 +68,15 @@ def measure_pairs(
         pairs: of pictures of one size.
         similarity: what runs in the loader's processes.
         measures: networks, which see batches.
-        cache: where finished parts are kept; those of another set of pictures or metrics are removed.
+        cache: where finished parts are kept; those of other pictures, joints or metrics are removed.
         batch_size: pictures that a network sees at a time.
         num_workers: processes that read and compare pictures; 0 does it in this one.
     """
     _keep_only_parts_of(_key(pairs, [similarity, *measures]), cache)
-    parts = [_load_part(path) for path in sorted(cache.glob("*.npz"))]
-    done = sum(len(next(iter(part.values()))) for part in parts)
+    # What a killed process left half-written has another name.
+    paths = sorted(cache.glob("[0-9]*.npz"))
+    parts = [_load_part(path) for path in paths]
+    done = int(paths[-1].stem) if paths else 0
     dataset = PictureDataset(pairs[done:], similarity)
     workers = num_workers if len(dataset) > 2 * batch_size else 0
     loader = DataLoader(dataset, batch_size, num_workers=workers, collate_fn=_as_it_is)
@@ -86,10 +88,11 @@ def measure_pairs(
             for measure in measures:
                 columns |= measure(pictures)
             unsaved.append(columns)
+            done += len(batch)
             bar.update(len(batch))
-            if bar.n == len(pairs) or len(unsaved) * batch_size >= SHARD:
+            if done == len(pairs) or len(unsaved) * batch_size >= SHARD:
                 parts.append(_join(unsaved))
-                _save_part(cache / f"{bar.n:08d}.npz", parts[-1])
+                _save_part(cache / f"{done:08d}.npz", parts[-1])
                 unsaved = []
     return _join(parts)
 
@@ -149,6 +152,8 @@ def summarise(
         name = {"metric": metric.name, "protocol": metric.protocol}
         try:
             value = metric.statistic(columns, everything)
+            if not np.isfinite(value):
+                raise ValueError(f"expected a finite number, got {value}")
         except ValueError as error:
             log.warning("not computed: %s (%s): %s", metric.name, metric.protocol, error)
             undefined.append(name | {"reason": str(error)})
@@ -177,8 +182,9 @@ def _key(pairs: Sequence[ScoredPair], measures: Sequence[Measure]) -> str:
         for panel in (pair.generated, pair.true):
             stat = panel.path.stat()
             files.append([str(panel.path), panel.index, panel.num_panels, stat.st_size, stat.st_mtime_ns])
+    joints = [None if pair.joints is None else pair.joints.tolist() for pair in pairs]
     metrics = [[m.name, m.protocol, m.details] for measure in measures for m in measure.metrics()]
-    return hashlib.sha256(json.dumps([files, metrics]).encode()).hexdigest()
+    return hashlib.sha256(json.dumps([files, joints, metrics]).encode()).hexdigest()
 
 
 def _keep_only_parts_of(key: str, cache: Path) -> None:

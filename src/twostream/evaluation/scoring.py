@@ -9,12 +9,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 from tqdm import tqdm
 
 from twostream.data.estimators import PoseEstimator
 from twostream.evaluation.judge import Judge, JudgeTraining
 from twostream.evaluation.measures import (
+    JUDGE,
     InceptionMeasure,
     JudgeMeasure,
     LPIPSMeasure,
@@ -28,7 +29,7 @@ from twostream.evaluation.pictures import Panel, batches, read_panel
 from twostream.files import whole_file
 from twostream.metrics.features import LPIPS, InceptionFeatures
 from twostream.metrics.inception import Moments, moments
-from twostream.metrics.protocols import PROTOCOLS, STANDARD, Protocol
+from twostream.metrics.protocols import PATN, PROTOCOLS, STANDARD, Protocol
 from twostream.weights import WeightStore
 
 log = logging.getLogger(__name__)
@@ -110,7 +111,8 @@ class Toolbox:
 
     def leave_out(self, metrics: Sequence[str], protocols: Sequence[str], reason: str) -> None:
         """Note metrics that can't be computed."""
-        log.warning("not computed: %s: %s", ", ".join(metrics), reason)
+        if metrics and protocols:
+            log.warning("not computed: %s: %s", ", ".join(metrics), reason)
         self.missing += [{"metric": m, "protocol": p, "reason": reason} for m in metrics for p in protocols]
         self.names = [name for name in self.names if name not in metrics]
 
@@ -131,7 +133,7 @@ class Toolbox:
             if has_fid:
                 self.leave_out([f"fid_{name}" for name in self.references], [STANDARD.name], str(error))
             return
-        sets = self._look_at_references(net.name, net.weights_hash, lambda images: net(images)[0]) if has_fid else []
+        sets = self._look_at_references("fid", STANDARD.name, net, lambda images: net(images)[0]) if has_fid else []
         self.measures.append(InceptionMeasure(self.names, self.protocols, self.image_size, net, sets))
 
     def add_lpips(self) -> None:
@@ -144,26 +146,33 @@ class Toolbox:
 
     def add_pckh(self) -> None:
         """Add PCKh where it is wanted."""
-        if "pckh" in self.names:
+        if "pckh" in self.names and PATN in self.protocols:
             try:
                 self.measures.append(PCKhMeasure(self.image_size, self.scoring.pose_estimator()))
             except (ValueError, ImportError) as error:
-                self.leave_out(["pckh"], ["patn"], str(error))
+                self.leave_out(["pckh"], [PATN.name], str(error))
 
     def add_judge(self, people_root: Path) -> Judge | None:
         """Add the judge of generated people where it is wanted, and return it."""
         if "judge" not in self.names:
             return None
         judge = self.scoring.judge.prepare(self.image_size, people_root, Path(self.scoring.cache_dir), self.device)
-        sets = self._look_at_references(judge.name, judge.weights_hash, lambda images: judge(images).features)
+        sets = self._look_at_references("frechet", JUDGE, judge, lambda images: judge(images).features)
         self.measures.append(JudgeMeasure(self.image_size, judge, sets))
         return judge
 
-    def _look_at_references(self, net: str, net_hash: str, features: Features) -> list[Reference]:
-        return [
-            Reference(name, self._moments(f"{net}, {name}", net_hash, panels, features))
-            for name, panels in self.references.items()
-        ]
+    def _look_at_references(
+        self, distance: str, protocol: str, net: InceptionFeatures | Judge, features: Features
+    ) -> list[Reference]:
+        sets = []
+        for name, panels in self.references.items():
+            try:
+                found = self._moments(f"{net.name}, {name}", net.weights_hash, panels, features)
+            except ValueError as error:
+                self.leave_out([f"{distance}_{name}"], [protocol], str(error))
+            else:
+                sets.append(Reference(name, found))
+        return sets
 
     def _moments(self, title: str, net_hash: str, panels: Sequence[Panel], features: Features) -> Moments:
         files = [[str(p.path.resolve()), p.index, p.num_panels, p.path.stat().st_mtime_ns] for p in panels]
@@ -173,13 +182,20 @@ class Toolbox:
             seen = []
             with tqdm(total=len(panels), desc=f"True pictures ({title})", unit="image") as bar:
                 for some in batches(panels, self.scoring.batch_size):
-                    seen.append(features(to_tensor(np.stack([read_panel(panel) for panel in some]))))
+                    seen.append(features(to_tensor(np.stack([self._read(panel) for panel in some]))))
                     bar.update(len(some))
             found = moments(np.concatenate(seen))
             with whole_file(path) as temporary:
                 np.savez(temporary, mean=found.mean, covariance=found.covariance)
         with np.load(path, allow_pickle=False) as kept:
             return Moments(kept["mean"], kept["covariance"], len(panels))
+
+    def _read(self, panel: Panel) -> UInt8[np.ndarray, "h w 3"]:
+        picture = read_panel(panel)
+        if picture.shape[:2] != self.image_size:
+            expected, got = ("{}x{}".format(*size) for size in (self.image_size, picture.shape[:2]))
+            raise ValueError(f"{panel.path}: expected a picture of height x width {expected}, got {got}")
+        return picture
 
 
 def protocols_named(name: str) -> list[Protocol]:

@@ -1,0 +1,315 @@
+"""`twostream-score`: in processes of its own as a user calls it, else in this one."""
+
+import csv
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
+from PIL import Image
+from skimage.metrics import structural_similarity
+
+from twostream.cli import CONF
+from twostream.cli.report import print_scores
+from twostream.cli.score import main
+from twostream.data.annotations import read_annotations, write_annotations
+from twostream.data.pose import person_mask
+from twostream.data.skeleton import NUM_JOINTS
+
+SIZE = (40, 32)
+NUM_PAIRS = 6
+NAMES = [f"000{i // 2}_c{i}" for i in range(NUM_PAIRS)]
+
+
+def draw(seed, kind):
+    """Coarse colours whose range is far from 255; the generated picture is a noisy true one."""
+    random = np.random.default_rng(seed)
+    true = np.kron(random.integers(50, 180, (10, 8, 3)), np.ones((4, 4, 1)))
+    noise = np.random.default_rng(seed + 50).normal(0, 15, true.shape)
+    return np.clip(true + noise, 40, 200).astype(np.uint8) if kind == "generated" else true.astype(np.uint8)
+
+
+def save(path, pixels):
+    path.parent.mkdir(exist_ok=True)
+    Image.fromarray(pixels).save(path)
+
+
+@pytest.fixture
+def folders(tmp_path):
+    """Generated pictures, PNG, beside true ones of equal names, JPEG; two of each of three people."""
+    for i, name in enumerate(NAMES):
+        save(tmp_path / "generated" / f"{name}.png", draw(i, "generated"))
+        save(tmp_path / "true" / f"{name}.jpg", draw(i, "true"))
+    return [f"images={tmp_path / 'generated'}", f"targets={tmp_path / 'true'}"]
+
+
+@pytest.fixture
+def annotations(tmp_path):
+    joints = {
+        f"{name}.jpg": np.random.default_rng(i).integers(0, SIZE, (NUM_JOINTS, 2)) for i, name in enumerate(NAMES)
+    }
+    write_annotations(tmp_path / "joints.csv", joints)
+    return f"annotations={tmp_path / 'joints.csv'}"
+
+
+def write_strips(folder, num_panels, target, generated, suffix):
+    """Each picture's source is the next one; the panels that are not compared are black."""
+    for i, name in enumerate(NAMES):
+        panels = [np.zeros((*SIZE, 3), np.uint8)] * num_panels
+        panels[target], panels[generated] = draw(i, "true"), draw(i, "generated")
+        source = NAMES[(i + 1) % NUM_PAIRS]
+        save(folder / f"{source}.jpg___{name}.jpg_vis.{suffix}", np.concatenate(panels, axis=1))
+
+
+@pytest.fixture
+def score(tmp_path):
+    """Runs the command in this process, without weights, and returns what it wrote."""
+
+    def score(*overrides):
+        fixed = ["scoring.num_workers=0", "scoring.download=false", f"scoring.weights_dir={tmp_path / 'weights'}"]
+        fixed += [f"scoring.cache_dir={tmp_path / 'cache'}", "device=cpu", f"out={tmp_path / 'scores.json'}"]
+        with initialize_config_dir(version_base="1.3", config_dir=CONF):
+            cfg = compose("score", [*fixed, *overrides])
+        main(cfg)
+        return json.loads((tmp_path / "scores.json").read_text())
+
+    return score
+
+
+@pytest.fixture
+def refused(score, tmp_path, caplog):
+    """Runs the command, which must fail and write nothing, and returns what it logged."""
+
+    def refused(*overrides):
+        caplog.clear()
+        with pytest.raises(SystemExit) as end:
+            score(*overrides)
+        assert end.value.code == 1
+        assert not list(tmp_path.glob("*scores*"))
+        return caplog.messages[-1]
+
+    return refused
+
+
+def run_command(folder, *arguments):
+    command = [sys.executable, "-c", "from twostream.cli.score import main; main()", *arguments]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "HYDRA_FULL_ERROR": "0"}
+    return subprocess.run(command, cwd=folder, env=environment, text=True, capture_output=True, timeout=240)
+
+
+def by_skimage(generated, true, data_range):
+    return structural_similarity(
+        generated,
+        true,
+        data_range=data_range,
+        gaussian_weights=True,
+        sigma=1.5,
+        use_sample_covariance=False,
+        channel_axis=-1,
+    )
+
+
+def expected_ssim(pictures, masks=None):
+    """The mean under both protocols, of pictures as they are in their files."""
+    if masks is not None:
+        pictures = [
+            tuple(image * mask[..., None] for image in pair) for pair, mask in zip(pictures, masks, strict=True)
+        ]
+    name = "ssim" if masks is None else "mask_ssim"
+    own_range = [by_skimage(g, t, float(g.max()) - float(g.min())) for g, t in pictures]
+    full_range = [by_skimage(g, t, 255) for g, t in pictures]
+    assert abs(np.mean(own_range) - np.mean(full_range)) > 1e-3
+    return {(name, "patn"): np.mean(own_range), (name, "standard"): np.mean(full_range)}
+
+
+def read_folders(folder):
+    return [
+        (
+            np.asarray(Image.open(folder / "generated" / f"{n}.png")),
+            np.asarray(Image.open(folder / "true" / f"{n}.jpg")),
+        )
+        for n in NAMES
+    ]
+
+
+def read_strips(folder, target, generated):
+    strips = [np.asarray(Image.open(path)) for path in sorted(folder.iterdir())]
+    return [tuple(strip[:, 32 * i : 32 * (i + 1)] for i in (generated, target)) for strip in strips]
+
+
+def values_of(content):
+    return {(entry["metric"], entry["protocol"]): entry["value"] for entry in content["values"]}
+
+
+def test_two_folders_are_scored(tmp_path, folders, annotations):
+    nothing = ["scoring.download=false", f"scoring.weights_dir={tmp_path}", f"scoring.cache_dir={tmp_path / 'cache'}"]
+    done = run_command(tmp_path, *folders, annotations, *nothing)
+    assert done.returncode == 0, done.stdout + done.stderr
+    content = json.loads((tmp_path / "scores.json").read_text())
+    pictures = read_folders(tmp_path)
+    joints = read_annotations(tmp_path / "joints.csv")
+    masks = [person_mask(joints[f"{name}.jpg"], SIZE) for name in NAMES]
+    expected = expected_ssim(pictures) | expected_ssim(pictures, masks)
+    assert values_of(content) == pytest.approx(expected, abs=1e-6)
+
+    assert set(content) == {"format", "run", "scored_by", "test", "values", "missing"}
+    assert content["format"] == 2
+    assert content["run"] == {"images": str(tmp_path / "generated"), "scored": 6, "left_out": 0}
+    assert content["test"]["identities"] == 3
+    for entry in content["values"]:
+        low, high = entry["interval"]
+        assert low < entry["value"] < high
+        data_range = "max - min of the generated image" if entry["protocol"] == "patn" else "255"
+        about = {"n": 6, "version": 1, "frame": "40x32", "codec": "png", "data_range": data_range}
+        about |= {"window": "gaussian 11x11, sigma 1.5"}
+        assert {key: entry[key] for key in set(entry) - {"metric", "protocol", "value", "interval"}} == about
+    inception = {(n, p) for n in ("inception_score", "mask_inception_score") for p in ("patn", "standard")}
+    missing = inception | {("fid_test", "standard"), ("lpips", "standard"), ("pckh", "patn")}
+    assert {(entry["metric"], entry["protocol"]) for entry in content["missing"]} == missing
+    assert all(entry["reason"] for entry in content["missing"])
+
+    rows = list(csv.DictReader((tmp_path / "scores.csv").read_text().splitlines()))
+    columns = [f"{name}/{protocol}" for name, protocol in expected]
+    assert set(rows[0]) == {"image", "source", "target", *columns}
+    assert [row["image"] for row in rows] == [f"{name}.png" for name in NAMES]
+    for (name, protocol), value in expected.items():
+        assert np.mean([float(row[f"{name}/{protocol}"]) for row in rows]) == pytest.approx(value, abs=1e-6)
+    lines = done.stdout.splitlines()
+    assert lines[-2:] == ["6 pictures scored, 0 left out", "scores.json"]
+    start = f"ssim (patn): {expected['ssim', 'patn']:.4f} ["
+    assert len([line for line in lines if " ".join(line.split()).startswith(start)]) == 1
+    assert sum("not computed: " in line for line in lines) == 4
+
+
+def test_strips_are_scored_and_what_is_left_out_is_told(tmp_path):
+    write_strips(tmp_path / "strips", 5, target=2, generated=4, suffix="png")
+    expected = expected_ssim(read_strips(tmp_path / "strips", target=2, generated=4))
+    (tmp_path / "strips" / "a.png___b.png_vis.png").write_bytes(b"no picture")
+    (tmp_path / "strips" / "grid.png").write_bytes(b"no pair")
+    options = ["layout=strip5", "images=strips", "metrics=[ssim]", "strict=false", "scoring.num_workers=0"]
+    done = run_command(tmp_path, *options, "out=new/five.json")
+    assert done.returncode == 0, done.stdout + done.stderr
+    content = json.loads((tmp_path / "new" / "five.json").read_text())
+    assert values_of(content) == pytest.approx(expected, abs=1e-6)
+    assert content["run"] == {"images": "strips", "scored": 6, "left_out": 2}
+    assert done.stdout.splitlines()[-2:] == ["6 pictures scored, 2 left out", "new/five.json"]
+    for name in ("grid.png", "a.png___b.png_vis.png"):
+        assert f"strips/{name}: expected a " in done.stdout
+    rows = list(csv.DictReader((tmp_path / "new" / "five.csv").read_text().splitlines()))
+    first = f"{NAMES[1]}.jpg", f"{NAMES[0]}.jpg"
+    assert (rows[1]["source"], rows[1]["target"]) == first
+
+
+@pytest.mark.parametrize(("suffix", "codec"), [("png", "png"), ("jpg", "jpg")])
+def test_strips_of_three_equal_scikit_image(score, tmp_path, suffix, codec):
+    write_strips(tmp_path / "strips", 3, target=1, generated=2, suffix=suffix)
+    content = score("layout=strip3", f"images={tmp_path / 'strips'}", "metrics=[ssim]")
+    expected = expected_ssim(read_strips(tmp_path / "strips", target=1, generated=2))
+    assert values_of(content) == pytest.approx(expected, abs=1e-6)
+    assert {entry["codec"] for entry in content["values"]} == {codec}
+
+
+def test_strips_take_the_joints_of_their_targets(score, tmp_path, annotations):
+    write_strips(tmp_path / "strips", 5, target=2, generated=4, suffix="png")
+    content = score("layout=strip5", f"images={tmp_path / 'strips'}", "metrics=[mask_ssim]", annotations)
+    joints = read_annotations(tmp_path / "joints.csv")
+    targets = [path.name.split("___")[1].removesuffix("_vis.png") for path in sorted((tmp_path / "strips").iterdir())]
+    masks = [person_mask(joints[target], SIZE) for target in targets]
+    expected = expected_ssim(read_strips(tmp_path / "strips", target=2, generated=4), masks)
+    assert values_of(content) == pytest.approx(expected, abs=1e-6)
+
+
+def test_strict_refuses_all_with_a_list(refused, folders, tmp_path):
+    (tmp_path / "generated" / f"{NAMES[2]}.png").write_bytes(b"no picture")
+    save(tmp_path / "generated" / f"{NAMES[4]}.png", draw(4, "generated")[:20])
+    message = refused(*folders, "metrics=[ssim]")
+    lines = message.splitlines()
+    assert lines[0] == "ValueError: 2 problems in 6 pictures; strict=false scores the rest:"
+    assert lines[1].startswith(f"{tmp_path / 'generated' / NAMES[2]}.png: expected a picture: ")
+    assert lines[2].startswith(f"{tmp_path / 'generated' / NAMES[4]}.png: expected height x width 40x32")
+    assert len(lines) == 3
+
+
+def test_without_strict_the_rest_is_scored(score, folders, tmp_path, capsys, caplog):
+    pictures = read_folders(tmp_path)
+    (tmp_path / "generated" / f"{NAMES[2]}.png").write_bytes(b"no picture")
+    (tmp_path / "true" / f"{NAMES[4]}.jpg").unlink()
+    content = score(*folders, "metrics=[ssim]", "strict=false")
+    rest = [picture for i, picture in enumerate(pictures) if i not in (2, 4)]
+    assert values_of(content) == pytest.approx(expected_ssim(rest), abs=1e-6)
+    assert content["run"] == {"images": str(tmp_path / "generated"), "scored": 4, "left_out": 2}
+    assert {entry["n"] for entry in content["values"]} == {4}
+    assert "4 pictures scored, 2 left out" in capsys.readouterr().out
+    assert [name for name in NAMES if any(f"{name}.png: expected" in m for m in caplog.messages)] == [
+        NAMES[2],
+        NAMES[4],
+    ]
+
+
+@pytest.mark.parametrize(
+    ("protocol", "expected"), [("patn", {"patn"}), ("standard", {"standard"}), ("all", {"patn", "standard"})]
+)
+def test_one_metric_alone_under_a_protocol(score, folders, tmp_path, protocol, expected):
+    content = score(*folders, "metrics=[ssim]", f"protocol={protocol}")
+    assert set(values_of(content)) == {("ssim", name) for name in expected}
+    assert content["missing"] == []
+    rows = list(csv.DictReader((tmp_path / "scores.csv").read_text().splitlines()))
+    assert set(rows[0]) == {"image", "source", "target", *(f"ssim/{name}" for name in expected)}
+
+
+def test_without_annotations_the_masked_metrics_are_listed(score, folders):
+    content = score(*folders, "metrics=[ssim,mask_ssim]")
+    assert set(values_of(content)) == {("ssim", "patn"), ("ssim", "standard")}
+    reason = "the joints are not known: name annotations=FILE"
+    assert content["missing"] == [
+        {"metric": "mask_ssim", "protocol": name, "reason": reason} for name in ("patn", "standard")
+    ]
+
+
+def test_what_can_not_be_is_refused_in_one_line(refused, folders, tmp_path):
+    correspondence = "correspondence needs the network, not its pictures: twostream-evaluate run=FOLDER"
+    known = "ssim, mask_ssim, inception_score, mask_inception_score, fid, lpips, pckh, judge, correspondence"
+    for override, message in {
+        "metrics=[ssim,psnr]": f"metrics: expected some of {known}, got ['psnr']",
+        "metrics=[]": f"metrics: expected some of {known}, got none",
+        "metrics=[ssim,correspondence]": f"metrics: {correspondence}",
+        "protocol=pantn": "protocol: expected patn, standard or all, got 'pantn'",
+        f"out={tmp_path / 'scores.csv'}": f"out: expected a name that ends in .json, got {tmp_path / 'scores.csv'}",
+        "targets=null": "targets: expected the folder of the true pictures, got none",
+    }.items():
+        assert refused(*folders, override) == f"ValueError: {message}"
+
+
+def test_a_missing_file_of_annotations_is_named(refused, folders, tmp_path):
+    message = refused(*folders, f"annotations={tmp_path / 'none.csv'}")
+    assert message.startswith("FileNotFoundError: ")
+    assert str(tmp_path / "none.csv") in message
+
+
+def test_the_config_wants_all_metrics_but_those_of_generated_people(folders):
+    with initialize_config_dir(version_base="1.3", config_dir=CONF):
+        cfg = compose("score", folders)
+    everything = set(OmegaConf.load(f"{CONF}/scoring/default.yaml").metrics)
+    assert set(cfg.scoring.metrics) == everything - {"judge", "correspondence"}
+
+
+def test_values_are_printed_in_columns(capsys):
+    entries = [
+        {"metric": "ssim", "protocol": "patn", "value": 0.31234, "interval": [0.30001, 0.32], "n": 12000},
+        {"metric": "inception_score", "protocol": "standard", "value": 3.5, "interval": None, "n": 70},
+        {"metric": "fid_test", "protocol": "standard", "value": 123.45678, "interval": [101.5, 145.4], "n": 7},
+    ]
+    entries[1] |= {"splits_std": 0.25, "splits": 10}
+    print_scores({"values": entries})
+    lines = capsys.readouterr().out.splitlines()
+    assert [" ".join(line.split()) for line in lines] == [
+        "ssim (patn): 0.3123 [0.3000, 0.3200] n = 12000",
+        "inception_score (standard): 3.5000 n = 70, 0.2500 over 10 splits",
+        "fid_test (standard): 123.4568 [101.5000, 145.4000] n = 7",
+    ]
+    assert len({line.index(" n = ") for line in lines}) == 1
+    assert len({line.index(":") for line in lines}) == 1
