@@ -1,9 +1,7 @@
-from itertools import pairwise
-
 import pytest
 from hydra.utils import instantiate
 
-from twostream.data.datamodule import PairStream, split_identities
+from twostream.data.datamodule import split_identities
 from twostream.data.pairs import identity_of
 
 
@@ -26,16 +24,6 @@ def test_validation_pairs_do_not_depend_on_the_seed(tiny_config):
     for data in datas:
         data.setup("fit")
     assert datas[0].val.pairs == datas[1].val.pairs
-
-
-def test_stream_makes_full_passes_in_an_order_of_seed_and_pass():
-    stream = list(PairStream(num_pairs=7, num_draws=21, seed=3))
-    passes = [stream[i : i + 7] for i in range(0, 21, 7)]
-    assert all(sorted(part) == list(range(7)) for part in passes)
-    assert all(a != b for a, b in pairwise(passes))
-    assert stream == list(PairStream(7, 21, 3))
-    assert stream != list(PairStream(7, 21, 4))
-    assert len(list(PairStream(7, 10, 3))) == 10
 
 
 def test_refuses_to_hold_out_everybody():

@@ -35,3 +35,27 @@ def test_malformed_rows_are_refused_with_file_and_line(tmp_path, row):
     (tmp_path / "p.csv").write_text(f"from,to\n{row}\n")
     with pytest.raises(ValueError, match=r"p\.csv:2: expected two names separated by ','"):
         read_pairs(tmp_path / "p.csv")
+
+
+def test_windows_line_ends_blank_lines_and_spaces_are_read(tmp_path):
+    (tmp_path / "p.csv").write_bytes(b"from,to\r\na.jpg, b.jpg\r\n\r\n")
+    assert read_pairs(tmp_path / "p.csv") == [("a.jpg", "b.jpg")]
+
+
+def test_a_name_without_annotation_is_refused_with_file_and_line(tmp_path):
+    write_pairs(tmp_path / "p.csv", [("a.jpg", "b.jpg"), ("a.jpg", "nobody.jpg")])
+    with pytest.raises(ValueError, match=r"p\.csv:3: expected names of annotated pictures, got 'nobody\.jpg'"):
+        read_pairs(tmp_path / "p.csv", known={"a.jpg", "b.jpg"})
+
+
+@pytest.mark.parametrize("text", ["", "\n\n", "from,to\n"])
+def test_a_file_without_pairs_is_refused(tmp_path, text):
+    (tmp_path / "p.csv").write_text(text)
+    with pytest.raises(ValueError, match=r"p\.csv: expected at least one pose pair, got none"):
+        read_pairs(tmp_path / "p.csv")
+
+
+def test_bytes_that_are_no_text_are_refused_with_the_file(tmp_path):
+    (tmp_path / "p.csv").write_bytes(b"a.jpg,\x80.jpg\n")
+    with pytest.raises(ValueError, match=r"p\.csv: expected UTF-8 text, got byte 0x80 at offset 6"):
+        read_pairs(tmp_path / "p.csv")

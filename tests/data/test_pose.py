@@ -1,8 +1,18 @@
 import numpy as np
+import pytest
 import torch
 from scipy.ndimage import binary_dilation, binary_erosion
 
-from twostream.data.pose import gaussian_heatmaps, joints_to_tensor, person_mask
+from twostream.data.pose import (
+    Delta,
+    Disc,
+    Gaussian,
+    delta_heatmaps,
+    disc_heatmaps,
+    gaussian_heatmaps,
+    joints_to_tensor,
+    person_mask,
+)
 from twostream.data.skeleton import JOINT_NAMES, MASK_LIMBS
 
 
@@ -29,6 +39,68 @@ def test_a_missing_joint_has_an_empty_channel_and_one_outside_a_tail():
     assert heatmaps[1:].abs().max() == 0
     assert 0 < heatmaps[0].max() < 1
     assert not heatmaps.isnan().any()
+
+
+# Two poses: inside, on the border and in the corners, just outside, far outside, missing, between pixels.
+PLACES = torch.full((2, 18, 2), torch.nan)
+PLACES[0, :8] = torch.tensor([[3, 5], [0, 0], [11, 7], [0, 7], [-1, 4], [12, 4], [4, 8], [40, -9]])
+PLACES[1, :7] = torch.tensor([[2.5, 3.5], [3.4, 4.6], [-0.4, 7.4], [-0.6, 7.6], [11.6, 0], [10.5, 5.25], [4.5, -2.1]])
+SIZE = (12, 8)
+
+
+def loop(joints, value):
+    """Ask `value(y, x, row, column)` of every pixel and found joint."""
+    heatmaps = torch.zeros(len(joints), 18, *SIZE)
+    for b, joint in np.argwhere(~joints.isnan().any(-1).numpy()):
+        y, x = joints[b, joint].tolist()
+        for row in range(SIZE[0]):
+            for column in range(SIZE[1]):
+                heatmaps[b, joint, row, column] = value(y, x, row, column)
+    return heatmaps
+
+
+def test_a_delta_is_the_nearest_pixel():
+    expected = loop(PLACES, lambda y, x, row, column: (round(y), round(x)) == (row, column))
+    assert torch.equal(delta_heatmaps(PLACES, SIZE), expected)
+    assert expected.sum(dim=(2, 3))[0, :9].tolist() == [1, 1, 1, 1, 0, 0, 0, 0, 0]
+    assert expected.sum(dim=(2, 3))[1, :8].tolist() == [1, 1, 1, 0, 0, 1, 0, 0]
+
+
+def test_a_delta_is_what_uint8_leaves_of_a_gaussian():
+    stored = gaussian_heatmaps(PLACES[:1], SIZE, sigma=6).to(torch.uint8)
+    assert torch.equal(stored.float(), delta_heatmaps(PLACES[:1], SIZE))
+
+
+@pytest.mark.parametrize("radius", [0.5, 1, 2.5, 4])
+def test_a_disc_is_all_pixels_within_the_radius(radius):
+    expected = loop(PLACES, lambda y, x, row, column: (row - y) ** 2 + (column - x) ** 2 <= radius**2)
+    assert torch.equal(disc_heatmaps(PLACES, SIZE, radius), expected)
+
+
+def test_a_disc_of_radius_2_has_13_pixels_and_reaches_in_from_outside():
+    joints = torch.full((1, 18, 2), torch.nan)
+    joints[0, :3] = torch.tensor([[5, 4], [0, 0], [5, -2]])
+    assert disc_heatmaps(joints, SIZE, 2).sum(dim=(2, 3))[0, :4].tolist() == [13, 6, 1, 0]
+
+
+@pytest.mark.parametrize(
+    ("draw", "expected"),
+    [
+        (Gaussian(2), gaussian_heatmaps(PLACES, SIZE, 2)),
+        (Delta(), delta_heatmaps(PLACES, SIZE)),
+        (Disc(3), disc_heatmaps(PLACES, SIZE, 3)),
+    ],
+)
+def test_each_kind_draws_by_its_function(draw, expected):
+    heatmaps = draw(PLACES, SIZE)
+    assert torch.equal(heatmaps, expected)
+    assert heatmaps.dtype == torch.float32
+
+
+@pytest.mark.parametrize(("kind", "key"), [(Gaussian, "sigma"), (Disc, "radius")])
+def test_a_kind_without_extent_is_refused(kind, key):
+    with pytest.raises(ValueError, match=f"{key}: expected more than 0, got 0"):
+        kind(0)
 
 
 def plain_mask(joints: np.ndarray, size: tuple[int, int], radius: int) -> np.ndarray:

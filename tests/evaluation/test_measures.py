@@ -36,7 +36,8 @@ def draw(size, count=3, seed=0):
     true = (colours + random.integers(0, 60, (count, *size, 3))).astype(np.uint8)
     generated = np.clip(true + random.normal(0, 20, true.shape), 30, 200).astype(np.uint8)
     masks = np.zeros((count, *size), dtype=bool)
-    masks[:, 5:30, 8:20] = True
+    for i, mask in enumerate(masks):
+        mask[5:30, 8 : 15 + i % 9] = True
     return Pictures(generated, true, masks, [np.full((NUM_JOINTS, 2), 9)] * count)
 
 

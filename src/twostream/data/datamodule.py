@@ -1,18 +1,19 @@
 """Pose pairs for training and validation, counted in iterations."""
 
-import itertools
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
 from pytorch_lightning import LightningDataModule
-from torch.utils.data import DataLoader, Sampler
+from torch.utils.data import DataLoader, Dataset
 
+from twostream.data.augment import Augmentation
 from twostream.data.dataset import PairDataset, read_split, to_pose_pair
 from twostream.data.pairs import Pair, identity_of
+from twostream.data.sampling import Draw, PairStream
 from twostream.types import PictureBatch, PosePair
 
 
@@ -39,7 +40,9 @@ class PairDataModule(LightningDataModule):
         num_val_identities: training identities kept out of training, for validation.
         num_val_pairs: pairs drawn once from theirs.
         num_workers: loader processes.
-        seed: of the order of the training pairs.
+        seed: of the order of the training pairs and of their augmentation.
+        augmentation: of the training pairs; None leaves them as they are.
+        pairs_per_epoch: training pairs drawn with replacement in an epoch, as PATN does; None makes full passes.
 
     """
 
@@ -56,6 +59,8 @@ class PairDataModule(LightningDataModule):
         num_val_pairs: int,
         num_workers: int,
         seed: int,
+        augmentation: Augmentation | None = None,
+        pairs_per_epoch: int | None = None,
     ) -> None:
         super().__init__()
         height, width = image_size
@@ -64,6 +69,7 @@ class PairDataModule(LightningDataModule):
             "num_val_identities": num_val_identities,
             "num_val_pairs": num_val_pairs,
             "heatmap_sigma": heatmap_sigma,
+            "pairs_per_epoch": 1 if pairs_per_epoch is None else pairs_per_epoch,
         }
         for key, value in positive.items():
             if value <= 0:
@@ -79,6 +85,8 @@ class PairDataModule(LightningDataModule):
         self.num_val_pairs = num_val_pairs
         self.num_workers = num_workers
         self.seed = seed
+        self.augmentation = augmentation
+        self.pairs_per_epoch = pairs_per_epoch
 
     def prepare_data(self) -> None:
         """Render the data where it is generated; refuse a folder that is not there."""
@@ -99,7 +107,7 @@ class PairDataModule(LightningDataModule):
 
     def setup(self, stage: str) -> None:
         """Read the training split and part it into training and validation identities."""
-        joints, pairs = read_split(self.folder, "train")
+        joints, pairs = read_split(self.folder, "train", self.image_size)
         train_pairs, val_pairs = split_identities(pairs, self.num_val_identities, self.num_val_pairs)
         self.train = PairDataset(self.folder / "train", joints, train_pairs, self.image_size)
         self.val = PairDataset(self.folder / "train", joints, val_pairs, self.image_size)
@@ -107,12 +115,18 @@ class PairDataModule(LightningDataModule):
     def train_dataloader(self) -> DataLoader[PictureBatch]:
         """Return as many batches as the trainer has iterations to go: one epoch is the whole run."""
         assert self.trainer is not None
-        num_pairs = self.trainer.max_steps * self.batch_size
-        stream = PairStream(len(self.train), num_pairs, self.seed)
-        return DataLoader(
-            self.train,
+        stream = PairStream(
+            len(self.train),
+            self.trainer.max_steps,
             self.batch_size,
-            sampler=stream,
+            self.seed,
+            self.pairs_per_epoch,
+            self.trainer.global_rank,
+            self.trainer.world_size,
+        )
+        return DataLoader(
+            TrainingPairs(self.train, self.augmentation, self.seed),
+            batch_sampler=stream,
             num_workers=self.num_workers,
             pin_memory=torch.cuda.is_available(),
         )
@@ -130,23 +144,21 @@ class PairDataModule(LightningDataModule):
         return to_pose_pair(batch, self.heatmap_sigma)
 
 
-class PairStream(Sampler[int]):
-    """`num_draws` indices of pairs: full passes one after the other, each in an order of (seed, pass) alone."""
+class TrainingPairs(Dataset[PictureBatch]):
+    """The training pairs as the stream draws them, each augmented by its place in the stream."""
 
-    def __init__(self, num_pairs: int, num_draws: int, seed: int) -> None:
-        self.num_pairs = num_pairs
-        self.num_draws = num_draws
+    def __init__(self, pairs: PairDataset, augmentation: Augmentation | None, seed: int) -> None:
+        self.pairs = pairs
+        self.augmentation = augmentation
         self.seed = seed
 
     def __len__(self) -> int:
-        return self.num_draws
+        return len(self.pairs)
 
-    def __iter__(self) -> Iterator[int]:
-        return itertools.islice(self._endless(), self.num_draws)
-
-    def _endless(self) -> Iterator[int]:
-        for number in itertools.count():
-            yield from np.random.default_rng([self.seed, number]).permutation(self.num_pairs).tolist()
+    def __getitem__(self, draw: Draw) -> PictureBatch:
+        """Return the pair of a draw, without a batch axis."""
+        pair = self.pairs[draw.pair]
+        return pair if self.augmentation is None else self.augmentation(pair, self.seed, draw.epoch, draw.position)
 
 
 def split_identities(

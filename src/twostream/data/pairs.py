@@ -1,14 +1,12 @@
 """Pose pairs in the field's files (`from,to`), and the rule that makes them."""
 
-import csv
-import io
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from itertools import permutations
 from pathlib import Path
 
-from twostream.data.annotations import JointArray, found
+from twostream.data.annotations import JointArray, found, read_lines
 from twostream.data.skeleton import TORSO
 from twostream.files import write_text
 
@@ -44,18 +42,30 @@ def matching_pairs(joints: Mapping[str, JointArray]) -> list[Pair]:
     ]
 
 
-def read_pairs(path: Path) -> list[Pair]:
+def read_pairs(path: Path, known: Container[str] | None = None) -> list[Pair]:
     """Read a pairs file, with or without its header line, in the file's order.
 
-    Raises ValueError with file and line where a row is not two names; FileNotFoundError if there is no file.
+    Args:
+        path: the file.
+        known: names of the annotated pictures; None leaves the names unchecked.
+
+    Raises ValueError with file and line where a row is not two known names, and where there is no row;
+    FileNotFoundError if there is no file.
+
     """
     pairs = []
-    for number, row in enumerate(csv.reader(io.StringIO(path.read_text(encoding="utf-8"))), start=1):
-        if not row or (number == 1 and tuple(row) == HEADER):
+    for number, line in enumerate(read_lines(path), start=1):
+        row = tuple(name.strip() for name in line.split(","))
+        if not line.strip() or (number == 1 and row == HEADER):
             continue
         if len(row) != 2 or not all(row):
-            raise ValueError(f"{path}:{number}: expected two names separated by ',', got {','.join(row)!r}")
+            raise ValueError(f"{path}:{number}: expected two names separated by ',', got {line!r}")
+        for name in row:
+            if known is not None and name not in known:
+                raise ValueError(f"{path}:{number}: expected names of annotated pictures, got {name!r}")
         pairs.append((row[0], row[1]))
+    if not pairs:
+        raise ValueError(f"{path}: expected at least one pose pair, got none")
     return pairs
 
 

@@ -1,5 +1,7 @@
 """Poses as the networks and the metrics see them: joint heatmaps and person masks."""
 
+from dataclasses import dataclass
+
 import numpy as np
 import torch
 from jaxtyping import Bool, Float
@@ -23,13 +25,83 @@ def gaussian_heatmaps(
 
     A joint outside the picture is drawn by the tail of its Gaussian.
     """
-    height, width = image_size
-    rows, columns = (torch.arange(size, device=joints.device, dtype=joints.dtype) for size in (height, width))
     # A Gaussian is separable: two short exponentials in place of one a pixel.
-    along_y, along_x = (
-        torch.exp(-((axis - joints[..., i, None]) ** 2) / (2 * sigma**2)) for i, axis in enumerate((rows, columns))
-    )
+    along_y, along_x = (torch.exp(-(d**2) / (2 * sigma**2)) for d in _distances(joints, image_size))
     return torch.nan_to_num(along_y[..., :, None] * along_x[..., None, :])
+
+
+def delta_heatmaps(joints: Float[Tensor, "b 18 2"], image_size: tuple[int, int]) -> Float[Tensor, "b 18 h w"]:
+    """Draw each joint as one pixel of 1, the nearest (halves to the even one); none for a joint outside the picture.
+
+    It is what PATN's Gaussians became when they were stored as uint8 for DeepFashion.
+    """
+    at_y, at_x = (d == 0 for d in _distances(joints.round(), image_size))
+    return (at_y[..., :, None] & at_x[..., None, :]).to(joints.dtype)
+
+
+def disc_heatmaps(
+    joints: Float[Tensor, "b 18 2"], image_size: tuple[int, int], radius: float
+) -> Float[Tensor, "b 18 h w"]:
+    """Draw each joint as a disc of 1: the pixels at most `radius` away, also from a joint outside the picture."""
+    along_y, along_x = (d**2 for d in _distances(joints, image_size))
+    return (along_y[..., :, None] + along_x[..., None, :] <= radius**2).to(joints.dtype)
+
+
+def _distances(
+    joints: Float[Tensor, "b 18 2"], image_size: tuple[int, int]
+) -> tuple[Float[Tensor, "b 18 h"], Float[Tensor, "b 18 w"]]:
+    """Return the signed distance in pixels of each row and of each column from each joint, NaN from a missing one."""
+    rows, columns = (torch.arange(size, device=joints.device, dtype=joints.dtype) for size in image_size)
+    return rows - joints[..., 0, None], columns - joints[..., 1, None]
+
+
+@dataclass(frozen=True)
+class Gaussian:
+    """Draws joints as Gaussians.
+
+    Attributes:
+        sigma: in pixels, over 0.
+
+    """
+
+    sigma: float
+
+    def __post_init__(self) -> None:
+        if self.sigma <= 0:
+            raise ValueError(f"sigma: expected more than 0, got {self.sigma}")
+
+    def __call__(self, joints: Float[Tensor, "b 18 2"], image_size: tuple[int, int]) -> Float[Tensor, "b 18 h w"]:
+        """Draw the joints as `gaussian_heatmaps` does."""
+        return gaussian_heatmaps(joints, image_size, self.sigma)
+
+
+@dataclass(frozen=True)
+class Delta:
+    """Draws joints as single pixels."""
+
+    def __call__(self, joints: Float[Tensor, "b 18 2"], image_size: tuple[int, int]) -> Float[Tensor, "b 18 h w"]:
+        """Draw the joints as `delta_heatmaps` does."""
+        return delta_heatmaps(joints, image_size)
+
+
+@dataclass(frozen=True)
+class Disc:
+    """Draws joints as discs.
+
+    Attributes:
+        radius: in pixels, over 0.
+
+    """
+
+    radius: float
+
+    def __post_init__(self) -> None:
+        if self.radius <= 0:
+            raise ValueError(f"radius: expected more than 0, got {self.radius}")
+
+    def __call__(self, joints: Float[Tensor, "b 18 2"], image_size: tuple[int, int]) -> Float[Tensor, "b 18 h w"]:
+        """Draw the joints as `disc_heatmaps` does."""
+        return disc_heatmaps(joints, image_size, self.radius)
 
 
 def person_mask(joints: JointArray, image_size: tuple[int, int], radius: int = 4) -> Bool[np.ndarray, "h w"]:

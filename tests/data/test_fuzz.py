@@ -1,0 +1,96 @@
+"""Whatever the files hold, they load or are refused with a ValueError that names the file."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from twostream.data.annotations import HEADER, read_annotations, write_annotations
+from twostream.data.pairs import read_pairs
+
+NAMES = [f"{identity:04d}_c1s1_000001_{box:02d}.jpg" for identity in (1, 2) for box in (1, 2)]
+PAIRS = "from,to\n" + "".join(f"{a},{b}\n" for a, b in zip(NAMES, reversed(NAMES), strict=True))
+LISTS = [str(list(range(18))), str([-1] * 18), str([*range(17), -31]), str([5] * 18)]
+ANNOTATIONS = (
+    HEADER + "\n" + "".join(f"{name}: {y}: {x}\n" for name, y, x in zip(NAMES, LISTS, LISTS[::-1], strict=True))
+)
+
+# Of what such files are made, so that more than the first check is reached.
+TOKENS = st.sampled_from(
+    [*"[]{}:,\"'\\\n\r\t .-+0159eE", "-1", "NaN", "true", "null", "\x00", "\u2028", "\ufeff", "é", *LISTS]
+)
+LINES = st.lists(TOKENS, max_size=12).map("".join)
+RUNS = settings(max_examples=150, deadline=None, derandomize=True, database=None)
+
+
+@st.composite
+def near_misses(draw, valid):
+    """A valid file with pieces cut out, doubled or put in."""
+    text = valid
+    for _ in range(draw(st.integers(1, 3))):
+        start = draw(st.integers(0, len(text)))
+        end = min(len(text), start + draw(st.integers(0, 40)))
+        middle = draw(st.sampled_from(["", text[start:end] * 2]) | TOKENS)
+        text = text[:start] + middle + text[end:]
+    return text.encode()
+
+
+def files(valid, header):
+    texts = st.text() | st.lists(LINES, max_size=4).map(lambda lines: "\n".join([header, *lines]))
+    return st.binary() | texts.map(lambda text: text.encode(errors="surrogatepass")) | near_misses(valid)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("fuzz")
+
+
+def load(path, content, read):
+    """Return what `read` makes of a file, None where it refuses it by name."""
+    path.write_bytes(content)
+    try:
+        return read(path)
+    except ValueError as error:
+        if not str(error).startswith(f"{path}:"):
+            raise
+        return None
+
+
+@RUNS
+@given(content=files(ANNOTATIONS, HEADER), width=st.sampled_from([None, 64, 176, 256]))
+def test_any_annotation_file_loads_or_is_refused_by_name(folder, content, width):
+    joints = load(folder / "annotation.csv", content, lambda path: read_annotations(path, width))
+    for name, array in (joints or {}).items():
+        assert name.strip()
+        assert array.shape == (18, 2)
+        assert np.issubdtype(array.dtype, np.integer)
+    if joints:
+        write_annotations(folder / "again.csv", joints)
+        again = read_annotations(folder / "again.csv", width)
+        assert all(np.array_equal(again[name], joints[name]) for name in joints)
+
+
+@RUNS
+@given(content=files(PAIRS, "from,to"), known=st.sampled_from([None, NAMES]))
+def test_any_pairs_file_loads_or_is_refused_by_name(folder, content, known):
+    pairs = load(folder / "pairs.csv", content, lambda path: read_pairs(path, known))
+    if pairs is not None:
+        assert pairs
+        assert all(name if known is None else name in known for pair in pairs for name in pair)
+
+
+def test_the_valid_files_load(folder):
+    assert len(load(folder / "annotation.csv", ANNOTATIONS.encode(), read_annotations)) == 4
+    assert len(load(folder / "pairs.csv", PAIRS.encode(), lambda path: read_pairs(path, NAMES))) == 4
+
+
+def test_near_misses_load_and_are_refused(folder):
+    outcomes = set()
+
+    @RUNS
+    @given(content=near_misses(ANNOTATIONS))
+    def collect(content):
+        outcomes.add(load(folder / "annotation.csv", content, read_annotations) is None)
+
+    collect()
+    assert outcomes == {True, False}
