@@ -11,6 +11,7 @@ from omegaconf import OmegaConf
 
 from twostream.build import build_module, build_scoring, check
 from twostream.cli import CONF
+from twostream.cli.jobs import register_resolvers
 from twostream.runs import plain
 
 # What a fast test can't have: VGG's weights, a GPU.
@@ -33,6 +34,9 @@ PER_BLOCK = 2 * 1_180_160 + 82_369 + 2 * 1_179_904
 def compose_train(*overrides: str):
     with initialize_config_dir(version_base="1.3", config_dir=CONF):
         return compose("train", [*ALWAYS, *overrides])
+
+
+register_resolvers()
 
 
 def build_on_meta(cfg):
@@ -141,6 +145,12 @@ def test_the_paper_scale_is_the_papers():
     assert (cfg.data.batch_size, list(cfg.data.image_size), cfg.generator.dropout) == (32, [128, 64], 0.5)
     weights = (cfg.loss.adversarial_weight, cfg.loss.l1_weight, cfg.loss.perceptual_weight)
     assert weights == (20, 17, 17)
+
+
+@pytest.mark.parametrize(("batch_size", "iterations"), [(32, (62_500, 25_000)), (7, (285_500, 114_200))])
+def test_patns_schedule_counts_epochs_of_4000_pairs(batch_size, iterations):
+    schedule = compose_train("schedule=patn", "scale=paper", f"data.batch_size={batch_size}").schedule
+    assert (schedule.constant_iterations, schedule.decay_iterations) == iterations
 
 
 @pytest.mark.parametrize("typo", ["generator.widht=8", "shcedule=paper", "generator/blokcs='5'"])

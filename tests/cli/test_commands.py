@@ -24,6 +24,8 @@ from twostream.runs import claimed, write_failure
         (["generator/blocks='5'", "trainer.devices=2"], "full+generator.blocks=5"),
         (["loss.l1_weight=1", "data.batch_size=4"], "full+data.batch_size=4+loss.l1_weight=1"),
         (["data.batch_size=4", "loss.l1_weight=1"], "full+data.batch_size=4+loss.l1_weight=1"),
+        (["data/augmentation=flip"], "full+data.augmentation=flip"),
+        (["scoring.weights_dir=w", "pose_estimator@scoring.pose_estimator=keypoint_rcnn"], "full"),
     ],
 )
 def test_variant_name(overrides, expected):

@@ -15,7 +15,10 @@ from omegaconf import OmegaConf
 from twostream.runs import read_failure, write_failure
 
 # In the folder's path by themselves, or without influence on the result.
-NOT_IN_VARIANT = ("data", "scale", "ablation", "seed", "trainer", "logger", "callbacks", "hydra", "evaluate", "variant")
+NOT_IN_VARIANT = (
+    *("data", "scale", "ablation", "seed", "trainer", "logger", "callbacks", "hydra", "evaluate", "variant"),
+    *("scoring", "pose_estimator"),
+)
 PARENT = "TWOSTREAM_PARENT"
 
 
@@ -24,15 +27,17 @@ def variant_name(ablation: str, overrides: Sequence[str]) -> str:
     others = []
     for override in sorted(overrides):
         key, _, value = override.lstrip("+~").replace("'", "").partition("=")
-        group = key.split("/")[0].split(".")[0]
-        if group not in NOT_IN_VARIANT or key.startswith("data."):
+        group = re.split(r"[/.@]", key)[0]
+        if group not in NOT_IN_VARIANT or key.startswith(("data.", "data/")):
             others.append(re.sub(r"[^\w.=-]+", ".", f"{key}={value}"))
     return "+".join([ablation, *others])
 
 
 def register_resolvers() -> None:
-    """Let the configuration say `${variant:ABLATION,OVERRIDES}`."""
+    """Let the configuration say `${variant:ABLATION,OVERRIDES}` and `${iterations:EPOCHS,PAIRS,BATCH_SIZE}`."""
     OmegaConf.register_new_resolver("variant", variant_name, replace=True)
+    # As PATN counts: what does not fill a batch is left out of an epoch.
+    OmegaConf.register_new_resolver("iterations", lambda epochs, pairs, batch: epochs * (pairs // batch), replace=True)
 
 
 def quote_numbered_options(arguments: Sequence[str]) -> list[str]:
