@@ -3,6 +3,7 @@ DATA ?= synthetic
 SCALE ?= smoke
 SEEDS ?= 0
 RUN ?= runs/$(DATA)/$(SCALE)/full/seed0
+SOURCE ?=
 # The interpreter that makes .venv: 3.11, 3.12 or 3.13.
 PYTHON ?= python3
 
@@ -15,11 +16,11 @@ SEED_LIST = $(subst $(empty) $(empty),$(comma),$(strip $(SEEDS)))
 CHOICE = data=$(DATA) scale=$(SCALE)
 
 .DEFAULT_GOAL := help
-.PHONY: help install lint format test test-all ablations train evaluate table lock clean
+.PHONY: help install lint format test test-all data ablations train evaluate table lock clean
 
 help: ## list the targets and knobs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
-	@echo; echo "  knobs: DATA=$(DATA) SCALE=$(SCALE) (smoke, small, paper) SEEDS=$(SEEDS) (0,1,2) RUN=FOLDER PYTHON=$(PYTHON)"
+	@echo; echo "  knobs: DATA=$(DATA) SCALE=$(SCALE) (smoke, small, paper) SEEDS=$(SEEDS) (0,1,2) RUN=FOLDER SOURCE=ZIP_OR_FOLDER PYTHON=$(PYTHON)"
 
 install: $(BIN)/.installed ## create .venv with the locked packages
 
@@ -47,6 +48,9 @@ test: install ## run the fast tests, under 5 minutes on 2 cores
 test-all: install ## run all tests
 	$(BIN)/pytest -m ""
 
+data: install ## prepare the data set DATA (market1501, deepfashion, deepfashion_176) from the download in SOURCE
+	$(BIN)/twostream-prepare data=$(DATA) 'source="$(SOURCE)"'
+
 ablations: install ## train and evaluate what is not finished of the paper's nine ablations, print Tables 3 to 5
 	@status=0; \
 	$(BIN)/twostream-train -m $(CHOICE) ablation=$(ABLATIONS) seed=$(SEED_LIST) || status=$$?; \
@@ -66,4 +70,4 @@ lock: install ## renew requirements.lock from pyproject.toml
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --all-extras --upgrade --generate-hashes --no-emit-index-url --no-header --no-annotate pyproject.toml --output-file requirements.lock
 
 clean: ## remove .venv and caches; runs and data stay
-	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache
+	rm -rf .venv .hypothesis .pytest_cache .mypy_cache .ruff_cache

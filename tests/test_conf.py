@@ -16,10 +16,12 @@ from twostream.runs import plain
 
 # What a fast test can't have: VGG's weights, a GPU.
 ALWAYS = ["loss/perceptual=random", "run_dir=somewhere", "variant=full"]
+# Not of `train`, or chosen with another group.
+OTHER_GROUPS = ("layout", "pose_estimator", "preparation", "data_scale")
 OPTIONS = sorted(
     (path.parent.relative_to(CONF).as_posix(), path.stem)
     for path in Path(CONF).rglob("*.yaml")
-    if path.parent != Path(CONF) and path.parent.name not in ("layout", "pose_estimator")
+    if path.parent != Path(CONF) and path.parent.name not in OTHER_GROUPS
 )
 PAPER_ROWS = {
     "full": 43_281_292,
@@ -76,6 +78,24 @@ def test_every_layout_builds(option):
         assert instantiate(compose("score", [f"layout={option}"]).layout)
 
 
+@pytest.mark.parametrize("option", ["market1501", "deepfashion", "deepfashion_176"])
+def test_every_data_set_is_prepared_for_its_own_preset(option):
+    with initialize_config_dir(version_base="1.3", config_dir=CONF):
+        cfg = compose("prepare", [f"data={option}"])
+    about = instantiate(cfg.preparation).about
+    assert about.image_size == tuple(cfg.data.image_size)
+    assert about.label == cfg.data.label
+
+
+@pytest.mark.parametrize("scale", ["smoke", "small", "paper"])
+def test_the_scale_sets_the_size_of_generated_people_alone(scale):
+    assert list(compose_train(f"scale={scale}").data.image_size) == ([128, 64] if scale == "paper" else [64, 32])
+    for name, size in (("market1501", [128, 64]), ("deepfashion", [256, 256]), ("deepfashion_176", [256, 176])):
+        data = compose_train(f"scale={scale}", f"data={name}").data
+        assert (list(data.image_size), data.source, data.heatmap_sigma) == (size, None, 6)
+        assert data.batch_size == (32 if name == "market1501" else 7)
+
+
 @pytest.mark.parametrize("option", ["rtmpose", "keypoint_rcnn"])
 def test_every_pose_estimator_builds(option, tmp_path):
     """Without weights, which a fast test can't have, it says what is missing."""
@@ -95,7 +115,7 @@ def build_scoring_of(node):
     return instantiate(node).pose_estimator
 
 
-@pytest.mark.parametrize("command", ["annotate", "evaluate", "score", "table", "train"])
+@pytest.mark.parametrize("command", ["annotate", "evaluate", "prepare", "score", "table", "train"])
 def test_every_primary_config_composes(command):
     with initialize_config_dir(version_base="1.3", config_dir=CONF):
         assert compose(command)
