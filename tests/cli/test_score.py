@@ -11,8 +11,8 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 from PIL import Image
-from skimage.metrics import structural_similarity
 
+from stand_ins import by_skimage
 from twostream.cli import CONF
 from twostream.cli.report import print_scores
 from twostream.cli.score import main
@@ -99,18 +99,6 @@ def run_command(folder, *arguments):
     command = [sys.executable, "-c", "from twostream.cli.score import main; main()", *arguments]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "HYDRA_FULL_ERROR": "0"}
     return subprocess.run(command, cwd=folder, env=environment, text=True, capture_output=True, timeout=240)
-
-
-def by_skimage(generated, true, data_range):
-    return structural_similarity(
-        generated,
-        true,
-        data_range=data_range,
-        gaussian_weights=True,
-        sigma=1.5,
-        use_sample_covariance=False,
-        channel_axis=-1,
-    )
 
 
 def expected_ssim(pictures, masks=None):

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 import torch
-from skimage.metrics import structural_similarity
 
+from stand_ins import by_skimage
 from twostream.data.skeleton import NUM_JOINTS
 from twostream.data.synthetic.wardrobe import GARMENT_CLASSES
 from twostream.evaluation.judge import Judge
@@ -43,18 +43,6 @@ def draw(size, count=3, seed=0):
 
 def without_joints(pictures):
     return pictures._replace(masks=None, joints=[None] * len(pictures.generated))
-
-
-def by_skimage(generated, true, data_range):
-    return structural_similarity(
-        generated,
-        true,
-        data_range=data_range,
-        gaussian_weights=True,
-        sigma=1.5,
-        use_sample_covariance=False,
-        channel_axis=-1,
-    )
 
 
 def put_bands(image, value):

@@ -6,6 +6,7 @@ import pytest
 import torch
 from PIL import Image
 
+from stand_ins import Corner, FewFeatures
 from twostream.data.skeleton import NUM_JOINTS
 from twostream.data.synthetic.wardrobe import GARMENT_CLASSES
 from twostream.evaluation import scoring
@@ -13,7 +14,6 @@ from twostream.evaluation.judge import Judge, JudgeTraining
 from twostream.evaluation.others import score_pairs
 from twostream.evaluation.pictures import Panel, ScoredPair
 from twostream.evaluation.scoring import Scoring
-from twostream.metrics.features import InceptionFeatures
 from twostream.metrics.inception import frechet_distance, inception_score, moments
 from twostream.nets.judge import JudgeNet
 
@@ -22,30 +22,6 @@ SIZE = (40, 32)
 NUM_PAIRS = 12
 ALL_METRICS = ("ssim", "mask_ssim", "inception_score", "mask_inception_score", "fid", "lpips", "pckh", "judge")
 NO_JOINTS = "the joints are not known: name annotations=FILE"
-
-
-class Corner:
-    """Finds all joints in each picture's first pixel."""
-
-    name = "corner"
-    weights_hash = "123"
-
-    def __call__(self, images):
-        return np.zeros((len(images), NUM_JOINTS, 2), dtype=np.int64)
-
-
-class FewFeatures(InceptionFeatures):
-    """Means of a picture in place of Inception."""
-
-    name = "means"
-    weights_hash = "abc"
-
-    def __init__(self, *_):
-        pass
-
-    def __call__(self, images):
-        means = images.float().mean(dim=(2, 3)).numpy()
-        return means, means / 20
 
 
 def save_picture(path, seed, size=SIZE):

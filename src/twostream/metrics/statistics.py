@@ -122,6 +122,7 @@ def resample(statistic: Statistic, columns: Columns, identities: Sequence[str], 
     members = [np.flatnonzero(which == i) for i in range(len(names))]
 
     def on_resample(drawn: np.ndarray) -> float:
+        """Return the number on the pictures of the drawn identities. Raises ValueError where it is not finite."""
         # In the pictures' own order, as the splits of an Inception Score follow it.
         number = statistic(columns, np.sort(np.concatenate([members[i] for i in drawn])))
         if not np.isfinite(number):
