@@ -10,10 +10,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 from PIL import Image
 
+from tiny_run import overrides_of_tiny_run
 from twostream.build import build_generator, build_scoring
+from twostream.cli import CONF
 from twostream.cli.one_run import do_run
 from twostream.data.dataset import PairDataset
 from twostream.data.pose import person_mask
@@ -30,11 +33,6 @@ NO_AT_MODULE = "twostream.nets.appearance_transfer.NoAppearanceTransfer"
 @pytest.fixture(scope="module")
 def finished(people_parent, tmp_path_factory):
     """A run that has been trained and evaluated, with its config; the first that wants a judge trains it."""
-    from hydra import compose, initialize_config_dir
-
-    from tiny_run import overrides_of_tiny_run
-    from twostream.cli import CONF
-
     run_dir = tmp_path_factory.mktemp("runs") / "synthetic" / "smoke" / "full" / "seed0"
     with initialize_config_dir(version_base="1.3", config_dir=CONF):
         cfg = compose("train", overrides_of_tiny_run(people_parent, run_dir))
@@ -265,3 +263,21 @@ def test_the_tables_take_the_metrics(finished, tmp_path):
     assert "FD test (judge)" in text
     assert "Not computed: IS, Mask-IS, FID (train), FID (test): weights-inception" in text
     assert text.count("not run") >= 8
+
+
+def test_a_prepared_folder_is_scored_without_the_judge(people_parent, people_folder, tmp_path):
+    """As Market-1501 is: a folder with a manifest, made by no renderer."""
+    run_dir = tmp_path / "runs" / "full"
+    overrides = overrides_of_tiny_run(people_parent, run_dir)
+    overrides = [override for override in overrides if not override.startswith(("data.source.", "data.root"))]
+    overrides += ["data=market1501", f"data.root={people_folder}"]
+    with initialize_config_dir(version_base="1.3", config_dir=CONF):
+        cfg = compose("train", overrides)
+    do_run(cfg, run_dir)
+    metrics = json.loads((run_dir / "metrics.json").read_text())
+    assert {(entry["metric"], entry["protocol"]) for entry in metrics["values"]} == {
+        (m, p) for m in ("ssim", "mask_ssim") for p in ("patn", "standard")
+    }
+    assert metrics["run"]["label"] == "Market-1501"
+    reasons = {entry["metric"] for entry in metrics["missing"]}
+    assert reasons == {"inception_score", "mask_inception_score", "fid_train", "fid_test", "lpips", "pckh"}
