@@ -1,6 +1,5 @@
 """A finished run -> its pictures and its numbers."""
 
-import hashlib
 import json
 import shutil
 from pathlib import Path
@@ -24,6 +23,7 @@ from twostream.evaluation.scoring import Scoring, Toolbox
 from twostream.files import whole_file, write_text
 from twostream.metrics.protocols import PROTOCOLS
 from twostream.nets.generator import TwoStreamGenerator
+from twostream.weights import sha256_of
 
 CHECKPOINT = Path("checkpoints", "last.ckpt")
 NUM_GRID_PAIRS = 16
@@ -164,7 +164,7 @@ def choose_device(name: str) -> torch.device:
 
 def _keep_only_images_of(checkpoint: Path, images: Path) -> None:
     """Remove pictures that other weights made."""
-    digest = hashlib.sha256(checkpoint.read_bytes()).hexdigest()
+    digest = sha256_of(checkpoint)
     marker = images / "checkpoint.sha256"
     if not marker.is_file() or marker.read_text(encoding="utf-8").strip() != digest:
         shutil.rmtree(images, ignore_errors=True)

@@ -10,6 +10,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torchvision.models import VGG19_Weights
 
+from twostream.weights import load_state
+
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 CONV_CHANNELS = 64
@@ -108,12 +110,9 @@ def _read(path: Path) -> Mapping[str, Tensor]:
             f"loss.perceptual.weights: expected a file, there is none at {path}. It holds torchvision's vgg19 state "
             f"dict, {VGG19_Weights.IMAGENET1K_V1.url}"
         )
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        raise ValueError(f"{path}: expected a state dict that torch can load safely, got: {error}") from error
+    state = load_state(path)
     for name, shape in SHAPES.items():
-        got = tuple(state[name].shape) if isinstance(state, dict) and isinstance(state.get(name), Tensor) else "nothing"
+        got = tuple(state[name].shape) if name in state else "nothing"
         if got != shape:
             raise ValueError(f"{path}: expected VGG-19's {name} of shape {shape}, got {got}")
     return state
