@@ -92,7 +92,7 @@ def test_the_scale_sets_the_size_of_generated_people_alone(scale):
     assert list(compose_train(f"scale={scale}").data.image_size) == ([128, 64] if scale == "paper" else [64, 32])
     for name, size in (("market1501", [128, 64]), ("deepfashion", [256, 256]), ("deepfashion_176", [256, 176])):
         data = compose_train(f"scale={scale}", f"data={name}").data
-        assert (list(data.image_size), data.source, data.heatmap_sigma) == (size, None, 6)
+        assert (list(data.image_size), data.source, data.joint_size) == (size, None, 6)
         assert data.batch_size == (32 if name == "market1501" else 7)
 
 

@@ -122,7 +122,7 @@ def test_overfits_a_handful_of_pairs(tiny_config):
     cfg = tiny_config("generator.width=8", "generator.dropout=0", "loss.adversarial_weight=1", "data.batch_size=4")
     module, data = build_module(cfg), build_datamodule(cfg)
     data.setup("fit")
-    pair = to_pose_pair(data.train.batch(range(4)), data.heatmap_sigma)
+    pair = to_pose_pair(data.train.batch(range(4)), data.heatmaps)
     optimizer = Adam(module.generator.parameters(), lr=2e-3, betas=(0.5, 0.999))
     first = None
     for _ in range(150):

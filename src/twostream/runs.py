@@ -29,7 +29,7 @@ OUTPUTS = (
 # The parts of a config that say what is trained; the others say where and how it is watched.
 MODEL_KEYS = ("seed", "data", "generator", "discriminators", "loss", "schedule")
 # Of these, what only says where things lie and how many processes read them.
-NOT_COMPARED = ("root", "weights", "num_workers")
+NOT_COMPARED = ("root", "weights", "num_workers", "cache")
 
 
 def plain(cfg: DictConfig) -> dict[str, Any]:

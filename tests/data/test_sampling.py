@@ -9,6 +9,7 @@ from twostream.data.augment import Augmentation
 from twostream.data.datamodule import TrainingPairs
 from twostream.data.dataset import PairDataset
 from twostream.data.sampling import Draw, PairStream
+from twostream.types import PictureBatch
 
 
 def flat(stream):
@@ -54,16 +55,23 @@ def test_refuses_more_processes_than_pairs_in_a_batch():
         PairStream(10, 1, 2, 0, world_size=3)
 
 
+def alone(pairs, index):
+    """A pair without its batch axis."""
+    return PictureBatch(*(tensor[0] for tensor in pairs.batch([index])))
+
+
 def test_the_augmentation_is_drawn_from_the_place_in_the_stream(people_folder):
     pairs = PairDataset.of_split(people_folder, "train", (32, 16))
     augmentation = Augmentation(flip_probability=0.5, colour_probability=1, brightness=0.3)
     training = TrainingPairs(pairs, augmentation, seed=4)
     draw = Draw(epoch=2, position=5, pair=1)
-    expected = augmentation(pairs[1], 4, 2, 5)
-    assert all(torch.equal(a, b) for a, b in zip(training[draw][::2], expected[::2], strict=True))
-    assert not torch.equal(training[draw].source_image, training[Draw(3, 5, 1)].source_image)
-    plain = TrainingPairs(pairs, None, seed=4)[draw]
-    assert all(torch.equal(a, b) for a, b in zip(plain[::2], pairs[1][::2], strict=True))
+    two = training.__getitems__([draw, Draw(epoch=3, position=5, pair=1)])
+    for pair, (epoch, position) in zip(zip(*two, strict=True), [(2, 5), (3, 5)], strict=True):
+        expected = augmentation(alone(pairs, 1), 4, epoch, position)
+        assert all(torch.equal(a, b) for a, b in zip(pair[::2], expected[::2], strict=True))
+    assert not torch.equal(two.source_image[0], two.source_image[1])
+    plain = TrainingPairs(pairs, Augmentation(), seed=4).__getitems__([draw])
+    assert all(torch.equal(a, b) for a, b in zip(plain[::2], pairs.batch([1])[::2], strict=True))
 
 
 def test_the_loader_serves_the_streams_batches(tiny_config):
@@ -74,7 +82,7 @@ def test_the_loader_serves_the_streams_batches(tiny_config):
     assert [batch.source_image.shape[0] for batch in batches] == [2, 2, 2, 2]
     stream = list(islice(PairStream(len(data.train), 4, 2, 0, 5), 4))
     for batch, draws in zip(batches, stream, strict=True):
-        expected = [data.augmentation(data.train[d.pair], 0, d.epoch, d.position) for d in draws]
+        expected = [data.augmentation(alone(data.train, d.pair), 0, d.epoch, d.position) for d in draws]
         assert torch.equal(batch.target_image, torch.stack([pair.target_image for pair in expected]))
 
 

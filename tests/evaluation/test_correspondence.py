@@ -8,6 +8,7 @@ from torch import nn
 
 from tiny_run import PEOPLE
 from twostream.data.dataset import PairDataset, to_pose_pair
+from twostream.data.pose import Gaussian
 from twostream.evaluation.correspondence import correspondence_metrics, measure_correspondence
 from twostream.metrics.correspondence import Surface, count_right, expected_right, true_matches
 from twostream.nets.appearance_transfer import AppearanceTransfer, NoAppearanceTransfer
@@ -15,7 +16,7 @@ from twostream.nets.fusion import CatFusion
 from twostream.nets.generator import TwoStreamGenerator
 
 SIZE, MAP = PEOPLE["image_size"], (8, 4)
-SIGMA = 2.0
+HEATMAPS = Gaussian(2.0)
 
 
 class KnownMatches(TwoStreamGenerator):
@@ -51,7 +52,7 @@ def truths(dataset, surfaces):
 
 
 def measure(generator, dataset, surfaces, batch_size=4):
-    return measure_correspondence(generator, dataset, surfaces, SIGMA, torch.device("cpu"), batch_size)
+    return measure_correspondence(generator, dataset, surfaces, HEATMAPS, torch.device("cpu"), batch_size)
 
 
 def make(at_module=AppearanceTransfer):
@@ -111,7 +112,7 @@ def test_a_generators_blocks_are_measured(dataset, surfaces, truths):
     names = ["block_1", "block_2", "same_place", "chance", "total"]
     assert list(columns) == [f"correspondence/{name}" for name in names]
     assert all(column.shape == (len(dataset),) for column in columns.values())
-    pair = to_pose_pair(dataset.batch([2]), SIGMA)
+    pair = to_pose_pair(dataset.batch([2]), HEATMAPS)
     for block, matches in enumerate(generator.matches(*pair[:3]), start=1):
         right = count_right(matches[0].numpy(), truths[2], MAP, SIZE)
         assert columns[f"correspondence/block_{block}"][2] == right

@@ -29,11 +29,11 @@ class SampleGrid(Callback):
         data: PairDataModule = trainer.datamodule  # type: ignore[attr-defined]
         count = min(self.num_pairs, len(data.val))
         batch = data.val.batch([i * len(data.val) // count for i in range(count)])
-        pair = to_pose_pair(batch.to(pl_module.device), data.heatmap_sigma)
+        pair = to_pose_pair(batch.to(pl_module.device), data.heatmaps)
         generated = to_uint8(pl_module(pair).float()).cpu()
         path = self.folder / f"{trainer.global_step:06d}.png"
         with whole_file(path) as temporary:
-            sample_grid(batch, generated).save(temporary)
+            sample_grid(batch.to(torch.device("cpu")), generated).save(temporary)
         for logger in trainer.loggers:
             if hasattr(logger, "log_image"):
                 logger.log_image("samples", [str(path)], step=trainer.global_step)

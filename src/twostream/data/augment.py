@@ -69,8 +69,12 @@ class Augmentation:
         for name, most in LIMITS.items():
             if not 0 <= getattr(self, name) <= most:
                 raise ValueError(f"{name}: expected 0 to {most}, got {getattr(self, name)}")
-        is_on = self.flip_probability or self.affine_probability or self.colour_probability
-        object.__setattr__(self, "_pipeline", _build_pipeline(self) if is_on else None)
+        object.__setattr__(self, "_pipeline", _build_pipeline(self) if self.is_on else None)
+
+    @property
+    def is_on(self) -> bool:
+        """Whether a pair can be changed at all."""
+        return max(self.flip_probability, self.affine_probability, self.colour_probability) > 0
 
     def __call__(self, pair: PictureBatch, seed: int, epoch: int, index: int) -> PictureBatch:
         """Augment one pair.

@@ -1,20 +1,24 @@
 """Pose pairs for training and validation, counted in iterations."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
 from pytorch_lightning import LightningDataModule
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import BatchSampler, DataLoader, Dataset
 
 from twostream.data.augment import Augmentation
-from twostream.data.dataset import PairDataset, read_split, to_pose_pair
+from twostream.data.dataset import PairDataset, named_in, read_split, to_pose_pair
 from twostream.data.pairs import Pair, identity_of
+from twostream.data.pictures import AnnotatedPictures
+from twostream.data.pose import Heatmaps
 from twostream.data.sampling import Draw, PairStream
 from twostream.types import PictureBatch, PosePair
+
+CACHES = ("none", "ram", "device")
 
 
 @runtime_checkable
@@ -35,14 +39,19 @@ class PairDataModule(LightningDataModule):
         root: the data folder, or with a `source` the folder that its data folders lie in.
         source: renders or fetches the data; None for a folder that is ready.
         image_size: height and width in pixels.
-        heatmap_sigma: of the joints' Gaussians, in pixels.
-        batch_size: pairs in an iteration.
+        heatmaps: gives the kind of heatmaps for a joint's size.
+        joint_size: of a drawn joint in pixels: a Gaussian's sigma, a disc's radius.
+        batch_size: pairs in an iteration, of all processes together.
         num_val_identities: training identities kept out of training, for validation.
         num_val_pairs: pairs drawn once from theirs.
-        num_workers: loader processes.
+        cache: where decoded pictures are kept: `ram`, the memory of the training `device`, or `none` to read them from
+            disk each time.
+        num_workers: loader processes of each training process.
         seed: of the order of the training pairs and of their augmentation.
         augmentation: of the training pairs; None leaves them as they are.
         pairs_per_epoch: training pairs drawn with replacement in an epoch, as PATN does; None makes full passes.
+
+    Raises ValueError for a count of 0 or less, a cache that there is not, and `device` beside what works on the CPU.
 
     """
 
@@ -53,36 +62,43 @@ class PairDataModule(LightningDataModule):
         root: str | Path,
         source: Source | None,
         image_size: Sequence[int],
-        heatmap_sigma: float,
+        heatmaps: Callable[[float], Heatmaps],
+        joint_size: float,
         batch_size: int,
         num_val_identities: int,
         num_val_pairs: int,
+        cache: str,
         num_workers: int,
         seed: int,
-        augmentation: Augmentation | None = None,
-        pairs_per_epoch: int | None = None,
+        augmentation: Augmentation,
+        pairs_per_epoch: int | None,
     ) -> None:
         super().__init__()
         height, width = image_size
-        positive = {
-            "batch_size": batch_size,
-            "num_val_identities": num_val_identities,
-            "num_val_pairs": num_val_pairs,
-            "heatmap_sigma": heatmap_sigma,
-            "pairs_per_epoch": 1 if pairs_per_epoch is None else pairs_per_epoch,
-        }
-        for key, value in positive.items():
-            if value <= 0:
-                raise ValueError(f"data.{key}: expected more than 0, got {value}")
+        _check_positive(
+            batch_size=batch_size,
+            num_val_identities=num_val_identities,
+            num_val_pairs=num_val_pairs,
+            joint_size=joint_size,
+            pairs_per_epoch=1 if pairs_per_epoch is None else pairs_per_epoch,
+        )
+        if cache not in CACHES:
+            raise ValueError(f"data.cache: expected {', '.join(CACHES)}, got {cache!r}")
+        if cache == "device" and (num_workers or augmentation.is_on):
+            raise ValueError(
+                "data.cache=device: expected data.num_workers=0 and data/augmentation=none, which work in the CPU's "
+                f"memory, got num_workers={num_workers} and {augmentation}"
+            )
         self.name = name
         self.label = label
         self.root = Path(root)
         self.source = source
         self.image_size = (int(height), int(width))
-        self.heatmap_sigma = heatmap_sigma
+        self.heatmaps = heatmaps(joint_size)
         self.batch_size = batch_size
         self.num_val_identities = num_val_identities
         self.num_val_pairs = num_val_pairs
+        self.cache = cache
         self.num_workers = num_workers
         self.seed = seed
         self.augmentation = augmentation
@@ -109,8 +125,11 @@ class PairDataModule(LightningDataModule):
         """Read the training split and part it into training and validation identities."""
         joints, pairs = read_split(self.folder, "train", self.image_size)
         train_pairs, val_pairs = split_identities(pairs, self.num_val_identities, self.num_val_pairs)
-        self.train = PairDataset(self.folder / "train", joints, train_pairs, self.image_size)
-        self.val = PairDataset(self.folder / "train", joints, val_pairs, self.image_size)
+        names = named_in(train_pairs + val_pairs)
+        pictures = AnnotatedPictures(self.folder / "train", joints, names, self.image_size, self.cache != "none")
+        if self.cache == "device" and self.trainer is not None:
+            pictures.move_to(self.trainer.strategy.root_device)
+        self.train, self.val = PairDataset(pictures, train_pairs), PairDataset(pictures, val_pairs)
 
     def train_dataloader(self) -> DataLoader[PictureBatch]:
         """Return as many batches as the trainer has iterations to go: one epoch is the whole run."""
@@ -124,30 +143,37 @@ class PairDataModule(LightningDataModule):
             self.trainer.global_rank,
             self.trainer.world_size,
         )
-        return DataLoader(
-            TrainingPairs(self.train, self.augmentation, self.seed),
-            batch_sampler=stream,
-            num_workers=self.num_workers,
-            pin_memory=torch.cuda.is_available(),
-        )
+        return self._loader(TrainingPairs(self.train, self.augmentation, self.seed), stream, self.num_workers)
 
     def val_dataloader(self) -> DataLoader[PictureBatch]:
-        """Return all validation pairs, the last batch included."""
-        return DataLoader(self.val, self.batch_size, pin_memory=torch.cuda.is_available())
+        """Return this process's share of the validation pairs, none twice, the last batch included."""
+        assert self.trainer is not None
+        share = range(self.trainer.global_rank, len(self.val), self.trainer.world_size)
+        batch_size = max(1, self.batch_size // self.trainer.world_size)
+        return self._loader(self.val, BatchSampler(share, batch_size, drop_last=False), 0)
 
     def test_dataset(self) -> PairDataset:
         """Return the test pairs in the order of their file, for evaluation only."""
-        return PairDataset.of_split(self.folder, "test", self.image_size)
+        return PairDataset.of_split(self.folder, "test", self.image_size, self.cache != "none")
 
     def on_after_batch_transfer(self, batch: PictureBatch, dataloader_idx: int) -> PosePair:
         """Make the batch ready on the device."""
-        return to_pose_pair(batch, self.heatmap_sigma)
+        return to_pose_pair(batch, self.heatmaps)
+
+    def _loader(self, pairs: Dataset[PictureBatch], batches: Any, num_workers: int) -> DataLoader[PictureBatch]:
+        return DataLoader(
+            pairs,
+            batch_sampler=batches,
+            num_workers=num_workers,
+            collate_fn=_as_it_is,
+            pin_memory=self.cache != "device" and torch.cuda.is_available(),
+        )
 
 
 class TrainingPairs(Dataset[PictureBatch]):
     """The training pairs as the stream draws them, each augmented by its place in the stream."""
 
-    def __init__(self, pairs: PairDataset, augmentation: Augmentation | None, seed: int) -> None:
+    def __init__(self, pairs: PairDataset, augmentation: Augmentation, seed: int) -> None:
         self.pairs = pairs
         self.augmentation = augmentation
         self.seed = seed
@@ -155,10 +181,27 @@ class TrainingPairs(Dataset[PictureBatch]):
     def __len__(self) -> int:
         return len(self.pairs)
 
-    def __getitem__(self, draw: Draw) -> PictureBatch:
-        """Return the pair of a draw, without a batch axis."""
-        pair = self.pairs[draw.pair]
-        return pair if self.augmentation is None else self.augmentation(pair, self.seed, draw.epoch, draw.position)
+    def __getitems__(self, draws: Sequence[Draw]) -> PictureBatch:
+        """Return the pairs of some draws as one batch."""
+        batch = self.pairs.batch([draw.pair for draw in draws])
+        if not self.augmentation.is_on:
+            return batch
+        pairs = [PictureBatch(*tensors) for tensors in zip(*batch, strict=True)]
+        done = [
+            self.augmentation(pair, self.seed, draw.epoch, draw.position)
+            for pair, draw in zip(pairs, draws, strict=True)
+        ]
+        return PictureBatch(*(torch.stack(tensors) for tensors in zip(*done, strict=True)))
+
+
+def _as_it_is(batch: Any) -> Any:
+    return batch
+
+
+def _check_positive(**values: float) -> None:
+    for key, value in values.items():
+        if value <= 0:
+            raise ValueError(f"data.{key}: expected more than 0, got {value}")
 
 
 def split_identities(

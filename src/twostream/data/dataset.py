@@ -1,71 +1,60 @@
-"""The pose pairs of one split of a data folder, decoded into memory."""
+"""The pose pairs of one split of a data folder, and what the networks get of them."""
 
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 import torch
-from jaxtyping import Float, UInt8
-from PIL import Image
+from jaxtyping import Float
 from torch import Tensor
 from torch.utils.data import Dataset
-from tqdm import tqdm
 
 from twostream.data.annotations import JointArray, read_annotations
 from twostream.data.pairs import Pair, read_pairs
-from twostream.data.pose import gaussian_heatmaps, joints_to_tensor
+from twostream.data.pictures import AnnotatedPictures
+from twostream.data.pose import Heatmaps
 from twostream.types import PictureBatch, PosePair
-
-# Pictures that take seconds to decode: the least number with a progress bar.
-MANY_PICTURES = 2000
-NUM_LISTED = 10
 
 
 class PairDataset(Dataset[PictureBatch]):
-    """Pose pairs of the pictures in `folder`; each picture that a pair names is decoded once and kept as uint8.
+    """Pose pairs of a split's pictures.
 
     Args:
-        folder: pictures, all of `image_size` (height, width).
-        joints: picture name -> joints.
-        pairs: names of source and target.
-        image_size: height and width in pixels.
-
-    Raises ValueError for a pair without annotation, and one for all pictures that are missing, unreadable or of another
-    size.
+        pictures: all that the pairs name.
+        pairs: names of source and target, at least one pair.
 
     """
 
-    def __init__(
-        self, folder: Path, joints: dict[str, JointArray], pairs: Sequence[Pair], image_size: tuple[int, int]
-    ) -> None:
-        if not pairs:
-            raise ValueError(f"{folder}: expected at least one pose pair, got none")
-        names = sorted({name for pair in pairs for name in pair})
-        unknown = [name for name in names if name not in joints]
-        if unknown:
-            raise ValueError(f"{folder}: {len(unknown)} pictures of the pairs have no annotation, first {unknown[0]!r}")
+    def __init__(self, pictures: AnnotatedPictures, pairs: Sequence[Pair]) -> None:
+        self.pictures = pictures
         self.pairs = list(pairs)
-        self.joints = {name: joints[name] for name in names}
-        self._index = {name: index for index, name in enumerate(names)}
-        self._pictures = _read_pictures(folder, names, image_size)
-        self._joints = torch.stack([joints_to_tensor(joints[name]) for name in names])
+        # A tensor, not the list: looking into a list makes loader processes copy it.
+        self._places = torch.tensor([[pictures.place_of[name] for name in pair] for pair in pairs])
 
     @classmethod
-    def of_split(cls, root: Path, split: str, image_size: tuple[int, int]) -> "PairDataset":
+    def of_split(cls, root: Path, split: str, image_size: tuple[int, int], in_memory: bool = True) -> "PairDataset":
         """Read the pairs of `split` (`train` or `test`) of a data folder in the field's layout."""
-        return cls(root / split, *read_split(root, split, image_size), image_size)
+        joints, pairs = read_split(root, split, image_size)
+        return cls(AnnotatedPictures(root / split, joints, named_in(pairs), image_size, in_memory), pairs)
+
+    @property
+    def joints(self) -> dict[str, JointArray]:
+        """Picture name -> joints."""
+        return self.pictures.joints
 
     def __len__(self) -> int:
         return len(self.pairs)
 
-    def __getitem__(self, index: int) -> PictureBatch:
-        """Return one pair, without a batch axis."""
-        source, target = (self._index[name] for name in self.pairs[index])
-        return PictureBatch(self._pictures[source], self._joints[source], self._pictures[target], self._joints[target])
-
     def batch(self, indices: Sequence[int]) -> PictureBatch:
         """Return the pairs of `indices` as one batch."""
-        return PictureBatch(*(torch.stack(tensors) for tensors in zip(*(self[i] for i in indices), strict=True)))
+        return self.pictures.take(self._places[list(indices)])
+
+    # The loader asks for whole batches by this name.
+    __getitems__ = batch
+
+
+def named_in(pairs: Sequence[Pair]) -> list[str]:
+    """Return the names of all pictures in the pairs, sorted."""
+    return sorted({name for pair in pairs for name in pair})
 
 
 def read_split(
@@ -81,13 +70,13 @@ def read_split(
     return joints, read_pairs(root / f"pairs-{split}.csv", known=joints)
 
 
-def to_pose_pair(batch: PictureBatch, heatmap_sigma: float) -> PosePair:
+def to_pose_pair(batch: PictureBatch, heatmaps: Heatmaps) -> PosePair:
     """Make a batch ready for the networks, on the device where it lies: images to [-1, 1], joints to heatmaps."""
     height, width = batch.source_image.shape[-2:]
     return PosePair(
         source_image=to_unit_range(batch.source_image),
-        source_heatmaps=gaussian_heatmaps(batch.source_joints, (height, width), heatmap_sigma),
-        target_heatmaps=gaussian_heatmaps(batch.target_joints, (height, width), heatmap_sigma),
+        source_heatmaps=heatmaps(batch.source_joints, (height, width)),
+        target_heatmaps=heatmaps(batch.target_joints, (height, width)),
         target_image=to_unit_range(batch.target_image),
     )
 
@@ -100,35 +89,3 @@ def to_unit_range(image: Tensor) -> Float[Tensor, "b 3 h w"]:
 def to_uint8(image: Float[Tensor, "b 3 h w"]) -> Tensor:
     """Map [-1, 1] to uint8, rounding to the nearest level."""
     return ((image.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
-
-
-def _read_pictures(folder: Path, names: Sequence[str], image_size: tuple[int, int]) -> UInt8[Tensor, "n 3 h w"]:
-    pictures = torch.empty(len(names), 3, *image_size, dtype=torch.uint8)
-    wrong = []
-    bar = tqdm(names, desc=f"Read {folder.name}", unit="image", disable=len(names) <= MANY_PICTURES)
-    for index, name in enumerate(bar):
-        try:
-            pictures[index] = _read_picture(folder / name, image_size)
-        except ValueError as error:
-            wrong.append(str(error))
-    if wrong:
-        listed = [*wrong[:NUM_LISTED], *([f"and {len(wrong) - NUM_LISTED} more"] if len(wrong) > NUM_LISTED else [])]
-        raise ValueError("\n".join([f"{folder}: {len(wrong)} of {len(names)} pictures can't be used:", *listed]))
-    return pictures
-
-
-def _read_picture(path: Path, image_size: tuple[int, int]) -> UInt8[Tensor, "3 h w"]:
-    try:
-        with Image.open(path) as file:
-            size = (file.height, file.width)
-            # A picture that claims to be huge is not decoded.
-            picture = np.asarray(file.convert("RGB")) if size == image_size else None
-    except FileNotFoundError:
-        raise ValueError(f"{path}: the picture is named in the pairs but is not there") from None
-    # Pillow's decoders answer broken bytes with errors of many kinds.
-    except Exception as error:
-        raise ValueError(f"{path}: the picture can't be read: {error}") from error
-    if picture is None:
-        expected, got = ("x".join(map(str, size)) for size in (image_size, size))
-        raise ValueError(f"{path}: expected a picture of height x width {expected}, got {got}")
-    return torch.from_numpy(picture.transpose(2, 0, 1).copy())

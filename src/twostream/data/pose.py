@@ -1,5 +1,6 @@
 """Poses as the networks and the metrics see them: joint heatmaps and person masks."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +12,9 @@ from torch import Tensor
 
 from twostream.data.annotations import JointArray, found
 from twostream.data.skeleton import MASK_LIMBS
+
+Heatmaps = Callable[[Float[Tensor, "b 18 2"], tuple[int, int]], Float[Tensor, "b 18 h w"]]
+"""Draws joints (y, x in pixels, NaN where missing) at an image size (height, width); values in [0, 1]."""
 
 
 def joints_to_tensor(joints: JointArray) -> Float[Tensor, "18 2"]:
@@ -57,27 +61,20 @@ def _distances(
 
 @dataclass(frozen=True)
 class Gaussian:
-    """Draws joints as Gaussians.
+    """Draws joints as Gaussians; `size` is their sigma in pixels."""
 
-    Attributes:
-        sigma: in pixels, over 0.
-
-    """
-
-    sigma: float
-
-    def __post_init__(self) -> None:
-        if self.sigma <= 0:
-            raise ValueError(f"sigma: expected more than 0, got {self.sigma}")
+    size: float
 
     def __call__(self, joints: Float[Tensor, "b 18 2"], image_size: tuple[int, int]) -> Float[Tensor, "b 18 h w"]:
         """Draw the joints as `gaussian_heatmaps` does."""
-        return gaussian_heatmaps(joints, image_size, self.sigma)
+        return gaussian_heatmaps(joints, image_size, self.size)
 
 
 @dataclass(frozen=True)
 class Delta:
-    """Draws joints as single pixels."""
+    """Draws joints as single pixels, whatever the `size`."""
+
+    size: float
 
     def __call__(self, joints: Float[Tensor, "b 18 2"], image_size: tuple[int, int]) -> Float[Tensor, "b 18 h w"]:
         """Draw the joints as `delta_heatmaps` does."""
@@ -86,22 +83,13 @@ class Delta:
 
 @dataclass(frozen=True)
 class Disc:
-    """Draws joints as discs.
+    """Draws joints as discs; `size` is their radius in pixels."""
 
-    Attributes:
-        radius: in pixels, over 0.
-
-    """
-
-    radius: float
-
-    def __post_init__(self) -> None:
-        if self.radius <= 0:
-            raise ValueError(f"radius: expected more than 0, got {self.radius}")
+    size: float
 
     def __call__(self, joints: Float[Tensor, "b 18 2"], image_size: tuple[int, int]) -> Float[Tensor, "b 18 h w"]:
         """Draw the joints as `disc_heatmaps` does."""
-        return disc_heatmaps(joints, image_size, self.radius)
+        return disc_heatmaps(joints, image_size, self.size)
 
 
 def person_mask(joints: JointArray, image_size: tuple[int, int], radius: int = 4) -> Bool[np.ndarray, "h w"]:

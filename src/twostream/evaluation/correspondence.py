@@ -7,6 +7,7 @@ import numpy as np
 import torch
 
 from twostream.data.dataset import PairDataset, to_pose_pair
+from twostream.data.pose import Heatmaps
 from twostream.evaluation.measures import Metric
 from twostream.evaluation.pictures import batches
 from twostream.metrics.correspondence import THRESHOLD, Surface, count_right, expected_right, true_matches
@@ -23,7 +24,7 @@ def measure_correspondence(
     generator: TwoStreamGenerator,
     dataset: PairDataset,
     surfaces: Path,
-    heatmap_sigma: float,
+    heatmaps: Heatmaps,
     device: torch.device,
     batch_size: int,
 ) -> Columns:
@@ -36,7 +37,7 @@ def measure_correspondence(
         generator: with AT-modules, dropout off.
         dataset: pairs of generated people.
         surfaces: folder of their surface coordinates, `<picture's stem>.npz`.
-        heatmap_sigma: of the joints' Gaussians, in pixels.
+        heatmaps: of the poses.
         device: where the generator is.
         batch_size: pairs at a time.
 
@@ -45,7 +46,7 @@ def measure_correspondence(
     read = lru_cache(maxsize=4096)(lambda name: _read_surface(surfaces / f"{Path(name).stem}.npz"))
     rows: list[dict[str, float]] = []
     for indices in batches(range(len(dataset)), batch_size):
-        batch = to_pose_pair(dataset.batch(indices).to(device), heatmap_sigma)
+        batch = to_pose_pair(dataset.batch(indices).to(device), heatmaps)
         image_size = (batch.source_image.shape[2], batch.source_image.shape[3])
         map_size = (image_size[0] // STRIDE, image_size[1] // STRIDE)
         by_block = [

@@ -68,7 +68,7 @@ def generate_run(run_dir: Path, device: torch.device, batch_size: int) -> Genera
     dataset = data.test_dataset()
     images = run_dir / "images"
     _keep_only_images_of(checkpoint_path, images)
-    generate(generator, dataset, data.heatmap_sigma, images, device, batch_size)
+    generate(generator, dataset, data.heatmaps, images, device, batch_size)
     _draw_grid(dataset, images, run_dir / "samples" / "test.png")
     return Generated(run_dir, record, generator, data, dataset)
 
@@ -86,10 +86,10 @@ def score_run(run: Generated, scoring: Scoring, device: torch.device) -> dict[st
     if "correspondence" in tools.names:
         if isinstance(generator, TwoStreamGenerator) and generator.has_at_modules:
             surfaces = data.folder / "surface-test"
-            sigma, batch_size = data.heatmap_sigma, scoring.batch_size
+            heatmaps, batch_size = data.heatmaps, scoring.batch_size
             matched = kept(
                 cache / "correspondence.npz",
-                lambda: measure_correspondence(generator, dataset, surfaces, sigma, device, batch_size),
+                lambda: measure_correspondence(generator, dataset, surfaces, heatmaps, device, batch_size),
             )
             columns |= {name: column[order] for name, column in matched.items()}
             metrics += correspondence_metrics(matched, data.image_size)

@@ -11,6 +11,7 @@ from tqdm import tqdm
 from twostream.build import build_generator
 from twostream.data.dataset import PairDataset, to_pose_pair, to_uint8
 from twostream.data.pairs import Pair
+from twostream.data.pose import Heatmaps
 from twostream.files import whole_file
 
 
@@ -52,7 +53,7 @@ def load_generator(checkpoint: dict[str, Any], device: torch.device) -> tuple[to
 def generate(
     generator: torch.nn.Module,
     dataset: PairDataset,
-    heatmap_sigma: float,
+    heatmaps: Heatmaps,
     folder: Path,
     device: torch.device,
     batch_size: int,
@@ -64,7 +65,7 @@ def generate(
     for start in range(0, len(todo), batch_size):
         indices = todo[start : start + batch_size]
         batch = dataset.batch(indices)
-        pair = to_pose_pair(batch.to(device), heatmap_sigma)
+        pair = to_pose_pair(batch.to(device), heatmaps)
         generated = generator(pair.source_image, pair.source_heatmaps, pair.target_heatmaps)
         for index, picture in zip(indices, to_uint8(generated).permute(0, 2, 3, 1).cpu().numpy(), strict=True):
             with whole_file(folder / image_name(dataset.pairs[index])) as temporary:

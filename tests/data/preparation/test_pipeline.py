@@ -29,7 +29,7 @@ def first_batch(preset, root):
         data = instantiate(compose("train", overrides).data)
     data.prepare_data()
     data.setup("fit")
-    batch = data.on_after_batch_transfer(next(iter(data.val_dataloader())), 0)
+    batch = data.on_after_batch_transfer(data.val.batch([0, 1]), 0)
     return data, batch, data.test_dataset()
 
 
