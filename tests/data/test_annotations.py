@@ -56,13 +56,18 @@ JOINTS = f"{[1] * 18}"
     [
         ([""], r"a\.csv:1: expected the header .*got ''"),
         (["name;y;x"], r"a\.csv:1: expected the header .*got 'name;y;x'"),
-        ([HEADER, ROW, "x.jpg: [1]"], r"a\.csv:3: expected 3 fields separated by ':', got 2"),
+        ([HEADER, ROW, "x.jpg: [1]"], r"a\.csv:3: expected 3 fields separated by ':', got 2: 'x\.jpg: \[1\]'"),
         ([HEADER, f" : {JOINTS}: {JOINTS}"], r"a\.csv:2: expected a picture's name, got none"),
         ([HEADER, f"x.jpg: {[1] * 17}: {[1] * 17}"], r"a\.csv:2: expected 18 joints .*, got 17"),
         ([HEADER, "x.jpg: []: []"], r"a\.csv:2: expected 18 joints .*, got 0"),
+        ([HEADER, f"x.jpg: {[1] * 19}: {[1] * 19}"], r"a\.csv:2: expected 18 joints .*, got 19"),
         ([HEADER, f"x.jpg: {JOINTS}: {[1] * 17}"], r"a\.csv:2: expected as many y as x, got 18 y and 17 x"),
+        ([HEADER, ROW, "", f"x.jpg: []: {JOINTS}"], r"a\.csv:4: expected as many y as x, got 0 y and 18 x"),
         ([HEADER, f"x.jpg: {[0.5] * 18}: {JOINTS}"], r"a\.csv:2: expected a JSON list of 18 integers, got '\[0\.5, "),
         ([HEADER, f"x.jpg: {[2**15] * 18}: {JOINTS}"], r"a\.csv:2: expected a JSON list of 18 integers"),
+        ([HEADER, f"x.jpg: {JOINTS}: [NaN, 1]"], r"a\.csv:2: expected a JSON list of 18 integers, got '\[NaN, 1\]'"),
+        ([HEADER, f"x.jpg: {JOINTS}: [true]"], r"a\.csv:2: expected a JSON list of 18 integers, got '\[true\]'"),
+        ([HEADER, f"x.jpg: {JOINTS}: (1, 2)"], r"a\.csv:2: expected a JSON list of 18 integers, got '\(1, 2\)'"),
         ([HEADER, f"x.jpg: [1, 2: {JOINTS}"], r"a\.csv:2: expected a JSON list of 18 integers, got '\[1, 2'"),
         ([HEADER, f"x.jpg: 5: {JOINTS}"], r"a\.csv:2: expected a JSON list of 18 integers, got '5'"),
         ([HEADER, f"x.jpg: [{'1' * 5000}]: {JOINTS}"], r"a\.csv:2: expected a JSON list of 18 integers, got '\[11"),
@@ -85,7 +90,7 @@ def test_missing_joints_written_as_zero_are_refused(tmp_path):
     forks = f"x.jpg: {[0, 0, *range(2, 18)]}: {[0, 0, *range(2, 18)]}"
     whole = f"y.jpg: {JOINTS}: {JOINTS}"
     with pytest.raises(
-        ValueError, match=r"a\.csv:4: 2 joints lie at \(0, 0\), and no joint of the file is -1: expected"
+        ValueError, match=r"a\.csv:4: 2 joints lie at \(0, 0\), and no joint of the file is -1: expected -1 for both"
     ):
         read_annotations(write(tmp_path / "a.csv", HEADER, whole, "", forks))
     assert len(read_annotations(write(tmp_path / "a.csv", HEADER, forks, ROW))) == 2

@@ -1,4 +1,6 @@
-"""Whatever the files hold, they load or are refused with a ValueError that names the file."""
+"""Whatever files hold, they load or are refused with a ValueError that names the file and, if any, the line."""
+
+import re
 
 import numpy as np
 import pytest
@@ -46,14 +48,22 @@ def folder(tmp_path_factory):
 
 
 def load(path, content, read):
-    """Return what `read` makes of a file, None where it refuses it by name."""
+    """Return what `read` makes of a file, None where it refuses it by name and line."""
     path.write_bytes(content)
     try:
         return read(path)
     except ValueError as error:
-        if not str(error).startswith(f"{path}:"):
+        if not is_placed(str(error), path, content):
             raise
         return None
+
+
+def is_placed(message, path, content):
+    """Say whether a message begins with the file and one of its lines; what no line is to blame for has none."""
+    if message.startswith((f"{path}: expected UTF-8 text, got ", f"{path}: expected at least one pose pair, got none")):
+        return True
+    where = re.match(rf"{re.escape(str(path))}:(\d+): ", message)
+    return where is not None and 1 <= int(where[1]) <= max(1, len(content.decode().splitlines()))
 
 
 @RUNS

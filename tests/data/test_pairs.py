@@ -1,3 +1,5 @@
+import re
+
 import numpy as np
 import pytest
 
@@ -30,11 +32,13 @@ def test_round_trip_and_file_without_header(tmp_path):
     assert read_pairs(tmp_path / "bare.csv") == pairs
 
 
-@pytest.mark.parametrize("row", ["a.jpg", "a.jpg,b.jpg,c.jpg", "a.jpg,"])
-def test_malformed_rows_are_refused_with_file_and_line(tmp_path, row):
-    (tmp_path / "p.csv").write_text(f"from,to\n{row}\n")
-    with pytest.raises(ValueError, match=r"p\.csv:2: expected two names separated by ','"):
-        read_pairs(tmp_path / "p.csv")
+@pytest.mark.parametrize("row", ["a.jpg", "a.jpg,b.jpg,c.jpg", "a.jpg,", ",", "a.jpg;b.jpg"])
+def test_malformed_rows_are_refused_with_file_line_and_row(tmp_path, row):
+    path = tmp_path / "p.csv"
+    path.write_text(f"from,to\na.jpg,b.jpg\n\n{row}\n")
+    message = f"{path}:4: expected two names separated by ',', got {row!r}"
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        read_pairs(path)
 
 
 def test_windows_line_ends_blank_lines_and_spaces_are_read(tmp_path):
@@ -42,8 +46,9 @@ def test_windows_line_ends_blank_lines_and_spaces_are_read(tmp_path):
     assert read_pairs(tmp_path / "p.csv") == [("a.jpg", "b.jpg")]
 
 
-def test_a_name_without_annotation_is_refused_with_file_and_line(tmp_path):
-    write_pairs(tmp_path / "p.csv", [("a.jpg", "b.jpg"), ("a.jpg", "nobody.jpg")])
+@pytest.mark.parametrize("pair", [("a.jpg", "nobody.jpg"), ("nobody.jpg", "a.jpg")])
+def test_a_name_without_annotation_is_refused_with_file_line_and_name(tmp_path, pair):
+    write_pairs(tmp_path / "p.csv", [("a.jpg", "b.jpg"), pair])
     with pytest.raises(ValueError, match=r"p\.csv:3: expected names of annotated pictures, got 'nobody\.jpg'"):
         read_pairs(tmp_path / "p.csv", known={"a.jpg", "b.jpg"})
 
