@@ -8,11 +8,11 @@ import twostream
 ROOT = Path(twostream.__file__).parent
 LAYERS = [
     {"types", "files", "weights"},
-    {"data", "nets", "losses", "metrics", "tables", "loggers", "runs"},
+    {"data", "nets", "losses", "metrics", "tables", "loggers", "runs", "progress"},
     {"module"},
-    {"callbacks"},
+    {"callbacks", "strategies"},
     {"build"},
-    {"evaluation"},
+    {"evaluation", "status"},
     {"cli"},
 ]
 LAYER = {name: depth for depth, names in enumerate(LAYERS) for name in names}

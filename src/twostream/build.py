@@ -36,11 +36,14 @@ def build_module(cfg: DictConfig) -> TwoStreamModule:
 
 def build_trainer(cfg: DictConfig) -> pl.Trainer:
     """Build the trainer with loggers and callbacks, for as many iterations as the schedule has."""
+    callbacks = {**cfg.callbacks, "averaging": cfg.averaging}
     return instantiate(
         cfg.trainer,
         max_steps=instantiate(cfg.schedule).iterations,
         logger=[instantiate(node) for node in cfg.logger.values()],
-        callbacks=[instantiate(node) for node in cfg.callbacks.values()],
+        callbacks=[instantiate(node) for node in callbacks.values() if node],
+        deterministic=cfg.deterministic,
+        benchmark=not cfg.deterministic,
     )
 
 

@@ -9,11 +9,12 @@ from jaxtyping import Float
 from pytorch_lightning import LightningModule
 from pytorch_lightning.core.optimizer import LightningOptimizer
 from torch import Tensor, nn
-from torch.optim import Adam
+from torch.optim import Adam, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 from torchmetrics import MeanAbsoluteError
 from torchmetrics.image import StructuralSimilarityIndexMeasure
 
+from twostream.data.sampling import share_of
 from twostream.losses.adversarial import FakePool
 from twostream.losses.objective import Objective
 from twostream.types import PosePair
@@ -54,6 +55,10 @@ class Schedule:
 class TwoStreamModule(LightningModule):
     """The generator against its discriminators, by manual optimization (Eq. 7).
 
+    With several processes each network may be wrapped on its own (`parallel`), so that a phase synchronises its own
+    gradients alone; the loss of a process is weighted by its share of the batch, so that the gradients are those of the
+    mean over all pairs, also where the shares differ.
+
     Args:
         generator: called as `generator(source_image, source_heatmaps, target_heatmaps)`.
         discriminators: name -> net, called as `net(image, source_image, target_heatmaps)`; may be empty.
@@ -76,55 +81,82 @@ class TwoStreamModule(LightningModule):
         self.pools = nn.ModuleDict({name: FakePool(objective.pool_size) for name in discriminators})
         self.objective = objective
         self.schedule = schedule
+        self.parallel: dict[str, nn.Module] = {}
+        self._weight = 0.0
         self.val_ssim = StructuralSimilarityIndexMeasure(data_range=2.0)
         self.val_l1 = MeanAbsoluteError()
 
-    def configure_optimizers(self) -> tuple[list[Adam], list[LambdaLR]]:
+    @property
+    def nets(self) -> dict[str, nn.Module]:
+        """The networks by name, the generator first."""
+        return {"generator": self.generator, **dict(self.discriminators.items())}
+
+    def configure_optimizers(self) -> tuple[list[Optimizer], list[LambdaLR]]:
         """Give each network its own Adam and schedule, the generator's first."""
         betas = (self.schedule.beta1, self.schedule.beta2)
-        optimizers = [
-            Adam(net.parameters(), lr=self.schedule.learning_rate, betas=betas)
-            for net in (self.generator, *self.discriminators.values())
+        optimizers: list[Optimizer] = [
+            Adam(net.parameters(), lr=self.schedule.learning_rate, betas=betas) for net in self.nets.values()
         ]
         # A plain function leaves nothing in the checkpoint but the iteration.
         return optimizers, [LambdaLR(optimizer, lambda i: self.schedule.factor(i)) for optimizer in optimizers]
+
+    def on_fit_start(self) -> None:
+        """Part the pools and the draws of dropout over the processes."""
+        rank, world_size = self.trainer.global_rank, self.trainer.world_size
+        for pool in self.pools.values():
+            assert isinstance(pool, FakePool)
+            pool.size = len(share_of(self.objective.pool_size, rank, world_size))
+        if world_size > 1:
+            # Lightning gives all processes one seed.
+            torch.manual_seed(torch.initial_seed() + rank)
 
     def forward(self, pair: PosePair) -> Float[Tensor, "b 3 h w"]:
         """Generate the target images."""
         return self.generator(pair.source_image, pair.source_heatmaps, pair.target_heatmaps)
 
-    def training_step(self, pair: PosePair, batch_idx: int) -> None:
-        """Take one iteration: a step of the generator, then one of each discriminator (PATN's order)."""
+    def training_step(self, pair: PosePair, batch_idx: int) -> dict[str, Float[Tensor, ""]]:
+        """Take one iteration: a step of the generator, then one of each discriminator (PATN's order).
+
+        Return the losses of all phases and the discriminators' accuracies, each the mean over the whole batch.
+        """
+        self._weight = self._weight or self._weight_of_share(len(pair.source_image))
         generator_optimizer, *discriminator_optimizers = as_list(self.optimizers())
         with self.toggled_optimizer(generator_optimizer):
             generated, loss, terms = self.generator_phase(pair)
             self._step(generator_optimizer, loss)
-        losses = {f"train/{name}": term.detach() for name, term in terms.items()}
+        values = dict(terms)
         for name, optimizer in zip(self.discriminators, discriminator_optimizers, strict=True):
-            loss = self.discriminator_phase(name, pair, generated.detach())
+            loss, accuracy = self.discriminator_phase(name, pair, generated.detach())
             self._leave_global_step(optimizer)
             self._step(optimizer, loss)
-            losses[f"train/{name}_discriminator"] = loss.detach()
+            values |= {f"{name}_discriminator": loss, f"{name}_accuracy": accuracy}
         self.log("lr", generator_optimizer.param_groups[0]["lr"])
         for scheduler in as_list(self.lr_schedulers()):
             scheduler.step()
+        losses = {f"train/{name}": value for name, value in self._means_of_batch(values).items()}
         self.log_dict(losses, prog_bar=True)
+        return losses
 
     def generator_phase(
         self, pair: PosePair
     ) -> tuple[Float[Tensor, "b 3 h w"], Float[Tensor, ""], dict[str, Float[Tensor, ""]]]:
         """Return the generated images, the generator's loss (Eq. 7) and its unweighted terms."""
-        generated = self(pair)
+        generator = self.parallel.get("generator", self.generator)
+        generated = generator(pair.source_image, pair.source_heatmaps, pair.target_heatmaps)
         scores = [net(generated, pair.source_image, pair.target_heatmaps) for net in self.discriminators.values()]
         return generated, *self.objective.generator(generated, pair.target_image, scores)
 
-    def discriminator_phase(self, name: str, pair: PosePair, generated: Float[Tensor, "b 3 h w"]) -> Float[Tensor, ""]:
-        """Return the loss of the discriminator `name` on true and on generated images."""
-        net, pool = self.discriminators[name], self.pools[name]
+    def discriminator_phase(
+        self, name: str, pair: PosePair, generated: Float[Tensor, "b 3 h w"]
+    ) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
+        """Return the loss and the accuracy of the discriminator `name` on true and on generated images."""
+        net, pool = self.parallel.get(name, self.discriminators[name]), self.pools[name]
         assert isinstance(pool, FakePool)
         real_scores = net(pair.target_image, pair.source_image, pair.target_heatmaps)
         fakes = pool.exchange(generated, pair.source_image, pair.target_heatmaps)
-        return self.objective.discriminator(real_scores, net(*fakes))
+        fake_scores = net(*fakes)
+        loss = self.objective.discriminator(real_scores, fake_scores)
+        return loss, self.objective.accuracy(real_scores.detach(), fake_scores.detach())
 
     def validation_step(self, pair: PosePair, batch_idx: int) -> None:
         """Compare generated images of held-out identities with the true ones."""
@@ -138,8 +170,21 @@ class TwoStreamModule(LightningModule):
 
     def _step(self, optimizer: LightningOptimizer, loss: Tensor) -> None:
         optimizer.zero_grad()
-        self.manual_backward(loss)
+        self.manual_backward(loss if self._weight == 1 else loss * self._weight)
         optimizer.step()
+
+    def _weight_of_share(self, num_pairs: int) -> float:
+        """Return the weight of this process's mean among the processes' equal parts in the mean over all pairs."""
+        if self.trainer.world_size == 1:
+            return 1.0
+        mean = self.trainer.strategy.reduce(torch.tensor(float(num_pairs), device=self.device), reduce_op="mean")
+        return num_pairs / float(mean)
+
+    def _means_of_batch(self, values: Mapping[str, Float[Tensor, ""]]) -> dict[str, Float[Tensor, ""]]:
+        means = torch.stack([value.detach().float() for value in values.values()])
+        if self.trainer.world_size > 1:
+            means = self.trainer.strategy.reduce(means * self._weight, reduce_op="mean")
+        return dict(zip(values, means.unbind(), strict=True))
 
     def _leave_global_step(self, optimizer: LightningOptimizer) -> None:
         # Lightning counts every optimizer's step in `global_step`; with these hooks, which its loop sets anew before

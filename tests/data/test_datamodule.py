@@ -47,7 +47,15 @@ def test_refuses_counts_of_zero(tiny_config, key):
 def trainer_of(rank=0, world_size=1, iterations=3):
     strategy = type("Strategy", (), {"root_device": torch.device("cpu")})()
     return type(
-        "T", (), {"max_steps": iterations, "global_rank": rank, "world_size": world_size, "strategy": strategy}
+        "T",
+        (),
+        {
+            "max_steps": iterations,
+            "global_rank": rank,
+            "world_size": world_size,
+            "strategy": strategy,
+            "global_step": 0,
+        },
     )()
 
 
@@ -77,12 +85,12 @@ def test_refuses_a_cache_that_there_is_not(tiny_config):
         instantiate(tiny_config("data.cache=disk").data)
 
 
-@pytest.mark.parametrize("world_size", [1, 2, 3, 4])
+@pytest.mark.parametrize("world_size", [1, 2, 3])
 def test_processes_share_the_validation_pairs_without_repeating_one(tiny_config, world_size):
     whole = ready(tiny_config("data.num_val_pairs=3"))
     shares = [ready(tiny_config("data.num_val_pairs=3"), rank=r, world_size=world_size) for r in range(world_size)]
     served = [batch.source_joints for data in shares for batch in data.val_dataloader()]
-    expected = torch.cat([whole.val.batch(range(r, 3, world_size)).source_joints for r in range(world_size) if r < 3])
+    expected = torch.cat([whole.val.batch(range(r, 3, world_size)).source_joints for r in range(world_size)])
     assert torch.equal(torch.cat(served).nan_to_num(-7), expected.nan_to_num(-7))
 
 

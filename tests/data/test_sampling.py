@@ -77,7 +77,7 @@ def test_the_augmentation_is_drawn_from_the_place_in_the_stream(people_folder):
 def test_the_loader_serves_the_streams_batches(tiny_config):
     data = instantiate(tiny_config("data.pairs_per_epoch=5", "data/augmentation=flip").data)
     data.setup("fit")
-    data.trainer = type("T", (), {"max_steps": 4, "global_rank": 0, "world_size": 1})()
+    data.trainer = type("T", (), {"max_steps": 4, "global_rank": 0, "world_size": 1, "global_step": 0})()
     batches = list(data.train_dataloader())
     assert [batch.source_image.shape[0] for batch in batches] == [2, 2, 2, 2]
     stream = list(islice(PairStream(len(data.train), 4, 2, 0, 5), 4))
@@ -89,3 +89,21 @@ def test_the_loader_serves_the_streams_batches(tiny_config):
 def test_refuses_an_epoch_without_pairs(tiny_config):
     with pytest.raises(Exception, match=r"data\.pairs_per_epoch: expected more than 0, got 0"):
         instantiate(tiny_config("data.pairs_per_epoch=0").data)
+
+
+@pytest.mark.parametrize("pairs_per_epoch", [None, 5])
+def test_a_stream_goes_on_at_any_batch(pairs_per_epoch):
+    whole = list(PairStream(11, 9, 4, 5, pairs_per_epoch))
+    for start in range(10):
+        stream = PairStream(11, 9, 4, 5, pairs_per_epoch, start=start)
+        assert list(stream) == whole[start:]
+        assert len(stream) == 9
+
+
+def test_the_pairs_of_an_iteration_are_named(tiny_config):
+    data = instantiate(tiny_config().data)
+    data.setup("fit")
+    data.trainer = type("T", (), {"max_steps": 3, "global_rank": 0, "world_size": 1, "global_step": 0})()
+    for iteration, batch in enumerate(data.train_dataloader()):
+        places = [data.train.pairs.index(pair) for pair in data.pairs_of_iteration(iteration)]
+        assert torch.equal(data.train.batch(places).target_image, batch.target_image)

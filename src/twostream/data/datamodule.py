@@ -132,7 +132,7 @@ class PairDataModule(LightningDataModule):
         self.train, self.val = PairDataset(pictures, train_pairs), PairDataset(pictures, val_pairs)
 
     def train_dataloader(self) -> DataLoader[PictureBatch]:
-        """Return as many batches as the trainer has iterations to go: one epoch is the whole run."""
+        """Return the batches that the trainer has still to take: one epoch is the whole run."""
         assert self.trainer is not None
         stream = PairStream(
             len(self.train),
@@ -142,12 +142,18 @@ class PairDataModule(LightningDataModule):
             self.pairs_per_epoch,
             self.trainer.global_rank,
             self.trainer.world_size,
+            start=self.trainer.global_step,
         )
         return self._loader(TrainingPairs(self.train, self.augmentation, self.seed), stream, self.num_workers)
 
     def val_dataloader(self) -> DataLoader[PictureBatch]:
         """Return this process's share of the validation pairs, none twice, the last batch included."""
         assert self.trainer is not None
+        if len(self.val) < self.trainer.world_size:
+            raise ValueError(
+                f"data.num_val_pairs: expected at least one for each of {self.trainer.world_size} processes, "
+                f"got {len(self.val)}"
+            )
         share = range(self.trainer.global_rank, len(self.val), self.trainer.world_size)
         batch_size = max(1, self.batch_size // self.trainer.world_size)
         return self._loader(self.val, BatchSampler(share, batch_size, drop_last=False), 0)
@@ -156,18 +162,34 @@ class PairDataModule(LightningDataModule):
         """Return the test pairs in the order of their file, for evaluation only."""
         return PairDataset.of_split(self.folder, "test", self.image_size, self.cache != "none")
 
+    def pairs_of_iteration(self, iteration: int) -> list[Pair]:
+        """Return the names of all pairs, of every process, that an iteration trains on, the first being 0."""
+        stream = PairStream(len(self.train), iteration + 1, self.batch_size, self.seed, self.pairs_per_epoch)
+        return [self.train.pairs[draw.pair] for draw in stream.batch(iteration, range(self.batch_size))]
+
     def on_after_batch_transfer(self, batch: PictureBatch, dataloader_idx: int) -> PosePair:
         """Make the batch ready on the device."""
         return to_pose_pair(batch, self.heatmaps)
 
     def _loader(self, pairs: Dataset[PictureBatch], batches: Any, num_workers: int) -> DataLoader[PictureBatch]:
-        return DataLoader(
+        return PairLoader(
             pairs,
             batch_sampler=batches,
             num_workers=num_workers,
             collate_fn=_as_it_is,
             pin_memory=self.cache != "device" and torch.cuda.is_available(),
         )
+
+
+class PairLoader(DataLoader[PictureBatch]):
+    """Tells Lightning that it goes on by itself: its batches begin with the trainer's iteration."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return nothing: the iteration says it all."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take nothing."""
 
 
 class TrainingPairs(Dataset[PictureBatch]):

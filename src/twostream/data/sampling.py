@@ -1,10 +1,11 @@
 """Which training pairs come when: a function of the seed alone, cut into batches and shared out over processes."""
 
 from collections.abc import Iterator
-from itertools import count, islice
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import Int
 from torch.utils.data import Sampler
 
 
@@ -23,7 +24,8 @@ class PairStream(Sampler[list[Draw]]):
 
     An epoch is a full pass in a random order, or `pairs_per_epoch` pairs drawn with replacement as PATN draws them. A
     batch may begin in one epoch and end in the next, so that each has `batch_size` pairs. Every process takes its share
-    of each batch, as even as it goes: the global batch is the same for any number of processes.
+    of each batch, as even as it goes: the global batch is the same for any number of processes. Each batch is a
+    function of its number, so a run can go on at any of them.
 
     Args:
         num_pairs: that there are to draw from.
@@ -33,6 +35,7 @@ class PairStream(Sampler[list[Draw]]):
         pairs_per_epoch: draws with replacement in an epoch; None makes full passes.
         rank: of this process.
         world_size: how many processes there are.
+        start: the batch to begin with.
 
     Raises ValueError where a process would be left without a pair.
 
@@ -47,6 +50,7 @@ class PairStream(Sampler[list[Draw]]):
         pairs_per_epoch: int | None = None,
         rank: int = 0,
         world_size: int = 1,
+        start: int = 0,
     ) -> None:
         if batch_size < world_size:
             raise ValueError(f"data.batch_size: expected at least one pair for each of {world_size}, got {batch_size}")
@@ -55,24 +59,31 @@ class PairStream(Sampler[list[Draw]]):
         self.batch_size = batch_size
         self.seed = seed
         self.pairs_per_epoch = pairs_per_epoch
-        self.rank = rank
-        self.world_size = world_size
+        self.share = share_of(batch_size, rank, world_size)
+        self.start = start
+        # A batch reaches over two epochs at most often; shorter epochs are drawn again.
+        self._epoch = lru_cache(maxsize=2)(self._draw_epoch)
 
     def __len__(self) -> int:
+        """Count the batches of the whole run, those before `start` too."""
         return self.num_batches
 
     def __iter__(self) -> Iterator[list[Draw]]:
-        draws = self._draws()
-        start, stop = (self.batch_size * rank // self.world_size for rank in (self.rank, self.rank + 1))
-        for _ in range(self.num_batches):
-            yield list(islice(draws, self.batch_size))[start:stop]
+        return (self.batch(index, self.share) for index in range(self.start, self.num_batches))
 
-    def _draws(self) -> Iterator[Draw]:
-        for epoch in count():
-            draw = np.random.default_rng([self.seed, epoch])
-            if self.pairs_per_epoch is None:
-                pairs = draw.permutation(self.num_pairs)
-            else:
-                pairs = draw.integers(self.num_pairs, size=self.pairs_per_epoch)
-            for position, pair in enumerate(pairs.tolist()):
-                yield Draw(epoch, position, pair)
+    def batch(self, index: int, share: range) -> list[Draw]:
+        """Return the draws of a batch at the places in `share`."""
+        length = self.num_pairs if self.pairs_per_epoch is None else self.pairs_per_epoch
+        places = (divmod(index * self.batch_size + place, length) for place in share)
+        return [Draw(epoch, position, int(self._epoch(epoch)[position])) for epoch, position in places]
+
+    def _draw_epoch(self, epoch: int) -> Int[np.ndarray, "draws"]:
+        draw = np.random.default_rng([self.seed, epoch])
+        if self.pairs_per_epoch is None:
+            return draw.permutation(self.num_pairs)
+        return draw.integers(self.num_pairs, size=self.pairs_per_epoch)
+
+
+def share_of(count: int, rank: int, world_size: int) -> range:
+    """Return the places of `count` that belong to a process; shares differ by one at most."""
+    return range(count * rank // world_size, count * (rank + 1) // world_size)

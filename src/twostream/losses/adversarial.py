@@ -9,6 +9,9 @@ from torch import Tensor, nn
 class LeastSquares(nn.Module):
     """Mean squared distance of the scores to 1 (real) or 0 (fake), as PATN trains DeepFashion (Mao et al. 2017)."""
 
+    threshold = 0.5
+    """Scores over it say real."""
+
     def forward(self, scores: Float[Tensor, "*shape"], real: bool) -> Float[Tensor, ""]:
         """Return the loss of scores that should say `real` or not."""
         return F.mse_loss(scores, torch.full_like(scores, float(real)))
@@ -16,6 +19,9 @@ class LeastSquares(nn.Module):
 
 class CrossEntropy(nn.Module):
     """Binary cross-entropy on the sigmoid of the scores, as PATN trains Market-1501 (Goodfellow et al. 2014)."""
+
+    threshold = 0.0
+    """Scores over it say real."""
 
     def forward(self, scores: Float[Tensor, "*shape"], real: bool) -> Float[Tensor, ""]:
         """Return the loss of scores that should say `real` or not."""
@@ -53,11 +59,3 @@ class FakePool(nn.Module):
         index = int(torch.randint(self.size, ()))
         past, self.kept[index] = self.kept[index], tuple(tensor.clone() for tensor in sample)
         return past
-
-    def get_extra_state(self) -> list[tuple[Tensor, ...]]:
-        """Put the kept samples into the checkpoint."""
-        return self.kept
-
-    def set_extra_state(self, state: list[tuple[Tensor, ...]]) -> None:
-        """Take the kept samples from a checkpoint."""
-        self.kept = list(state)

@@ -12,7 +12,7 @@ class Objective(nn.Module):
     """Weighted sum of the adversarial, the L1 and the perceptual loss.
 
     Args:
-        adversarial: criterion `(scores, real) -> loss`.
+        adversarial: criterion `(scores, real) -> loss` with the `threshold` over which a score says real.
         perceptual: `(generated, target) -> loss`.
         adversarial_weight: alpha_g, also on each discriminator's own loss, as in PATN.
         l1_weight: alpha_1.
@@ -64,3 +64,11 @@ class Objective(nn.Module):
         real = self.adversarial(real_scores, real=True)
         fake = self.adversarial(fake_scores, real=False)
         return self.weights["adversarial"] * (real + fake) / 2
+
+    def accuracy(
+        self, real_scores: Float[Tensor, "b c h4 w4"], fake_scores: Float[Tensor, "b c h4 w4"]
+    ) -> Float[Tensor, ""]:
+        """Return the share of a discriminator's scores that fall on the right side, real and fake counted alike."""
+        threshold = self.adversarial.threshold
+        assert isinstance(threshold, float)
+        return ((real_scores > threshold).float().mean() + (fake_scores <= threshold).float().mean()) / 2

@@ -1,0 +1,100 @@
+"""Two processes train as one does."""
+
+import csv
+import warnings
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+from pytorch_lightning import Callback
+from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import allreduce_hook
+from torch.optim import SGD
+
+from twostream import module as module_file
+from twostream.build import build_datamodule, build_module, build_trainer
+
+# As one process would see it: no dropout and no past fakes, whose draws differ by process.
+EQUAL = ["generator.dropout=0", "loss.pool_size=0", "schedule.learning_rate=1e-3"]
+TWO = ["trainer=ddp_cpu", "+trainer.strategy.start_method=fork"]
+
+
+@pytest.fixture(autouse=True)
+def plain_descent(monkeypatch):
+    """The gradient of a bias in front of a norm is zero but for rounding, which Adam would blow up to a full step."""
+    monkeypatch.setattr(module_file, "Adam", lambda weights, lr, betas: SGD(weights, lr))
+
+
+def fit(cfg):
+    torch.manual_seed(3)
+    module, trainer = build_module(cfg), build_trainer(cfg)
+    with warnings.catch_warnings():
+        # Python 3.12 on forks of processes with threads.
+        warnings.filterwarnings("ignore", category=DeprecationWarning, message=".*fork")
+        trainer.fit(module, datamodule=build_datamodule(cfg))
+    return module
+
+
+def curve_of(run_dir: Path) -> list[dict[str, float]]:
+    with (run_dir / "logs" / "metrics.csv").open(newline="") as file:
+        return [{name: float(value) for name, value in row.items() if value} for row in csv.DictReader(file)]
+
+
+@pytest.mark.parametrize("batch_size", [4, 3])
+def test_two_processes_take_the_same_weights_as_one(tiny_config, tmp_path, batch_size):
+    """Also for an odd batch, of which one process has the greater part."""
+    settings = [*EQUAL, f"data.batch_size={batch_size}"]
+    start = build_module(tiny_config(*settings)).state_dict()
+    one = fit(tiny_config(*settings, f"run_dir={tmp_path / 'one'}")).state_dict()
+    two = fit(tiny_config(*settings, *TWO, f"run_dir={tmp_path / 'two'}")).state_dict()
+    for name, weights in one.items():
+        torch.testing.assert_close(two[name], weights, rtol=1e-3, atol=1e-6)
+    assert max((one[name] - start[name]).abs().max() for name in one) > 1e-3
+    assert_curves_agree(curve_of(tmp_path / "one"), curve_of(tmp_path / "two"))
+
+
+def assert_curves_agree(one: list[dict[str, float]], two: list[dict[str, float]]):
+    """Losses and validation are those of all pairs, each counted once."""
+    assert [row["step"] for row in one] == [row["step"] for row in two]
+    assert {name for row in one for name in row} >= {"train/l1", "train/shape_discriminator", "val/ssim", "val/l1"}
+    for alone, together in zip(one, two, strict=True):
+        shared = {name: value for name, value in alone.items() if not name.startswith("speed/")}
+        assert {name: together[name] for name in shared} == pytest.approx(shared, rel=1e-3, abs=1e-5)
+
+
+class CountBytes(Callback):
+    """Counts what each network's wrapper reduces, by network."""
+
+    def __init__(self):
+        self.reduced = {}
+
+    def on_train_start(self, trainer, pl_module):
+        for name, wrapper in pl_module.parallel.items():
+            self.reduced[name] = 0
+            wrapper.register_comm_hook(name, self.count)
+
+    def count(self, name, bucket):
+        self.reduced[name] += bucket.buffer().numel()
+        return allreduce_hook(None, bucket)
+
+
+def test_each_network_is_reduced_by_itself_and_once_an_iteration(tiny_config):
+    cfg = tiny_config("trainer=ddp_cpu", "trainer.devices=1")
+    module, trainer = build_module(cfg), build_trainer(cfg)
+    trainer.callbacks.insert(0, counter := CountBytes())
+    try:
+        trainer.fit(module, datamodule=build_datamodule(cfg))
+    finally:
+        torch.distributed.destroy_process_group()
+    sizes = {name: sum(p.numel() for p in net.parameters()) for name, net in module.nets.items()}
+    assert counter.reduced == {name: 4 * size for name, size in sizes.items()}
+    assert module.parallel == {}
+    assert not any(".module." in name for name in module.state_dict())
+
+
+def test_fewer_validation_pairs_than_processes_are_refused(tiny_config):
+    data = build_datamodule(tiny_config("data.num_val_pairs=1"))
+    data.trainer = SimpleNamespace(global_rank=0, world_size=2, strategy=None)
+    data.setup("fit")
+    with pytest.raises(ValueError, match=r"data\.num_val_pairs: expected at least one for each of 2 processes, got 1"):
+        data.val_dataloader()
