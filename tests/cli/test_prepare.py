@@ -61,7 +61,7 @@ def test_a_zip_becomes_a_data_folder(tmp_path, people_folder, pose_file):
     assert lines[2].split() == ["pictures", "20", "12,936", "8", "19,732"]
     assert "train joints: annotated by RTMPose, not the published joints" in lines
     assert "test joints: file market-annotation-test.csv" in lines
-    assert "difference: train pictures: 20 here, 12,936 in the paper (12,916 fewer)" in lines
+    assert "difference: train pictures: 20 here, 12,936 published (12,916 fewer)" in lines
     assert lines[-1] == "data/market1501: 28 pictures written now"
     manifest = json.loads((tmp_path / "data/market1501/manifest.json").read_text())
     assert manifest["num_train_pairs"] == 5 * 4 * 3

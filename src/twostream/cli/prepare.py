@@ -44,7 +44,7 @@ def whole_way(cfg: DictConfig) -> None:
     settings = {str(key): value for key, value in cfg.pose_estimator.items() if key not in NOT_OF_THE_DATA}
     root = Path(cfg.data.root)
     outcome = prepare(preset, inputs, root, choices, Estimation(partial(instantiate, cfg.pose_estimator), settings))
-    print(report(outcome.manifest, preset.about.paper))
+    print(report(outcome.manifest, preset.about.published))
     if outcome.num_written is None:
         print(f"{root} was whole already: every file was checked, nothing was written")
     else:

@@ -288,3 +288,14 @@ def test_pairs_alone(market, tmp_path):
     assert read_pairs(tmp_path / "out/p.csv") == expected
     with pytest.raises(ValueError, match=r"annotations: expected an annotation file, there is none at .*none\.csv"):
         pairs_alone(preset, tmp_path / "none.csv", tmp_path / "p.csv")
+
+
+def test_joints_of_another_frame_are_refused_before_anything_is_written(market, prepare_tiny, tmp_path):
+    annotations = market.annotate(tmp_path / "annotations")
+    path = annotations / "market-annotation-test.csv"
+    joints = read_annotations(path)
+    joints[next(iter(joints))][1] = (5, 90)
+    write_annotations(path, joints)
+    with pytest.raises(ValueError, match=r"market-annotation-test\.csv:2: x = 90 belongs to another frame: expected"):
+        prepare_tiny("market1501", market.zip(tmp_path / "Market-1501-v15.09.15.zip"), annotations)
+    assert not list((tmp_path / "data").glob("*"))

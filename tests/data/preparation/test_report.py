@@ -23,10 +23,10 @@ def manifest():
     return {"label": "Market-1501", "codec": "JPEG files as downloaded", "notes": ["n"], **words, **counts}
 
 
-def test_counts_stand_beside_the_papers(manifest):
+def test_counts_stand_beside_the_published_ones(manifest):
     assert report(manifest, PAPER).splitlines() == [
         "Market-1501",
-        "                               train       paper        test       paper",
+        "                               train   published        test   published",
         "pictures                      12,936      12,936      19,732      19,732",
         "annotated pictures            12,936                  19,732",
         "joints found                   1,234                   1,234",
@@ -38,13 +38,13 @@ def test_counts_stand_beside_the_papers(manifest):
         "test joints: b",
         "test pairs: drawn",
         "note: n",
-        "counts of pictures and pairs: as in the paper",
+        "counts of pictures and pairs: as published",
     ]
 
 
 def test_every_difference_is_said_in_words(manifest):
     lines = report({**manifest, "num_train_images": 12_937, "num_test_pairs": 0}, PAPER).splitlines()
     assert lines[-2:] == [
-        "difference: train pictures: 12,937 here, 12,936 in the paper (1 more)",
-        "difference: test pairs: 0 here, 12,000 in the paper (12,000 fewer)",
+        "difference: train pictures: 12,937 here, 12,936 published (1 more)",
+        "difference: test pairs: 0 here, 12,000 published (12,000 fewer)",
     ]

@@ -48,7 +48,8 @@ class DeepFashion:
             archives=("img.zip", "img_highres.zip"),
             list_names=(*LISTS, PARTITION),
             prefixes=("fasion-resize", "fashion-resize", "fasion", "fashion"),
-            paper={"train": Counts(48_674, 101_966), "test": Counts(4_038, 8_570)},
+            joints_width=None,
+            published={"train": Counts(48_674, 101_966), "test": Counts(4_038, 8_570)},
             num_drawn_test_pairs=None,
         )
 

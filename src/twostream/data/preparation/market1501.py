@@ -29,7 +29,8 @@ class Market1501:
             archives=("Market-1501-v15.09.15.zip",),
             list_names=(),
             prefixes=("market",),
-            paper={"train": Counts(12_936, 263_632), "test": Counts(19_732, 12_000)},
+            joints_width=64,
+            published={"train": Counts(12_936, 263_632), "test": Counts(19_732, 12_000)},
             num_drawn_test_pairs=12_000,
         )
 

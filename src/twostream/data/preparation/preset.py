@@ -58,7 +58,8 @@ class About:
         archives: names of the zip files that may hold them inside a download, the best first.
         list_names: of the files that split the pictures.
         prefixes: of the published annotation and pair files, `PREFIX-annotation-train.csv`.
-        paper: the counts to check.
+        joints_width: of the pictures that published joints are for, in pixels; None where it has to be found out.
+        published: the counts to check: of pairs the paper's, of pictures those in the published files.
         num_drawn_test_pairs: published test pairs that are a random draw; None where the pair rule gives all of them.
 
     """
@@ -69,7 +70,8 @@ class About:
     archives: tuple[str, ...]
     list_names: tuple[str, ...]
     prefixes: tuple[str, ...]
-    paper: Mapping[str, Counts]
+    joints_width: int | None
+    published: Mapping[str, Counts]
     num_drawn_test_pairs: int | None
 
     def num_drawn(self, split: str) -> int | None:

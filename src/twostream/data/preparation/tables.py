@@ -65,9 +65,9 @@ def read_tables(split: str, plan: Plan, preset: Preset, frame: int | None) -> Sp
 def read_joints(path: Path, preset: Preset) -> dict[str, JointArray]:
     """Read an annotation file into picture name -> joints, in the frame that it was made for.
 
-    Raises ValueError where it is malformed or empty, or annotates a picture twice.
+    Raises ValueError where it is malformed, empty or of another frame, or annotates a picture twice.
     """
-    annotations = read_annotations(path)
+    annotations = read_annotations(path, preset.about.joints_width)
     joints = {preset.plain_name(name): array for name, array in annotations.items()}
     if not joints:
         raise ValueError(f"{path}: expected annotated pictures, got none")
