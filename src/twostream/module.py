@@ -1,6 +1,7 @@
 """Training of the 2s-ATN: the generator and its discriminators, one step each per batch."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -115,27 +116,39 @@ class TwoStreamModule(LightningModule):
         return self.generator(pair.source_image, pair.source_heatmaps, pair.target_heatmaps)
 
     def training_step(self, pair: PosePair, batch_idx: int) -> dict[str, Float[Tensor, ""]]:
-        """Take one iteration: a step of the generator, then one of each discriminator (PATN's order).
+        """Take one iteration and return what it logs, each value the mean over the whole batch."""
+        weight = self._weight = self._weight or self._weight_of_share(len(pair.source_image))
+        optimizers = dict(zip(self.nets, as_list(self.optimizers()), strict=True))
+        for name in self.discriminators:
+            self._leave_global_step(optimizers[name])
 
-        Return the losses of all phases and the discriminators' accuracies, each the mean over the whole batch.
-        """
-        self._weight = self._weight or self._weight_of_share(len(pair.source_image))
-        generator_optimizer, *discriminator_optimizers = as_list(self.optimizers())
-        with self.toggled_optimizer(generator_optimizer):
-            generated, loss, terms = self.generator_phase(pair)
-            self._step(generator_optimizer, loss)
-        values = dict(terms)
-        for name, optimizer in zip(self.discriminators, discriminator_optimizers, strict=True):
-            loss, accuracy = self.discriminator_phase(name, pair, generated.detach())
-            self._leave_global_step(optimizer)
-            self._step(optimizer, loss)
-            values |= {f"{name}_discriminator": loss, f"{name}_accuracy": accuracy}
-        self.log("lr", generator_optimizer.param_groups[0]["lr"])
+        def step(name: str, loss: Tensor) -> None:
+            optimizers[name].zero_grad()
+            self.manual_backward(loss if weight == 1 else loss * weight)
+            optimizers[name].step()
+
+        values = self.iterate(pair, step)
         for scheduler in as_list(self.lr_schedulers()):
             scheduler.step()
         losses = {f"train/{name}": value for name, value in self._means_of_batch(values).items()}
         self.log_dict(losses, prog_bar=True)
         return losses
+
+    def iterate(self, pair: PosePair, step: Callable[[str, Tensor], None]) -> dict[str, Float[Tensor, ""]]:
+        """Do the phases of an iteration: the generator's, then each discriminator's (PATN's order).
+
+        `step(name, loss)` has the network `name` take its step. Return the losses of all phases and the discriminators'
+        accuracies.
+        """
+        with frozen(self.discriminators):
+            generated, loss, terms = self.generator_phase(pair)
+            step("generator", loss)
+        values = dict(terms)
+        for name in self.discriminators:
+            loss, accuracy = self.discriminator_phase(name, pair, generated.detach())
+            step(name, loss)
+            values |= {f"{name}_discriminator": loss, f"{name}_accuracy": accuracy}
+        return values
 
     def generator_phase(
         self, pair: PosePair
@@ -168,11 +181,6 @@ class TwoStreamModule(LightningModule):
         self.log("val/ssim", self.val_ssim, prog_bar=True)
         self.log("val/l1", self.val_l1)
 
-    def _step(self, optimizer: LightningOptimizer, loss: Tensor) -> None:
-        optimizer.zero_grad()
-        self.manual_backward(loss if self._weight == 1 else loss * self._weight)
-        optimizer.step()
-
     def _weight_of_share(self, num_pairs: int) -> float:
         """Return the weight of this process's mean among the processes' equal parts in the mean over all pairs."""
         if self.trainer.world_size == 1:
@@ -192,6 +200,16 @@ class TwoStreamModule(LightningModule):
         profiler = self.trainer.profiler  # type: ignore[attr-defined]
         optimizer._on_before_step = lambda: profiler.start("optimizer_step")
         optimizer._on_after_step = lambda: profiler.stop("optimizer_step")
+
+
+@contextmanager
+def frozen(net: nn.Module) -> Iterator[None]:
+    """Spare the gradients of a network's weights, which pass through it only."""
+    net.requires_grad_(False)
+    try:
+        yield
+    finally:
+        net.requires_grad_(True)
 
 
 def as_list(one_or_many: Any) -> list[Any]:

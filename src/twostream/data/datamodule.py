@@ -127,22 +127,34 @@ class PairDataModule(LightningDataModule):
         train_pairs, val_pairs = split_identities(pairs, self.num_val_identities, self.num_val_pairs)
         names = named_in(train_pairs + val_pairs)
         pictures = AnnotatedPictures(self.folder / "train", joints, names, self.image_size, self.cache != "none")
-        if self.cache == "device" and self.trainer is not None:
-            pictures.move_to(self.trainer.strategy.root_device)
         self.train, self.val = PairDataset(pictures, train_pairs), PairDataset(pictures, val_pairs)
+        if self.trainer is not None:
+            self.move_to(self.trainer.strategy.root_device)
+
+    def move_to(self, device: torch.device) -> None:
+        """Bring the pictures to the device where `cache` says so."""
+        if self.cache == "device":
+            self.train.pictures.move_to(device)
 
     def train_dataloader(self) -> DataLoader[PictureBatch]:
         """Return the batches that the trainer has still to take: one epoch is the whole run."""
         assert self.trainer is not None
+        place = self.trainer.global_rank, self.trainer.world_size
+        return self.training_loader(self.trainer.max_steps, *place, start=self.trainer.global_step)
+
+    def training_loader(
+        self, num_batches: int, rank: int = 0, world_size: int = 1, start: int = 0
+    ) -> DataLoader[PictureBatch]:
+        """Return the training batches of a process, as `PairStream` draws them."""
         stream = PairStream(
             len(self.train),
-            self.trainer.max_steps,
+            num_batches,
             self.batch_size,
             self.seed,
             self.pairs_per_epoch,
-            self.trainer.global_rank,
-            self.trainer.world_size,
-            start=self.trainer.global_step,
+            rank,
+            world_size,
+            start,
         )
         return self._loader(TrainingPairs(self.train, self.augmentation, self.seed), stream, self.num_workers)
 
