@@ -1,0 +1,55 @@
+"""Reads back what W&B wrote offline."""
+
+import json
+import subprocess
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from wandb.util import get_core_path
+
+
+@dataclass
+class Written:
+    """What is in one `.wandb` file."""
+
+    run: dict[str, Any] = field(default_factory=dict)
+    config: dict[str, Any] = field(default_factory=dict)
+    summary: dict[str, Any] = field(default_factory=dict)
+    history: list[dict[str, Any]] = field(default_factory=list)
+    metrics: list[dict[str, Any]] = field(default_factory=list)
+    artifacts: list[dict[str, Any]] = field(default_factory=list)
+    exit_code: int | None = None
+
+
+def written(run_dir: Path) -> list[Written]:
+    """Return what was written for a run's folder, file by file as they were started."""
+    files = sorted(run_dir.glob("wandb/offline-run-*/run-*.wandb"))
+    return [_read(file) for file in sorted(files, key=lambda file: file.stat().st_mtime_ns)]
+
+
+def _read(file: Path) -> Written:
+    # What `wandb leet inspect --json` calls, which itself takes seconds to start.
+    command = [get_core_path(), "leet", "inspect", "--no-observability", "--json", "--run-file", str(file)]
+    done = subprocess.run([*command, str(file.parents[1])], capture_output=True, text=True, check=True)
+    found = Written()
+    for line in done.stdout.splitlines():
+        record = json.loads(line)
+        content = record.get(record["type"], {})
+        match record["type"]:
+            case "run":
+                found.run = content
+                found.config |= content.get("config", {}).get("update", {})
+            case "config":
+                found.config |= content.get("update", {})
+            case "summary":
+                found.summary |= content.get("update", {})
+            case "history":
+                found.history.append(content["item"])
+            case "metric":
+                found.metrics.append(content)
+            case "artifact":
+                found.artifacts.append(content)
+            case "exit":
+                found.exit_code = content.get("exit_code", 0)
+    return found
