@@ -15,11 +15,14 @@ from twostream.files import write_json
 
 CONFIG = "config.json"
 OUTPUTS = (
+    "averaged",
     "checkpoints",
     "images",
     "logs",
     "samples",
     "scoring",
+    "changes.diff",
+    "progress.json",
     "record.json",
     "scores.csv",
     "bootstrap.json",
@@ -27,7 +30,7 @@ OUTPUTS = (
 )
 
 # The parts of a config that say what is trained; the others say where and how it is watched.
-MODEL_KEYS = ("seed", "data", "generator", "discriminators", "loss", "schedule")
+MODEL_KEYS = ("seed", "data", "generator", "discriminators", "loss", "schedule", "averaging")
 # Of these, what only says where things lie and how many processes read them.
 NOT_COMPARED = ("root", "weights", "num_workers", "cache")
 
@@ -56,12 +59,19 @@ def claimed(run_dir: Path) -> Iterator[None]:
         yield
 
 
+class Stopped(Exception):
+    """Training was asked to stop and has written a checkpoint; says by what and where."""
+
+
 @contextmanager
 def watched(run_dir: Path) -> Iterator[None]:
-    """Keep `status.json` of a run: running, then done or failed with the error."""
+    """Keep `status.json` of a run: running, then done, stopped or failed with the error."""
     write_json(run_dir / "status.json", {"state": "running"})
     try:
         yield
+    except Stopped as stop:
+        write_json(run_dir / "status.json", {"state": "stopped", "reason": str(stop)})
+        raise
     except BaseException as error:
         cause = cause_of(error)
         write_failure(run_dir, f"{type(cause).__name__}: {cause}")
@@ -94,18 +104,21 @@ def check_same_config(run_dir: Path, config: dict[str, Any]) -> None:
     """Raise ValueError where the folder holds weights that were trained with another config."""
     path = run_dir / CONFIG
     if path.is_file() and (run_dir / "checkpoints").exists():
-        there, asked = flatten(json.loads(path.read_text(encoding="utf-8"))), flatten(config)
-        differing = sorted(
-            key
-            for key in there | asked
-            if there.get(key) != asked.get(key) and key.rpartition(".")[2] not in NOT_COMPARED
-        )
-        if differing:
-            changes = ", ".join(f"{key}: {there.get(key)!r} there, {asked.get(key)!r} asked" for key in differing[:5])
+        changes = differences(json.loads(path.read_text(encoding="utf-8")), config)
+        if changes:
             raise ValueError(
                 f"{run_dir}: holds a run of another config ({changes}); remove the folder, or name another one with "
                 "variant=NAME"
             )
+
+
+def differences(there: dict[str, Any], asked: dict[str, Any]) -> str:
+    """Say in one line what a config changes of the one that is there; nothing where the result would be the same."""
+    old, new = flatten(there), flatten(asked)
+    differing = sorted(
+        key for key in old | new if old.get(key) != new.get(key) and key.rpartition(".")[2] not in NOT_COMPARED
+    )
+    return ", ".join(f"{key}: {old.get(key)!r} there, {new.get(key)!r} asked" for key in differing[:5])
 
 
 def flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -5,7 +5,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from twostream.runs import cause_of
+from twostream.runs import Stopped, cause_of
 
 EXPECTED = (ValueError, OSError, ImportError)
 
@@ -14,10 +14,13 @@ EXPECTED = (ValueError, OSError, ImportError)
 def reported(log: logging.Logger) -> Iterator[None]:
     """Log an error and leave with exit status 1: one line where the message says it all, else with its traceback.
 
-    As with Hydra, HYDRA_FULL_ERROR=1 shows every traceback.
+    As with Hydra, HYDRA_FULL_ERROR=1 shows every traceback. A run that was asked to stop leaves with status 0.
     """
     try:
         yield
+    except Stopped as stop:
+        log.info("Stopped by %s; started again, the run goes on from there", stop)
+        raise SystemExit(0) from None
     except Exception as error:
         cause = cause_of(error)
         in_full = not isinstance(cause, EXPECTED) or os.environ.get("HYDRA_FULL_ERROR") == "1"

@@ -2,13 +2,18 @@
 
 import logging
 import warnings
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytorch_lightning as pl
+import torch
 from omegaconf import DictConfig
+from pytorch_lightning.utilities import rank_zero_only
 
 from twostream.build import build_datamodule, build_module, build_scoring, build_trainer, check
+from twostream.curves import keep_rows_until
 from twostream.evaluation.evaluate import choose_device, evaluate_run, is_trained
+from twostream.evaluation.resume import find_checkpoint
 from twostream.files import write_json
 from twostream.runs import CONFIG, check_same_config, claimed, clear_outputs, plain, watched
 
@@ -19,27 +24,50 @@ warnings.filterwarnings("ignore", message=".*LeafSpec", category=FutureWarning)
 
 
 def do_run(cfg: DictConfig, run_dir: Path) -> None:
-    """Train, then evaluate. A run that was cut off starts again; one that is trained is only evaluated.
+    """Train, then evaluate. A run that was cut off goes on; one that is trained is only evaluated.
 
-    Raises ValueError for a config that can't work or that differs from the one in the folder.
+    All processes of a run train; the first one alone holds the folder and evaluates. Raises ValueError for a config
+    that can't work or that differs from the one in the folder.
     """
-    with claimed(run_dir):
+    is_first = is_first_process()
+    with ExitStack() as stack:
+        if is_first:
+            stack.enter_context(claimed(run_dir))
         check_same_config(run_dir, plain(cfg))
-        with watched(run_dir):
-            if not is_trained(run_dir):
-                train(cfg, run_dir)
-            if cfg.evaluate and not (run_dir / "metrics.json").is_file():
-                evaluate_run(run_dir, build_scoring(cfg), choose_device(cfg.trainer.accelerator))
-    log.info("%s is finished", run_dir)
+        if is_first:
+            stack.enter_context(watched(run_dir))
+        if not is_trained(run_dir):
+            train(cfg, run_dir)
+        if is_first and cfg.evaluate and not (run_dir / "metrics.json").is_file():
+            evaluate_run(run_dir, build_scoring(cfg), choose_device(cfg.trainer.accelerator))
+    if is_first:
+        log.info("%s is finished", run_dir)
+
+
+def is_first_process() -> bool:
+    """Whether this is the first of a run's processes, as torchrun, SLURM or Lightning number them."""
+    return getattr(rank_zero_only, "rank", 0) == 0
 
 
 def train(cfg: DictConfig, run_dir: Path) -> None:
-    """Train the run from its beginning to its end."""
+    """Train the run to its end, from its beginning or from a checkpoint. Raises Stopped where it was asked to stop."""
     check(cfg)
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
     data = build_datamodule(cfg)
     module = build_module(cfg)
     trainer = build_trainer(cfg)
-    clear_outputs(run_dir)
-    write_json(run_dir / CONFIG, plain(cfg))
-    trainer.fit(module, datamodule=data)
+    checkpoint = find_checkpoint(run_dir, cfg.resume, module)
+    if is_first_process():
+        if checkpoint is None:
+            clear_outputs(run_dir)
+        else:
+            log.info("%s goes on from iteration %d of %s", run_dir, checkpoint.iteration, checkpoint.path.name)
+            keep_rows_until(run_dir / "logs" / "metrics.csv", checkpoint.iteration)
+        write_json(run_dir / CONFIG, plain(cfg))
+    path = None if checkpoint is None else checkpoint.path
+    try:
+        trainer.fit(module, datamodule=data, ckpt_path=path, weights_only=True)
+    finally:
+        # What follows is the work of one process, and torchmetrics would wait for the others.
+        if torch.distributed.is_initialized():
+            torch.distributed.destroy_process_group()

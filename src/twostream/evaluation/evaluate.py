@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from twostream.build import build_datamodule
+from twostream.callbacks.averaging import KEY as AVERAGED
 from twostream.data.datamodule import PairDataModule
 from twostream.data.dataset import PairDataset, read_split
 from twostream.data.drawing import sample_grid
@@ -21,6 +22,7 @@ from twostream.evaluation.pictures import Panel, ScoredPair, read_panel
 from twostream.evaluation.score import ScoreFiles, kept, measure_pairs, write_scores
 from twostream.evaluation.scoring import Scoring, Toolbox
 from twostream.files import whole_file, write_text
+from twostream.loggers import log_summary
 from twostream.metrics.protocols import PROTOCOLS
 from twostream.nets.generator import TwoStreamGenerator
 from twostream.weights import sha256_of
@@ -30,9 +32,10 @@ NUM_GRID_PAIRS = 16
 
 
 class Generated(NamedTuple):
-    """A finished run whose test pictures are all there."""
+    """The test pictures of a finished run, all there."""
 
-    run_dir: Path
+    folder: Path
+    """With the pictures and what is computed of them."""
     record: dict[str, Any]
     generator: torch.nn.Module
     data: PairDataModule
@@ -42,13 +45,21 @@ class Generated(NamedTuple):
 def evaluate_run(run_dir: Path, scoring: Scoring, device: torch.device) -> dict[str, Any]:
     """Generate and score every test pair of a run; return what `metrics.json` then holds.
 
-    An evaluation that was cut off goes on with the pictures and the numbers that it still lacks. Raises ValueError
-    where the run is not finished or its data have changed since.
+    Where the run has averaged weights, these are evaluated first, in the folder `averaged`. An evaluation that was cut
+    off goes on with the pictures and the numbers that it still lacks. A run that was logged to W&B gets the values into
+    its summary. Raises ValueError where the run is not finished
+    or its data have changed since.
     """
-    return score_run(generate_run(run_dir, device, scoring.batch_size), scoring, device)
+    has_average = AVERAGED in load_checkpoint(run_dir / CHECKPOINT)
+    content: dict[str, Any] = {}
+    for averaged in [True, False] if has_average else [False]:
+        run = generate_run(run_dir, device, scoring.batch_size, averaged)
+        content = score_run(run, scoring, device)
+        log_summary(run_dir, content, "averaged" if averaged else "final", run.folder / "samples" / "test.png")
+    return content
 
 
-def generate_run(run_dir: Path, device: torch.device, batch_size: int) -> Generated:
+def generate_run(run_dir: Path, device: torch.device, batch_size: int, averaged: bool = False) -> Generated:
     """Generate what a finished run lacks of its test pictures, and draw a grid of some of them."""
     checkpoint_path = run_dir / CHECKPOINT
     checkpoint = load_checkpoint(checkpoint_path)
@@ -58,7 +69,11 @@ def generate_run(run_dir: Path, device: torch.device, batch_size: int) -> Genera
             f"{checkpoint_path}: expected the end of the run, iteration {record['iterations']}, "
             f"got iteration {checkpoint['global_step']}; start its training again"
         )
-    generator, config = load_generator(checkpoint, device)
+    generator, config = load_generator(checkpoint, device, averaged)
+    folder = run_dir
+    if averaged:
+        folder = run_dir / "averaged"
+        record["notes"] = [*record["notes"], f"averaged weights, decay {config.averaging.decay}"]
     data = build_datamodule(config)
     data.prepare_data()
     if data.data_hash != record["data_hash"]:
@@ -66,21 +81,21 @@ def generate_run(run_dir: Path, device: torch.device, batch_size: int) -> Genera
             f"{data.folder}: the run was trained on data of hash {record['data_hash']}, these are of {data.data_hash}"
         )
     dataset = data.test_dataset()
-    images = run_dir / "images"
+    images = folder / "images"
     _keep_only_images_of(checkpoint_path, images)
     generate(generator, dataset, data.heatmaps, images, device, batch_size)
-    _draw_grid(dataset, images, run_dir / "samples" / "test.png")
-    return Generated(run_dir, record, generator, data, dataset)
+    _draw_grid(dataset, images, folder / "samples" / "test.png")
+    return Generated(folder, record, generator, data, dataset)
 
 
 def score_run(run: Generated, scoring: Scoring, device: torch.device) -> dict[str, Any]:
     """Score a run's test pictures; write and return the values."""
-    run_dir, record, generator, data, dataset = run
-    pairs, order = _scored_pairs(dataset, run_dir / "images", data.folder / "test")
+    folder, record, generator, data, dataset = run
+    pairs, order = _scored_pairs(dataset, folder / "images", data.folder / "test")
     tools = Toolbox(scoring, PROTOCOLS, data.image_size, _references(data, dataset), device)
     notes = _choose_measures(tools, data)
     measures = [tools.similarity(), *tools.measures]
-    cache = run_dir / "scoring"
+    cache = folder / "scoring"
     columns = dict(measure_pairs(pairs, measures[0], measures[1:], cache, scoring.batch_size, scoring.num_workers))
     metrics = metrics_of(measures, pairs)
     if "correspondence" in tools.names:
@@ -96,7 +111,7 @@ def score_run(run: Generated, scoring: Scoring, device: torch.device) -> dict[st
         else:
             tools.leave_out(["correspondence"], [CORRESPONDENCE], "the generator has no AT-modules")
     record = record | {"notes": [*record["notes"], *notes]}
-    content = write_scores(ScoreFiles.of_run(run_dir), record, pairs, columns, metrics, tools.missing)
+    content = write_scores(ScoreFiles.of_run(folder), record, pairs, columns, metrics, tools.missing)
     shutil.rmtree(cache)
     return content
 
@@ -141,10 +156,11 @@ def _choose_measures(tools: Toolbox, data: PairDataModule) -> list[str]:
 
 
 def is_trained(run_dir: Path) -> bool:
-    """Say whether a run's last checkpoint is that of its last iteration."""
-    if not (run_dir / CHECKPOINT).is_file():
+    """Say whether a run's last checkpoint is whole and that of its last iteration."""
+    try:
+        return load_checkpoint(run_dir / CHECKPOINT)["global_step"] == read_record(run_dir)["iterations"]
+    except ValueError:
         return False
-    return load_checkpoint(run_dir / CHECKPOINT)["global_step"] == read_record(run_dir)["iterations"]
 
 
 def read_record(run_dir: Path) -> dict[str, Any]:

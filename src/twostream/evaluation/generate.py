@@ -9,6 +9,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from twostream.build import build_generator
+from twostream.callbacks.averaging import KEY as AVERAGED
 from twostream.data.dataset import PairDataset, to_pose_pair, to_uint8
 from twostream.data.pairs import Pair
 from twostream.data.pose import Heatmaps
@@ -37,15 +38,17 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     return checkpoint
 
 
-def load_generator(checkpoint: dict[str, Any], device: torch.device) -> tuple[torch.nn.Module, DictConfig]:
-    """Build a checkpoint's generator with its weights, dropout off; return the run's config beside it."""
+def load_generator(
+    checkpoint: dict[str, Any], device: torch.device, averaged: bool = False
+) -> tuple[torch.nn.Module, DictConfig]:
+    """Build a checkpoint's generator with its weights, or their average, dropout off; return the run's config too."""
     config = OmegaConf.create(checkpoint["hyper_parameters"])
     generator = build_generator(config)
     prefix = "generator."
     weights = {
         key.removeprefix(prefix): value for key, value in checkpoint["state_dict"].items() if key.startswith(prefix)
     }
-    generator.load_state_dict(weights)
+    generator.load_state_dict(checkpoint[AVERAGED] if averaged else weights)
     return generator.to(device).eval(), config
 
 

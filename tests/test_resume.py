@@ -1,0 +1,243 @@
+"""A run that is cut off ends as one that never was."""
+
+import csv
+import json
+import os
+import resource
+import shutil
+import signal
+from pathlib import Path
+
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+
+from tiny_run import overrides_of_tiny_run
+from twostream.build import build_module
+from twostream.callbacks.averaging import KEY
+from twostream.cli import CONF
+from twostream.cli.one_run import do_run
+from twostream.evaluation.resume import find_checkpoint
+from twostream.module import TwoStreamModule
+from twostream.runs import Stopped
+
+# Everything that draws is on: dropout, pools, augmentation, pairs with replacement.
+SETTINGS = [
+    "schedule.constant_iterations=8",
+    "schedule.decay_iterations=4",
+    "trainer.val_check_interval=4",
+    "callbacks.checkpoints.every_n_iterations=3",
+    "data/augmentation=flip",
+    "data.pairs_per_epoch=5",
+    "loss.pool_size=3",
+    "averaging=ema",
+    "evaluate=false",
+]
+NUM_ITERATIONS = 12
+
+
+class Killed(BaseException):
+    """As sudden as a signal: nothing but the files is left."""
+
+
+def config(tiny_config, run_dir: Path, *overrides: str):
+    return tiny_config(*SETTINGS, *overrides, f"run_dir={run_dir}")
+
+
+@pytest.fixture(scope="module")
+def undisturbed(people_parent, tmp_path_factory) -> Path:
+    run_dir = tmp_path_factory.mktemp("undisturbed")
+    with initialize_config_dir(version_base="1.3", config_dir=CONF):
+        cfg = compose("train", [*overrides_of_tiny_run(people_parent, run_dir), *SETTINGS])
+    do_run(cfg, run_dir)
+    return run_dir
+
+
+@pytest.fixture
+def disturb(monkeypatch):
+    """Runs with something happening in the middle of one iteration."""
+
+    def run(cfg, iteration: int, action):
+        step = TwoStreamModule.training_step
+
+        def disturbed(self, pair, batch_idx):
+            if self.trainer.global_step + 1 == iteration:
+                action()
+            return step(self, pair, batch_idx)
+
+        with monkeypatch.context() as context:
+            context.setattr(TwoStreamModule, "training_step", disturbed)
+            do_run(cfg, Path(cfg.run_dir))
+
+    return run
+
+
+def die():
+    raise Killed
+
+
+def leaves(value, name=""):
+    if isinstance(value, dict):
+        for key, item in value.items():
+            yield from leaves(item, f"{name}.{key}")
+    elif isinstance(value, list | tuple):
+        for index, item in enumerate(value):
+            yield from leaves(item, f"{name}.{index}")
+    else:
+        yield name, value
+
+
+def assert_same_end(run_dir: Path, other: Path):
+    """All that is in the last checkpoint, bit for bit, but for Lightning's counts of restarts; and the curves."""
+    one, two = (torch.load(d / "checkpoints" / "last.ckpt", weights_only=True) for d in (run_dir, other))
+    assert one["global_step"] == NUM_ITERATIONS
+    for part in ("state_dict", "optimizer_states", "lr_schedulers", "processes", "best", KEY, "hyper_parameters"):
+        # Python's own draws are beartype's, which looks at random items.
+        left, right = (
+            {name: value for name, value in leaves(end[part]) if ".python." not in name} for end in (one, two)
+        )
+        assert left.keys() == right.keys()
+        for name, value in left.items():
+            same = torch.equal(value, right[name]) if isinstance(value, torch.Tensor) else value == right[name]
+            assert same, f"{part}{name}"
+    assert curve_of(run_dir) == curve_of(other)
+
+
+def curve_of(run_dir: Path) -> list[dict[str, str]]:
+    with (run_dir / "logs" / "metrics.csv").open(newline="") as file:
+        return [
+            {name: value for name, value in row.items() if value and not name.startswith("speed/")}
+            for row in csv.DictReader(file)
+        ]
+
+
+@pytest.mark.parametrize("iterations", [(1,), (4,), (5, 9), (7, 8, 12)])
+def test_a_run_killed_at_any_iteration_ends_as_one_never_killed(
+    tiny_config, tmp_path, undisturbed, disturb, iterations
+):
+    cfg = config(tiny_config, tmp_path / "run")
+    for iteration in iterations:
+        with pytest.raises(Killed):
+            disturb(cfg, iteration, die)
+        assert json.loads((tmp_path / "run" / "status.json").read_text())["state"] == "failed"
+    do_run(cfg, tmp_path / "run")
+    assert_same_end(undisturbed, tmp_path / "run")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
+def test_a_signal_writes_a_checkpoint_of_the_iteration_and_leaves(tiny_config, tmp_path, undisturbed, disturb, number):
+    cfg = config(tiny_config, tmp_path / "run")
+    handler = signal.getsignal(number)
+    with pytest.raises(Stopped, match=f"{number.name} at iteration 8"):
+        disturb(cfg, 8, lambda: os.kill(os.getpid(), number))
+    assert signal.getsignal(number) == handler
+    status = json.loads((tmp_path / "run" / "status.json").read_text())
+    assert status == {"state": "stopped", "reason": f"{number.name} at iteration 8"}
+    assert torch.load(tmp_path / "run" / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] == 8
+    do_run(cfg, tmp_path / "run")
+    assert_same_end(undisturbed, tmp_path / "run")
+
+
+def test_the_checkpoint_before_stands_in_for_a_damaged_one(tiny_config, tmp_path, undisturbed, disturb, caplog):
+    cfg = config(tiny_config, tmp_path / "run")
+    with pytest.raises(Killed):
+        disturb(cfg, 11, die)
+    last = tmp_path / "run" / "checkpoints" / "last.ckpt"
+    assert torch.load(last, weights_only=True)["global_step"] == 9
+    # Not in place: last.ckpt may be another name of best.ckpt.
+    content = last.read_bytes()
+    last.unlink()
+    last.write_bytes(content[:-1000])
+    do_run(cfg, tmp_path / "run")
+    assert "last.ckpt: expected a whole checkpoint that torch can load safely" in caplog.text
+    assert_same_end(undisturbed, tmp_path / "run")
+
+
+def test_checkpoints_that_can_not_be_used_say_why(tiny_config, tmp_path, undisturbed):
+    run_dir = shutil.copytree(undisturbed, tmp_path / "run")
+    folder = run_dir / "checkpoints"
+    (folder / "previous.ckpt").unlink()
+    last = folder / "last.ckpt"
+    module = build_module(config(tiny_config, run_dir))
+    checkpoint = torch.load(last, weights_only=True)
+
+    def refused(change, message):
+        changed = {**checkpoint, "global_step": 9}
+        change(changed)
+        last.unlink()
+        torch.save(changed, last)
+        with pytest.raises(ValueError, match=message):
+            find_checkpoint(run_dir, "auto", module)
+
+    other = {**checkpoint["hyper_parameters"], "seed": 7}
+    refused(lambda c: c.update(hyper_parameters=other), "it is of another: seed: 7 there, 0 asked")
+    weights = dict(checkpoint["state_dict"])
+    weights["generator.blocks.0.at_module.sigma"] = torch.zeros(3)
+    refused(
+        lambda c: c.update(state_dict=weights),
+        r"1 differ: generator\.blocks\.0\.at_module\.sigma: \(3,\) there, \(\) asked(.|\n)*resume=never begins anew",
+    )
+    refused(lambda c: c.pop("optimizer_states"), "it lacks optimizer_states")
+    last.write_bytes(b"not a checkpoint")
+    with pytest.raises(ValueError, match="expected a whole checkpoint that torch can load safely"):
+        find_checkpoint(run_dir, str(last), module)
+    with pytest.raises(ValueError, match="expected a checkpoint, there is none at nowhere"):
+        find_checkpoint(run_dir, "nowhere", module)
+    assert find_checkpoint(run_dir, "never", module) is None
+
+
+def test_a_run_that_may_not_resume_begins_anew(tiny_config, tmp_path, undisturbed, disturb):
+    cfg = config(tiny_config, tmp_path / "run", "resume=never")
+    with pytest.raises(Killed):
+        disturb(cfg, 7, die)
+    do_run(cfg, tmp_path / "run")
+    assert_same_end(undisturbed, tmp_path / "run")
+
+
+def test_a_run_on_other_data_is_not_gone_on_with(tiny_config, tmp_path, disturb):
+    cfg = config(tiny_config, tmp_path / "run")
+    with pytest.raises(Killed):
+        disturb(cfg, 7, die)
+    record = tmp_path / "run" / "record.json"
+    record.write_text(record.read_text().replace('"data_hash": "', '"data_hash": "x'))
+    with pytest.raises(ValueError, match="the run began on data of hash x"):
+        do_run(cfg, tmp_path / "run")
+
+
+def test_the_best_checkpoint_is_that_of_the_highest_validation_ssim(undisturbed):
+    rows = [row for row in curve_of(undisturbed) if "val/ssim" in row]
+    best = max(rows, key=lambda row: float(row["val/ssim"]))
+    checkpoint = torch.load(undisturbed / "checkpoints" / "best.ckpt", weights_only=True)
+    assert checkpoint["global_step"] == int(float(best["step"]))
+    assert checkpoint["best"] == pytest.approx(float(best["val/ssim"]))
+
+
+def test_a_checkpoint_that_can_not_be_written_leaves_the_one_before(tiny_config, tmp_path, disturb, monkeypatch):
+    cfg = config(tiny_config, tmp_path / "run")
+    with pytest.raises(Killed):
+        disturb(cfg, 5, die)
+    folder = tmp_path / "run" / "checkpoints"
+    there = {path.name: path.read_bytes() for path in folder.iterdir()}
+    most = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, most[1]))
+        with pytest.raises(
+            OSError, match=r"last\.ckpt: the checkpoint of iteration 6 can't be written, the one before"
+        ):
+            do_run(cfg, tmp_path / "run")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, most)
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == there
+
+
+def test_the_number_of_processes_may_change(tiny_config, tmp_path, disturb, caplog):
+    """Then the run is no longer the same, and says so."""
+    cfg = config(tiny_config, tmp_path / "run")
+    with pytest.raises(Killed):
+        disturb(cfg, 7, die)
+    last = tmp_path / "run" / "checkpoints" / "last.ckpt"
+    checkpoint = torch.load(last, weights_only=True)
+    last.unlink()
+    torch.save({**checkpoint, "processes": checkpoint["processes"] * 2}, last)
+    do_run(cfg, tmp_path / "run")
+    assert "The checkpoint is of 2 processes, the run goes on with 1" in caplog.text
