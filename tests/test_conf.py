@@ -115,7 +115,10 @@ def build_scoring_of(node):
     return instantiate(node).pose_estimator
 
 
-@pytest.mark.parametrize("command", ["annotate", "evaluate", "prepare", "score", "table", "train"])
+COMMANDS = ["annotate", "benchmark", "dashboard", "evaluate", "prepare", "score", "status", "table", "train"]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
 def test_every_primary_config_composes(command):
     with initialize_config_dir(version_base="1.3", config_dir=CONF):
         assert compose(command)

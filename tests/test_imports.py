@@ -8,15 +8,15 @@ import twostream
 ROOT = Path(twostream.__file__).parent
 LAYERS = [
     {"types", "files", "weights"},
-    {"data", "nets", "losses", "metrics", "tables", "loggers", "runs", "progress"},
+    {"data", "nets", "losses", "metrics", "tables", "loggers", "runs", "progress", "curves"},
     {"module"},
     {"callbacks", "strategies"},
     {"build"},
-    {"evaluation", "status"},
+    {"evaluation", "status", "benchmark"},
     {"cli"},
 ]
 LAYER = {name: depth for depth, names in enumerate(LAYERS) for name in names}
-OPTIONAL = {"wandb", "albumentations", "torch_fidelity", "rtmlib", "onnxruntime", "cv2", "onnx"}
+OPTIONAL = {"wandb", "albumentations", "torch_fidelity", "rtmlib", "onnxruntime", "cv2", "onnx", "wandb_workspaces"}
 
 
 def imports_of(path: Path, nodes) -> set[str]:

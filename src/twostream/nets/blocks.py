@@ -12,10 +12,25 @@ def check_at_least(minimum: int, **counts: int) -> None:
             raise ValueError(f"{name}: expected at least {minimum}, got {count}")
 
 
+class ReflectionPad(nn.ReflectionPad2d):
+    """Reflection at the borders; by flips where deterministic algorithms are asked for: torch's is none on a GPU."""
+
+    def forward(self, input: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h2 w2"]:
+        """Pad all four sides."""
+        if not torch.are_deterministic_algorithms_enabled():
+            return super().forward(input)
+        size = self.padding[0]
+        for axis in (-1, -2):
+            inner, length = input.narrow, input.shape[axis]
+            before, after = inner(axis, 1, size), inner(axis, length - size - 1, size)
+            input = torch.cat([before.flip(axis), input, after.flip(axis)], dim=axis)
+        return input
+
+
 def stem(in_channels: int, out_channels: int, activation: nn.Module) -> nn.Sequential:
     """7x7 convolution at full size, after reflection."""
     return nn.Sequential(
-        nn.ReflectionPad2d(3),
+        ReflectionPad(3),
         nn.Conv2d(in_channels, out_channels, 7),
         nn.InstanceNorm2d(out_channels),
         activation,
@@ -58,7 +73,7 @@ class Decoder(nn.Sequential):
         super().__init__(
             upsample(4 * width),
             upsample(2 * width),
-            nn.ReflectionPad2d(3),
+            ReflectionPad(3),
             nn.Conv2d(width, 3, 7),
             nn.Tanh(),
         )

@@ -4,7 +4,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from twostream.nets.blocks import check_at_least, downsample, init_weights, stem
+from twostream.nets.blocks import ReflectionPad, check_at_least, downsample, init_weights, stem
 
 NEGATIVE_SLOPE = 0.2  # Sec. 4, "Implement details"
 
@@ -15,11 +15,11 @@ class ResidualBlock(nn.Module):
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.body = nn.Sequential(
-            nn.ReflectionPad2d(1),
+            ReflectionPad(1),
             nn.Conv2d(channels, channels, 3),
             nn.InstanceNorm2d(channels),
             nn.LeakyReLU(NEGATIVE_SLOPE),
-            nn.ReflectionPad2d(1),
+            ReflectionPad(1),
             nn.Conv2d(channels, channels, 3),
             nn.InstanceNorm2d(channels),
         )
