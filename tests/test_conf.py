@@ -186,6 +186,7 @@ def test_a_misspelt_key_is_refused(typo):
     ("override", "message"),
     [
         ("data.image_size=[30,16]", "divisible by 4, got 30x16"),
+        ("trainer.precision=16-mixed", "trainer.precision: expected 32-true or bf16-mixed, got '16-mixed'"),
         ("generator.num_blocks=0", "num_blocks: expected at least 1, got 0"),
         ("loss.l1_weight=-1", "l1_weight: expected at least 0, got -1"),
         ("schedule.constant_iterations=-1", "schedule: expected constant_iterations"),

@@ -241,3 +241,9 @@ def test_the_number_of_processes_may_change(tiny_config, tmp_path, disturb, capl
     torch.save({**checkpoint, "processes": checkpoint["processes"] * 2}, last)
     do_run(cfg, tmp_path / "run")
     assert "The checkpoint is of 2 processes, the run goes on with 1" in caplog.text
+
+
+def test_a_folder_that_can_not_be_written_to_is_named(tiny_config, tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(OSError, match="file/run"):
+        do_run(config(tiny_config, tmp_path / "file" / "run"), tmp_path / "file" / "run")

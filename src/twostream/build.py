@@ -52,8 +52,14 @@ def build_scoring(cfg: DictConfig) -> Any:
     return instantiate(cfg.scoring)
 
 
+PRECISIONS = ("32-true", "bf16-mixed")
+
+
 def check(cfg: DictConfig) -> None:
     """Raise ValueError where parts of the config can't go together."""
+    if cfg.trainer.precision not in PRECISIONS:
+        # In float16 one scaler for three optimizers scales each phase's gradients by what another one overflowed.
+        raise ValueError(f"trainer.precision: expected {' or '.join(PRECISIONS)}, got {cfg.trainer.precision!r}")
     height, width = cfg.data.image_size
     if min(height, width) < 4 or height % 4 or width % 4:
         raise ValueError(f"data.image_size: expected height and width divisible by 4, got {height}x{width}")
