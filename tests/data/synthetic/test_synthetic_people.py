@@ -1,4 +1,5 @@
 import json
+import socket
 
 import numpy as np
 import pytest
@@ -100,7 +101,7 @@ def test_a_broken_run_leaves_nothing_that_is_taken_for_a_set(tmp_path, monkeypat
 
 def test_a_killed_run_is_not_taken_for_a_set(root, tmp_path):
     # a kill leaves the temporary folder of a process behind
-    partial = tmp_path / f"{small().key()}.partial-99999"
+    partial = tmp_path / f"{small().key()}.partial-{socket.gethostname()}-99999"
     (partial / "train").mkdir(parents=True)
     assert data_hash(small().prepare(tmp_path)) == data_hash(root)
 

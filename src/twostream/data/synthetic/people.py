@@ -5,6 +5,7 @@ import json
 import multiprocessing
 import os
 import shutil
+import socket
 from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import closing, contextmanager
@@ -175,8 +176,10 @@ class SyntheticPeople:
 @contextmanager
 def _whole_folder(root: Path) -> Iterator[Path]:
     """Give a temporary folder beside `root` that takes its name on success and is removed on an error."""
-    partial = root.with_name(f"{root.name}.partial-{os.getpid()}")
-    for left in root.parent.glob(f"{root.name}.partial-*"):
+    # What another machine is at work on is not ours to remove.
+    mine = f"{root.name}.partial-{socket.gethostname()}"
+    partial = root.with_name(f"{mine}-{os.getpid()}")
+    for left in root.parent.glob(f"{mine}-*"):
         if left == partial or not _is_alive(int(left.name.rpartition("-")[2])):
             shutil.rmtree(left, ignore_errors=True)
     partial.mkdir(parents=True)
