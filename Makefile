@@ -4,6 +4,12 @@ SCALE ?= smoke
 SEEDS ?= 0
 RUN ?= runs/$(DATA)/$(SCALE)/full/seed0
 SOURCE ?=
+# How `make ablations` starts its jobs: one after the other (empty), joblib (several at a time on this machine) or slurm.
+LAUNCHER ?=
+# Jobs at a time with a launcher: joblib takes 2 unless told, slurm as many as there is room for.
+JOBS ?=
+# csv, or wandb to log to Weights & Biases beside it.
+LOGGER ?= csv
 # The interpreter that makes .venv: 3.11, 3.12 or 3.13.
 PYTHON ?= python3
 
@@ -13,14 +19,18 @@ comma := ,
 empty :=
 # Seeds may be given as 0,1,2 or "0 1 2".
 SEED_LIST = $(subst $(empty) $(empty),$(comma),$(strip $(SEEDS)))
-CHOICE = data=$(DATA) scale=$(SCALE)
+CHOICE = logger=$(LOGGER) data=$(DATA) scale=$(SCALE)
+LAUNCH_ :=
+LAUNCH_joblib = hydra/launcher=joblib hydra.launcher.n_jobs=$(or $(JOBS),2)
+LAUNCH_slurm = hydra/launcher=slurm $(JOBS:%=hydra.launcher.array_parallelism=%)
+LAUNCH = $(if $(filter undefined,$(origin LAUNCH_$(LAUNCHER))),$(error LAUNCHER: expected joblib or slurm, got $(LAUNCHER)),$(LAUNCH_$(LAUNCHER)))
 
 .DEFAULT_GOAL := help
-.PHONY: help install lint format test test-all data ablations train evaluate table lock clean
+.PHONY: help install lint format test test-all data ablations status train evaluate table dashboard lock clean
 
 help: ## list the targets and knobs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
-	@echo; echo "  knobs: DATA=$(DATA) SCALE=$(SCALE) (smoke, small, paper) SEEDS=$(SEEDS) (0,1,2) RUN=FOLDER SOURCE=ZIP_OR_FOLDER PYTHON=$(PYTHON)"
+	@echo; echo "  knobs: DATA=$(DATA) SCALE=$(SCALE) (smoke, small, paper) SEEDS=$(SEEDS) (0,1,2) RUN=FOLDER SOURCE=ZIP_OR_FOLDER LAUNCHER=$(LAUNCHER) (joblib, slurm) JOBS=$(JOBS) LOGGER=$(LOGGER) (csv, wandb) PYTHON=$(PYTHON)"
 
 install: $(BIN)/.installed ## create .venv with the locked packages
 
@@ -53,9 +63,13 @@ data: install ## prepare the data set DATA (market1501, deepfashion, deepfashion
 
 ablations: install ## train and evaluate what is not finished of the paper's nine ablations, print Tables 3 to 5
 	@status=0; \
-	$(BIN)/twostream-train -m $(CHOICE) ablation=$(ABLATIONS) seed=$(SEED_LIST) || status=$$?; \
+	$(BIN)/twostream-train -m $(CHOICE) $(LAUNCH) ablation=$(ABLATIONS) seed=$(SEED_LIST) || status=$$?; \
+	$(BIN)/twostream-status runs=runs/$(DATA)/$(SCALE) 'seeds=[$(SEED_LIST)]' unless_done=true; \
 	$(BIN)/twostream-table runs=runs/$(DATA)/$(SCALE) 'seeds=[$(SEED_LIST)]' || status=$$?; \
 	exit $$status
+
+status: install ## show where the ablations and all other runs stand
+	@$(BIN)/twostream-status runs=runs/$(DATA)/$(SCALE) 'seeds=[$(SEED_LIST)]'
 
 train: install ## train and evaluate the full model
 	$(BIN)/twostream-train $(CHOICE) seed=$(SEED_LIST)
@@ -65,6 +79,9 @@ evaluate: install ## generate and score the test pairs of the run in RUN
 
 table: install ## print the tables of the runs that are there
 	$(BIN)/twostream-table runs=runs/$(DATA)/$(SCALE) 'seeds=[$(SEED_LIST)]'
+
+dashboard: install ## upload the runs to Weights & Biases, make workspace and report of them (wandb login first)
+	$(BIN)/twostream-dashboard runs=runs/$(DATA)/$(SCALE) 'seeds=[$(SEED_LIST)]'
 
 lock: install ## renew requirements.lock from pyproject.toml
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --all-extras --upgrade --generate-hashes --no-emit-index-url --no-header --no-annotate pyproject.toml --output-file requirements.lock

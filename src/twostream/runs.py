@@ -3,6 +3,7 @@
 import fcntl
 import json
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -52,10 +53,15 @@ def claimed(run_dir: Path) -> Iterator[None]:
     """
     run_dir.mkdir(parents=True, exist_ok=True)
     with (run_dir / ".lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise ValueError(f"{run_dir}: another process is at work on this run") from None
+        for wait in (0.1, 0.3, None):
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if wait is None:
+                    raise ValueError(f"{run_dir}: another process is at work on this run") from None
+                # twostream-status looks at the lock for a moment.
+                time.sleep(wait)
         yield
 
 
@@ -98,6 +104,12 @@ def read_failure(run_dir: Path) -> str:
     if not path.is_file():
         return "it left no status.json"
     return json.loads(path.read_text(encoding="utf-8")).get("error", "its status.json names no error")
+
+
+def is_stopped(run_dir: Path) -> bool:
+    """Say whether a run was asked to stop and did."""
+    path = run_dir / "status.json"
+    return path.is_file() and json.loads(path.read_text(encoding="utf-8"))["state"] == "stopped"
 
 
 def check_same_config(run_dir: Path, config: dict[str, Any]) -> None:

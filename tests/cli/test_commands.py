@@ -1,16 +1,14 @@
 """The commands as a user calls them, in processes of their own."""
 
 import json
-import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
-from tiny_run import overrides_of_tiny_run
+from commands import start, train, wait_until
 from twostream.cli.jobs import quote_numbered_options, variant_name
 from twostream.runs import claimed, write_failure
 
@@ -25,11 +23,19 @@ from twostream.runs import claimed, write_failure
         (["loss.l1_weight=1", "data.batch_size=4"], "full+data.batch_size=4+loss.l1_weight=1"),
         (["data.batch_size=4", "loss.l1_weight=1"], "full+data.batch_size=4+loss.l1_weight=1"),
         (["data/augmentation=flip"], "full+data.augmentation=flip"),
+        (["resume=never", "deterministic=true", "data.cache=none", "data.num_workers=2", "trainer=ddp"], "full"),
+        (["hparams_search=optuna", "loss.l1_weight=7"], "full+loss.l1_weight=7"),
         (["scoring.weights_dir=w", "pose_estimator@scoring.pose_estimator=keypoint_rcnn"], "full"),
     ],
 )
 def test_variant_name(overrides, expected):
     assert variant_name("full", overrides) == expected
+
+
+def test_a_long_name_is_cut_and_stays_its_own():
+    names = {variant_name("full", [f"data.root={'x' * 300}{i}"]) for i in range(3)}
+    assert len(names) == 3
+    assert {len(name) for name in names} == {200}
 
 
 @pytest.mark.parametrize(
@@ -61,30 +67,6 @@ def test_a_failure_is_one_line(tmp_path):
     write_failure(tmp_path, "first\nsecond")
     assert json.loads((tmp_path / "status.json").read_text())["error"] == "first"
     write_failure(tmp_path, "")
-
-
-def start(folder: Path, *arguments: str) -> subprocess.Popen:
-    command = [sys.executable, "-m", "twostream.cli.train", *arguments]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "HYDRA_FULL_ERROR": "0", "WANDB_MODE": "offline"}
-    return subprocess.Popen(
-        command, cwd=folder, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-    )
-
-
-def train(folder: Path, *arguments: str) -> tuple[int, str]:
-    process = start(folder, *arguments)
-    output, _ = process.communicate(timeout=240)
-    return process.returncode, output
-
-
-@pytest.fixture
-def tiny(people_parent, tmp_path):
-    """Overrides of a tiny run but for its folder, which Hydra chooses."""
-    return [
-        override.replace("generator.num_blocks=2", "generator.num_blocks=1")
-        for override in overrides_of_tiny_run(people_parent, tmp_path)
-        if not override.startswith(("run_dir=", "variant="))
-    ]
 
 
 def test_a_config_that_can_not_work_is_refused_in_one_line(tmp_path, tiny):
@@ -128,34 +110,13 @@ def test_a_run_killed_in_training_is_done_by_the_next_call(tmp_path, tiny):
     arguments = [*tiny, "variant=full", "schedule.constant_iterations=40"]
     process = start(tmp_path, *arguments)
     run_dir = tmp_path / "runs/synthetic/smoke/full/seed0"
-    deadline = time.monotonic() + 120
-    while not (run_dir / "checkpoints/last.ckpt").exists() and time.monotonic() < deadline:
-        time.sleep(0.02)
+    wait_until((run_dir / "checkpoints/last.ckpt").exists)
     process.send_signal(signal.SIGKILL)
     process.communicate()
     assert not (run_dir / "metrics.json").exists()
     code, output = train(tmp_path, *arguments)
     assert code == 0, output
     assert json.loads((run_dir / "metrics.json").read_text())["run"]["iterations"] == 42
-
-
-@pytest.mark.slow
-def test_a_job_ends_with_the_sweep_that_started_it(tmp_path, tiny):
-    arguments = ["-m", *tiny, "variant=full", "schedule.constant_iterations=100000"]
-    process = start(tmp_path, *arguments)
-    run_dir = tmp_path / "runs/synthetic/smoke/full/seed0"
-    deadline = time.monotonic() + 120
-    while not (run_dir / "checkpoints/last.ckpt").exists() and time.monotonic() < deadline:
-        time.sleep(0.05)
-    process.send_signal(signal.SIGKILL)
-    process.communicate()
-    while time.monotonic() < deadline:
-        try:
-            with claimed(run_dir):
-                return
-        except ValueError:
-            time.sleep(0.2)
-    pytest.fail("the job is still at work")
 
 
 @pytest.mark.slow

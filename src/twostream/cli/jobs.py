@@ -1,36 +1,38 @@
-"""Sweeps: what a run is called, and a process of its own for each job."""
+"""What a run is called, and how its command line is read."""
 
-import os
+import hashlib
 import re
-import signal
-import subprocess
-import sys
-import threading
-import time
 from collections.abc import Sequence
-from pathlib import Path
 
 from omegaconf import OmegaConf
-
-from twostream.runs import read_failure, write_failure
 
 # In the folder's path by themselves, or without influence on the result.
 NOT_IN_VARIANT = (
     *("data", "scale", "ablation", "seed", "trainer", "logger", "callbacks", "hydra", "evaluate", "variant"),
-    *("scoring", "pose_estimator"),
+    *("scoring", "pose_estimator", "hparams_search", "resume", "deterministic"),
 )
-PARENT = "TWOSTREAM_PARENT"
+DATA_NOT_IN_VARIANT = ("data.cache", "data.num_workers")
+MAX_NAME = 200
+"""Characters of a name; file systems take 255."""
 
 
 def variant_name(ablation: str, overrides: Sequence[str]) -> str:
-    """Name a run by its ablation and by what else is overridden: `full`, `full+generator.blocks=5`."""
+    """Name a run by its ablation and by what else is overridden: `full`, `full+generator.blocks=5`.
+
+    The end of a name that is too long for a folder gives way to a hash of the whole.
+    """
     others = []
     for override in sorted(overrides):
         key, _, value = override.lstrip("+~").replace("'", "").partition("=")
         group = re.split(r"[/.@]", key)[0]
-        if group not in NOT_IN_VARIANT or key.startswith(("data.", "data/")):
+        of_data = key.startswith(("data.", "data/")) and key not in DATA_NOT_IN_VARIANT
+        if of_data or group not in NOT_IN_VARIANT:
             others.append(re.sub(r"[^\w.=-]+", ".", f"{key}={value}"))
-    return "+".join([ablation, *others])
+    name = "+".join([ablation, *others])
+    if len(name) <= MAX_NAME:
+        return name
+    digest = hashlib.sha256(name.encode()).hexdigest()[:12]
+    return f"{name[: MAX_NAME - len(digest) - 1]}+{digest}"
 
 
 def register_resolvers() -> None:
@@ -52,27 +54,5 @@ def quote_numbered_options(arguments: Sequence[str]) -> list[str]:
     ]
 
 
-def run_in_own_process(overrides: Sequence[str], run_dir: Path) -> None:
-    """Do one job of a sweep in a process of its own. Raises RuntimeError with the reason if it fails.
-
-    Jobs in one process would share a W&B run, and would all hang where one rank of a DDP job fails.
-    """
-    command = [sys.executable, "-m", "twostream.cli.train", *overrides, f"hydra.run.dir='{run_dir}'"]
-    done = subprocess.run(command, env={**os.environ, PARENT: str(os.getpid())}, check=False)
-    if done.returncode < 0:
-        write_failure(run_dir, f"killed by signal {signal.Signals(-done.returncode).name}")
-    if done.returncode:
-        raise RuntimeError(f"{run_dir} failed: {read_failure(run_dir)}")
-
-
-def end_with_parent() -> None:
-    """End this process when the sweep that started it is gone, so that no job is left running unseen."""
-    parent = os.environ.pop(PARENT, None)
-    if parent is not None:
-        threading.Thread(target=_end_after, args=(int(parent),), daemon=True).start()
-
-
-def _end_after(parent: int) -> None:
-    while os.getppid() == parent:
-        time.sleep(0.5)
-    os.kill(os.getpid(), signal.SIGTERM)
+# At import, so that the processes of joblib's and submitit's launchers, which start without `main`, know them too.
+register_resolvers()

@@ -11,15 +11,21 @@ from omegaconf import DictConfig
 
 from twostream.cli import CONF
 from twostream.cli.errors import reported
-from twostream.cli.jobs import end_with_parent, quote_numbered_options, register_resolvers, run_in_own_process
+from twostream.cli.jobs import quote_numbered_options
+from twostream.cli.processes import end_with_parent, run_in_own_process
+from twostream.progress import read_progress
 from twostream.runs import check_same_config, plain
+from twostream.status import is_finished
 
 log = logging.getLogger(__name__)
 
 
 @hydra.main(version_base="1.3", config_path=CONF, config_name="train")
-def run(cfg: DictConfig) -> None:
-    """Do the run that the config describes, or what it still lacks."""
+def run(cfg: DictConfig) -> float | None:
+    """Do the run that the config describes, or what it still lacks.
+
+    As a job of a sweep it returns the SSIM of the last validation, None without one, for a search to maximize.
+    """
     run_dir = Path(HydraConfig.get().runtime.output_dir)
     if HydraConfig.get().mode is not RunMode.MULTIRUN:
         with reported(log):
@@ -27,17 +33,20 @@ def run(cfg: DictConfig) -> None:
             from twostream.cli.one_run import do_run
 
             do_run(cfg, run_dir)
-    elif (run_dir / "metrics.json").is_file():
+        return None
+    end_with_parent()
+    if is_finished(run_dir, cfg.evaluate):
         check_same_config(run_dir, plain(cfg))
         log.info("%s is finished", run_dir)
     else:
-        run_in_own_process(HydraConfig.get().overrides.task, run_dir)
+        run_in_own_process(HydraConfig.get().overrides.task, run_dir, cfg.trainer.devices)
+    progress = read_progress(run_dir)
+    return progress.val_ssim if progress else None
 
 
 def main() -> None:
     """Run the command."""
     end_with_parent()
-    register_resolvers()
     sys.argv[1:] = quote_numbered_options(sys.argv[1:])
     run()
 

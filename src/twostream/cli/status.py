@@ -1,0 +1,23 @@
+"""`twostream-status`: where the runs of a sweep stand."""
+
+import logging
+import time
+from pathlib import Path
+
+import hydra
+from omegaconf import DictConfig
+
+from twostream.cli import CONF
+from twostream.cli.errors import reported
+from twostream.status import collect_status, render_status
+
+log = logging.getLogger(__name__)
+
+
+@hydra.main(version_base="1.3", config_path=CONF, config_name="status")
+def main(cfg: DictConfig) -> None:
+    """Print one line a run of the folder `cfg.runs`, and one for all of them."""
+    with reported(log):
+        runs = collect_status(Path(cfg.runs), list(cfg.ablations), list(cfg.seeds), time.time())
+        if not cfg.unless_done or any(run.state != "done" for run in runs):
+            print(render_status(runs))

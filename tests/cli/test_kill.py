@@ -1,0 +1,81 @@
+"""Runs that are killed with SIGKILL at random moments, in processes of their own."""
+
+import random
+import signal
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from commands import start, train, wait_until
+
+NUM_ITERATIONS = 202
+
+
+def end_of(run_dir: Path) -> dict:
+    return torch.load(run_dir / "checkpoints" / "last.ckpt", weights_only=True)
+
+
+def leaves(value, name=""):
+    """Name every value of nested containers by its path."""
+    if isinstance(value, dict):
+        value = list(value.items())
+    elif isinstance(value, list | tuple):
+        value = list(enumerate(value))
+    else:
+        return {name: value}
+    return {key: leaf for place, item in value for key, leaf in leaves(item, f"{name}.{place}").items()}
+
+
+def assert_equal(one, other):
+    left, right = leaves(one), leaves(other)
+    assert left.keys() == right.keys()
+    for name, value in left.items():
+        same = torch.equal(value, right[name]) if isinstance(value, torch.Tensor) else value == right[name]
+        assert same, name
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("trainer", "num_kills"), [("cpu", 3), ("ddp_cpu", 1)])
+def test_a_run_killed_at_random_moments_ends_bit_for_bit_as_one_never_killed(tmp_path, tiny, trainer, num_kills):
+    arguments = [
+        *tiny,
+        f"trainer={trainer}",
+        "variant=full",
+        "schedule.constant_iterations=200",
+        "trainer.val_check_interval=40",
+        "callbacks.checkpoints.every_n_iterations=7",
+        "data/augmentation=flip",
+        "averaging=ema",
+        "evaluate=false",
+    ]
+    undisturbed, killed = tmp_path / "undisturbed", tmp_path / "killed"
+    undisturbed.mkdir()
+    killed.mkdir()
+    code, output = train(undisturbed, *arguments)
+    assert code == 0, output
+    run_dir = killed / "runs/synthetic/smoke/full/seed0"
+    moments = random.Random(0)
+    for _ in range(num_kills):
+        kill_after_a_checkpoint(start(killed, *arguments), run_dir, moments.uniform(0, 1))
+    code, output = train(killed, *arguments)
+    assert code == 0, output
+    one, other = (end_of(tmp_path / name / "runs/synthetic/smoke/full/seed0") for name in ("undisturbed", "killed"))
+    assert one["global_step"] == NUM_ITERATIONS
+    for part in ("state_dict", "optimizer_states", "lr_schedulers", "averaged_generator", "processes", "best"):
+        assert_equal(one[part], other[part])
+
+
+def kill_after_a_checkpoint(process, run_dir: Path, seconds: float):
+    """Kill a run so many seconds after it has written another checkpoint."""
+    before = iteration_of(run_dir)
+    wait_until(lambda: process.poll() is not None or iteration_of(run_dir) > before)
+    time.sleep(seconds)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+
+
+def iteration_of(run_dir: Path) -> int:
+    path = run_dir / "checkpoints" / "last.ckpt"
+    return end_of(run_dir)["global_step"] if path.is_file() else 0

@@ -1,0 +1,115 @@
+"""Sweeps by Hydra's basic launcher, by joblib, and by submitit on this machine and on a stand-in for SLURM."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from commands import start, train, wait_until
+from slurm_stand_in import install
+from twostream.status import is_held, read_status
+
+ROOT = Path(__file__).parents[2]
+LONG = ["schedule.constant_iterations=60", "trainer.val_check_interval=20"]
+
+
+@pytest.mark.parametrize(
+    ("knobs", "expected"),
+    [
+        ([], "scale=smoke  ablation=full"),
+        (["LAUNCHER=joblib"], "hydra/launcher=joblib hydra.launcher.n_jobs=2 ablation=full"),
+        (["LAUNCHER=joblib", "JOBS=4"], "hydra/launcher=joblib hydra.launcher.n_jobs=4 ablation=full"),
+        (["LAUNCHER=slurm"], "hydra/launcher=slurm  ablation=full"),
+        (["LAUNCHER=slurm", "JOBS=4"], "hydra/launcher=slurm hydra.launcher.array_parallelism=4 ablation=full"),
+        (["LAUNCHER=ray"], "LAUNCHER: expected joblib or slurm, got ray"),
+    ],
+)
+def test_the_makefile_chooses_the_launcher(knobs, expected):
+    command = ["make", "--dry-run", "--no-print-directory", "ablations", "LAUNCHER=", "JOBS=", *knobs]
+    done = subprocess.run(command, cwd=ROOT, text=True, capture_output=True, check=False)
+    assert expected in done.stdout + done.stderr
+
+
+def task_of(controller: int) -> int:
+    """Return the process that submitit's local executor has started for its job."""
+    return int(Path(f"/proc/{controller}/task/{controller}/children").read_text().split()[0])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("launcher", ["basic", "joblib"])
+def test_a_sweep_that_is_killed_ends_its_jobs_and_the_next_call_does_the_rest(tmp_path, tiny, launcher):
+    runs = tmp_path / "runs/synthetic/smoke/full"
+    sweep = ["-m", *tiny, *LONG, "variant=full", "seed=0,1", f"hydra/launcher={launcher}"]
+    sweep += ["hydra.launcher.n_jobs=2"] if launcher == "joblib" else []
+    assert train(tmp_path, *tiny, *LONG, "variant=full", "seed=0")[0] == 0
+    first = (runs / "seed0/checkpoints/last.ckpt").stat()
+    process = start(tmp_path, *sweep)
+    wait_until((runs / "seed1/checkpoints/last.ckpt").exists)
+    assert is_held(runs / "seed1")
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    wait_until(lambda: not is_held(runs / "seed1"))
+    assert read_status(runs / "seed1", time.time()).state == "stopped"
+    code, output = train(tmp_path, *sweep)
+    assert code == 0, output
+    assert "seed0 is finished" in output
+    assert "goes on from iteration" in (runs / "seed1/train.log").read_text()
+    assert (runs / "seed0/checkpoints/last.ckpt").stat() == first
+    assert [read_status(runs / name, time.time()).state for name in ("seed0", "seed1")] == ["done", "done"]
+
+
+@pytest.mark.slow
+def test_joblib_runs_jobs_at_one_time_and_keeps_what_they_print(tmp_path, tiny):
+    sweep = ["-m", *tiny, "variant=rate${generator.dropout}", "evaluate=false", "generator.dropout=2,0.5"]
+    code, output = train(tmp_path, *sweep, "hydra/launcher=joblib", "hydra.launcher.n_jobs=2")
+    runs = tmp_path / "runs/synthetic/smoke"
+    assert code == 1
+    assert "rate2/seed0 failed: ValueError: dropout probability has to be between 0 and 1" in output
+    assert read_status(runs / "rate0.5/seed0", time.time()).state == "done"
+    assert "Iterations" not in output
+    assert "Iterations" in (runs / "rate0.5/seed0/output.log").read_text()
+    starts = [match.start() for match in re.finditer("seed0 starts", output)]
+    assert len(starts) == 2
+    assert max(starts) < output.index("has ended")
+
+
+@pytest.mark.slow
+def test_a_job_that_submitit_preempts_is_put_back_once_and_goes_on(tmp_path, tiny):
+    process = start(tmp_path, "-m", *tiny, *LONG, "variant=full", "evaluate=false", "hydra/launcher=submitit_local")
+    run_dir = tmp_path / "runs/synthetic/smoke/full/seed0"
+    wait_until((run_dir / "checkpoints/last.ckpt").exists)
+    (log,) = (tmp_path / "runs/.submitit").glob("*/*_log.out")
+    os.kill(task_of(int(log.parent.name)), signal.SIGUSR2)
+    output, _ = process.communicate(timeout=120)
+    assert process.returncode == 0, output
+    assert len(re.findall("submitit INFO .* Requeued job", log.read_text())) == 1
+    assert "goes on from iteration" in (run_dir / "train.log").read_text()
+    assert read_status(run_dir, time.time()).state == "done"
+
+
+@pytest.mark.slow
+def test_a_slurm_job_trains_with_a_task_a_process_and_is_put_back_once(tmp_path, tiny):
+    slurm = tmp_path / "slurm"
+    sweep = ["-m", *tiny, *LONG, "variant=full", "evaluate=false", "hydra/launcher=slurm"]
+    sweep += ["trainer=ddp_cpu", "trainer.devices=2", "hydra.launcher.gpus_per_node=null"]
+    process = start(tmp_path, *[word for word in sweep if word != "trainer=cpu"], PATH=install(slurm))
+    run_dir = tmp_path / "runs/synthetic/smoke/full/seed0"
+    wait_until((run_dir / "checkpoints/last.ckpt").exists)
+    for task in (slurm / "tasks.txt").read_text().split():
+        os.kill(int(task), signal.SIGUSR2)
+    output, _ = process.communicate(timeout=180)
+    assert process.returncode == 0, output
+    calls = (slurm / "calls.txt").read_text().splitlines()
+    assert [call for call in calls if call.startswith("scontrol")] == ["scontrol requeue 1234"]
+    assert sum(call.startswith("sbatch") for call in calls) == 1
+    script = (slurm / "script.sh").read_text()
+    for option in ("--ntasks-per-node=2", "--nodes=1", "--signal=USR2@90", "--requeue", "--time=1440"):
+        assert f"#SBATCH {option}\n" in script
+    assert "goes on from iteration" in (run_dir / "train.log").read_text()
+    assert "MEMBER: 2/2" in next((tmp_path / "runs/.submitit").glob("*/1234_1_log.out")).read_text()
+    assert json.loads((run_dir / "progress.json").read_text())["iteration"] == 62

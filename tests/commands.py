@@ -1,0 +1,40 @@
+"""Commands in processes of their own, as a user calls them."""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+SECONDS = 240
+
+
+def start(folder: Path, *arguments: str, **environment: str) -> subprocess.Popen:
+    """Start `twostream-train` in a folder."""
+    command = [sys.executable, "-m", "twostream.cli.train", *arguments]
+    quiet = {"OMP_NUM_THREADS": "1", "HYDRA_FULL_ERROR": "0", "WANDB_MODE": "offline"}
+    return subprocess.Popen(
+        command,
+        cwd=folder,
+        env={**os.environ, **quiet, **environment},
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
+
+
+def train(folder: Path, *arguments: str, **environment: str) -> tuple[int, str]:
+    """Call `twostream-train` and return its exit status and output."""
+    process = start(folder, *arguments, **environment)
+    output, _ = process.communicate(timeout=SECONDS)
+    return process.returncode, output
+
+
+def wait_until(condition: Callable[[], object], seconds: float = SECONDS / 2) -> None:
+    """Wait for something to come true. Raises TimeoutError."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"it did not come true in {seconds} s")
+        time.sleep(0.05)
