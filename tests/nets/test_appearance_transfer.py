@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from twostream.nets import attention
-from twostream.nets.appearance_transfer import AppearanceTransfer, NoAppearanceTransfer
+from twostream.nets.appearance_transfer import AppearanceTransfer, DenseAppearanceTransfer, NoAppearanceTransfer
 
 
 def equations_by_loops(module: AppearanceTransfer, source: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
@@ -89,3 +89,10 @@ def test_matches_are_the_highest_of_each_row_of_d(module, monkeypatch, rows):
     matches = module.matches(source, target)
     assert torch.equal(matches, module.correspondence(source, target).argmax(dim=2))
     assert len(matches.unique()) > 1
+
+
+def test_the_dense_module_is_the_same(module):
+    dense = DenseAppearanceTransfer(16).double()
+    dense.load_state_dict(module.state_dict())
+    source, target = torch.randn(2, 2, 16, 4, 3, dtype=torch.float64)
+    torch.testing.assert_close(dense(source, target), module(source, target))

@@ -4,7 +4,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from twostream.nets.attention import best_matches, correspondence, transfer
+from twostream.nets.attention import attend, best_matches, correspondence, transfer
 from twostream.nets.blocks import check_at_least, flatten_positions
 
 
@@ -27,7 +27,6 @@ class AppearanceTransfer(nn.Module):
         self, source: Float[Tensor, "b c h w"], target: Float[Tensor, "b c h w"]
     ) -> Float[Tensor, "b hw hw"]:
         """Return D of Eq. 4: rows are target positions, columns source positions, both row by row of the map."""
-        # Eq. 1 and 3: K = W_k S, Q = W_q T
         return correspondence(self.to_queries(flatten_positions(target)), self.to_keys(flatten_positions(source)))
 
     def matches(self, source: Float[Tensor, "b c h w"], target: Float[Tensor, "b c h w"]) -> Int[Tensor, "b hw"]:
@@ -36,10 +35,26 @@ class AppearanceTransfer(nn.Module):
 
     def forward(self, source: Float[Tensor, "b c h w"], target: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
         """Return A' = sigma A + T of Eq. 6 from S (`source`) and T (`target`)."""
-        # Eq. 2: V = W_v S
-        values = self.to_values(flatten_positions(source))
-        appearance = self.to_appearance(transfer(values, self.correspondence(source, target)))
+        appearance = self.to_appearance(self.transferred(source, target))
         return self.sigma * appearance.view_as(target) + target
+
+    def transferred(
+        self, source: Float[Tensor, "b c h w"], target: Float[Tensor, "b c h w"]
+    ) -> Float[Tensor, "b v hw"]:
+        """Return V D^T of Eq. 5, without building D."""
+        positions = flatten_positions(source)
+        # Eq. 1 to 3: K = W_k S, V = W_v S, Q = W_q T
+        return attend(self.to_queries(flatten_positions(target)), self.to_keys(positions), self.to_values(positions))
+
+
+class DenseAppearanceTransfer(AppearanceTransfer):
+    """The AT-module with Eq. 4 and 5 written out: D is built, and kept for the gradient."""
+
+    def transferred(
+        self, source: Float[Tensor, "b c h w"], target: Float[Tensor, "b c h w"]
+    ) -> Float[Tensor, "b v hw"]:
+        """Return V D^T of Eq. 5."""
+        return transfer(self.to_values(flatten_positions(source)), self.correspondence(source, target))
 
 
 class NoAppearanceTransfer(nn.Module):

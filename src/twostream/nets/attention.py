@@ -1,6 +1,7 @@
 """The correspondence of the two streams as pure functions (Eq. 4 and 5)."""
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
@@ -23,6 +24,25 @@ def transfer(
 ) -> Float[Tensor, "b v positions"]:
     """Eq. 5 without W_o: V D^T, for each target position the mean of the source values under its row of D."""
     return values @ matches.transpose(1, 2)
+
+
+def attend(
+    queries: Float[Tensor, "b k positions"],
+    keys: Float[Tensor, "b k positions"],
+    values: Float[Tensor, "b v positions"],
+) -> Float[Tensor, "b v positions"]:
+    """Return what `transfer` makes of `correspondence`, by PyTorch's fused attention: D is never held as a whole.
+
+    The memory grows with the number of positions, not with its square, and the softmax is in float32 at any precision
+    of the inputs. Values have at least as many channels as keys.
+    """
+    if values.device.type == "cpu":
+        # Its fused kernel wants all of one width; zeros change no product of queries and keys.
+        padding = (0, 0, 0, values.shape[1] - keys.shape[1])
+        queries, keys = F.pad(queries, padding), F.pad(keys, padding)
+    # One head; channels last in memory, as the kernels want them.
+    q, k, v = (tensor.transpose(1, 2).contiguous()[:, None] for tensor in (queries, keys, values))
+    return F.scaled_dot_product_attention(q, k, v, scale=1.0)[:, 0].transpose(1, 2)
 
 
 def best_matches(

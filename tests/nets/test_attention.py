@@ -1,0 +1,61 @@
+import pytest
+import torch
+
+from twostream.nets.attention import attend, correspondence, transfer
+
+
+def draw(num_positions, channels=(4, 4, 16), dtype=torch.float32, scale=1.0):
+    random = torch.Generator().manual_seed(0)
+    return [
+        (torch.randn(2, width, num_positions, generator=random) * scale).to(dtype).requires_grad_()
+        for width in channels
+    ]
+
+
+@pytest.mark.parametrize(("num_positions", "channels"), [(1, (4, 4, 16)), (64, (4, 4, 16)), (100, (32, 32, 128))])
+def test_fused_attention_is_the_written_out_one_with_its_gradients(num_positions, channels):
+    queries, keys, values = draw(num_positions, channels, scale=0.5)
+    weights = torch.randn(2, channels[2], num_positions, generator=torch.Generator().manual_seed(1))
+    fused, written_out = attend(queries, keys, values), transfer(values, correspondence(queries, keys))
+    torch.testing.assert_close(fused, written_out, rtol=1e-5, atol=1e-5)
+    given = (queries, keys, values)
+    gradients = (torch.autograd.grad(result, given, weights) for result in (fused, written_out))
+    for one, other in zip(*gradients, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-5)
+
+
+def kept_for_the_gradient(form, num_positions):
+    """Numbers that autograd holds between forward and backward."""
+    sizes = {}
+
+    def note(tensor):
+        sizes[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes() // tensor.element_size()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+        form(*draw(num_positions))
+    return sum(sizes.values())
+
+
+def test_memory_grows_with_the_positions_and_not_with_their_square():
+    small, great = (kept_for_the_gradient(attend, count) for count in (256, 1024))
+    assert great < 4.5 * small
+
+    def dense(queries, keys, values):
+        return transfer(values, correspondence(queries, keys))
+
+    small, great = (kept_for_the_gradient(dense, count) for count in (256, 1024))
+    assert great > 10 * small
+
+
+def test_great_logits_are_safe_in_bfloat16():
+    """There is no 1 / sqrt(d): logits of hundreds occur."""
+    queries, keys, values = draw(50, dtype=torch.bfloat16, scale=20.0)
+    logits = queries.float().transpose(1, 2) @ keys.float()
+    assert logits.abs().max() > 1000
+    fused = attend(queries, keys, values)
+    exact = transfer(values.float(), correspondence(queries.float(), keys.float()))
+    assert fused.isfinite().all()
+    torch.testing.assert_close(fused.float(), exact, rtol=2e-2, atol=0.5)
+    gradients = torch.autograd.grad(fused.float().sum(), (queries, keys, values))
+    assert all(gradient.isfinite().all() for gradient in gradients)
