@@ -41,15 +41,6 @@ def test_pool_keeps_images_with_their_conditions():
     assert len(came_back) > 5
 
 
-def test_pool_goes_through_a_checkpoint(tmp_path):
-    pool = FakePool(2)
-    pool.exchange(torch.rand(2, 3))
-    torch.save(pool.state_dict(), tmp_path / "pool.pt")
-    again = FakePool(2)
-    again.load_state_dict(torch.load(tmp_path / "pool.pt", weights_only=True))
-    assert all(torch.equal(a[0], b[0]) for a, b in zip(pool.kept, again.kept, strict=True))
-
-
 def test_pool_refuses_a_negative_size():
     with pytest.raises(ValueError, match="at least 0, got -1"):
         FakePool(-1)

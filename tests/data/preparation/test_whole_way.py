@@ -187,7 +187,9 @@ def test_epochs_of_drawn_pairs_under_patns_schedule(prepared_market, tmp_path, b
     overrides += [f"schedule.decay_iterations=${{iterations:1,4,{batch_size}}}"]
     metrics = train("market1501", prepared_market, tmp_path, *overrides)
     assert metrics["run"]["iterations"] == constant + decay
-    assert logged(tmp_path, "lr") == pytest.approx([1e-4] * constant + [1e-4 * (1 - i / decay) for i in range(decay)])
+    assert logged(tmp_path, "lr/generator") == pytest.approx(
+        [1e-4] * constant + [1e-4 * (1 - i / decay) for i in range(decay)]
+    )
     assert {entry["n"] for entry in metrics["values"]} == {NUM_TEST_PAIRS}
     config = json.loads((tmp_path / "config.json").read_text())
     assert config["data"]["pairs_per_epoch"] == 4
