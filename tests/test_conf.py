@@ -148,6 +148,29 @@ def test_groups_can_be_set_one_by_one_beside_an_ablation():
     assert type(generator.blocks[0].source_fusion).__name__ == "CatFusion"
 
 
+def test_the_baseline_differs_in_its_generator_alone():
+    full, patn = (plain(compose_train("scale=small", *overrides)) for overrides in ([], ["ablation=patn"]))
+    assert {key for key in full if full[key] != patn[key]} == {"generator"}
+    assert patn["generator"] == plain(compose_train("scale=small", "generator=patn"))["generator"]
+
+
+@pytest.mark.parametrize("blocks", [5, 9, 13])
+def test_the_baseline_takes_the_number_of_blocks(blocks):
+    cfg = compose_train("scale=paper", "ablation=patn", f"generator/blocks='{blocks}'")
+    generator = build_on_meta(cfg).generator
+    assert type(generator).__name__ == "PATNGenerator"
+    expected = 41_358_019 + (blocks - 9) * (1_180_160 + 3_539_712)
+    assert sum(parameter.numel() for parameter in generator.parameters()) == expected
+
+
+@pytest.mark.parametrize("group", ["at_module", "target_fusion", "source_fusion"])
+@pytest.mark.parametrize("baseline", ["generator=patn", "ablation=patn"])
+def test_the_baseline_refuses_what_it_does_not_have(baseline, group):
+    option = "off" if group == "at_module" else "add"
+    with pytest.raises(ConfigCompositionException, match=f"Could not override 'generator/{group}'"):
+        compose_train(baseline, f"generator/{group}={option}")
+
+
 @pytest.mark.parametrize(("group", "key"), [("ablation", "ablation"), ("scale", "scale"), ("data", "data.name")])
 def test_an_option_says_its_own_name(group, key):
     """The run folder is made of these names."""

@@ -1,16 +1,18 @@
+import re
 from pathlib import Path
 
 import pytest
 
 from twostream.tables.spec import Paper, load_spec
 
-SPECS = sorted((Path(__file__).parents[2] / "experiments").glob("table*.yaml"))
+SPECS = sorted((Path(__file__).parents[2] / "experiments").glob("table[345]_*.yaml"))
 VARIANTS = {"full", "no_at_module", "target_add", "source_add", "both_add"}
 VARIANTS |= {"blocks_5", "blocks_7", "blocks_11", "blocks_13"}
 LABELS = ["SSIM", "IS", "Mask-SSIM", "Mask-IS"]
 MORE = ["SSIM (standard)", "Mask-SSIM (standard)", "LPIPS", "FID (train)", "FID (test)", "PCKh", "IS (judge)"]
 MORE += ["Mask-IS (judge)", "FD train (judge)", "FD test (judge)", "PCKh (judge)"]
 MORE_SSIM = "{label: SSIM, metric: ssim, protocol: standard, digits: 3}"
+CITED = "{label: X, paper: {SSIM: 1}}"
 PAPER = {
     "table3_at_module": {
         "2s-ATN (Full)": [0.320, 3.504, 0.813, 3.845],
@@ -32,6 +34,26 @@ PAPER = {
 }
 
 
+# Table 1: five columns of Market-1501, three of DeepFashion.
+TABLE_1 = """
+DPIG (Ma et al. 2018) | .099 3.483 .614 3.491 - | .614 3.228 -
+VUNet (Esser, Sutter, and Ommer 2018) | .266 2.965 .793 3.549 .92 | .763 3.440 .93
+Deform (Siarohin et al. 2018) | .290 3.185 .805 3.502 - | .756 3.439 -
+PATN (Zhu et al. 2019) | .311 3.323 .811 3.773 .94 | .773 3.209 .96
+BFT (AlBahar and Huang 2019) | - - - - - | .767 3.220 -
+C2GAN (Tang et al. 2019) | .282 3.349 .811 3.510 - | - - -
+ADG (Men et al. 2020) | - - - - - | .772 3.364 -
+APS (Huang et al. 2020) | .312 3.132 .808 3.729 .94 | .775 3.295 .96
+PATN* (Zhu et al. 2019, reproduced by the paper) | .301 3.344 .805 3.773 .94 | .767 3.209 .96
+2s-ATN (Full) | .320 3.504 .813 3.845 .94 | .775 3.206 .96
+Real Data | 1.000 3.890 1.000 3.706 1.00 | 1.000 4.053 1.00
+"""
+SETS_OF_TABLE_1 = [
+    ("table1_market", 1, [*LABELS, "PCKh"], Paper("market1501", "Market-1501", (128, 64)), None),
+    ("table1_deepfashion", 2, ["SSIM", "IS", "PCKh"], Paper("deepfashion", "DeepFashion", (256, 256)), "deepfashion"),
+]
+
+
 def test_every_table_has_a_spec():
     assert [path.stem for path in SPECS] == list(PAPER)
 
@@ -50,10 +72,25 @@ def test_spec_holds_the_papers_numbers(path: Path):
     assert (spec.only_data, spec.intervals) == (None, True)
 
 
+@pytest.mark.parametrize(("name", "part", "labels", "paper", "only_data"), SETS_OF_TABLE_1)
+def test_table_1_has_two_rows_of_ours_and_what_the_paper_cites(name, part, labels, paper, only_data):
+    spec = load_spec(SPECS[0].with_name(f"{name}.yaml"))
+    expected = {}
+    for line in TABLE_1.strip().splitlines():
+        label, *parts = line.split(" | ")
+        cells = zip(labels, parts[part - 1].split(), strict=True)
+        expected[label] = {column: float(cell) for column, cell in cells if cell != "-"}
+    assert {row.variant: row.paper for row in spec.rows} == {"full": expected.pop("2s-ATN (Full)"), "patn": {}}
+    assert [(row.label, row.paper) for row in spec.cited] == [(key, cells) for key, cells in expected.items() if cells]
+    assert [column.label for column in spec.columns] == labels
+    assert {(column.label, column.protocol) for column in spec.columns} == {(label, "patn") for label in labels}
+    assert (spec.paper, spec.only_data, spec.compare_with) == (paper, only_data, "full")
+
+
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("title:", "tilte:", r"table9_test\.yaml: key 'tilte': expected one of columns, compare_with, intervals"),
+        ("title:", "tilte:", r"table9_test\.yaml: key 'tilte': expected one of cited, columns, compare_with"),
         ("digits: 3", "digit: 3", r"columns\[0\]: key 'digit': expected one of digits, label"),
         ("digits: 3", "digits: 3.5", r"columns\[0\]: key 'digits': expected int, got 3\.5"),
         ("digits: 3", "digits: -1", r"columns\[0\]: key 'digits': expected 0 or more, got -1"),
@@ -74,6 +111,18 @@ def test_spec_holds_the_papers_numbers(path: Path):
         ("rows:", "only_data: [x]\nrows:", r"table9_test\.yaml: key 'only_data': expected str, got \['x'\]"),
         ("rows:", f"more_columns: [{MORE_SSIM}]\nrows:", r"key 'more_columns': expected each once, got 'SSIM' 2 times"),
         ("rows:", "more_columns: [{label: X}]\nrows:", r"more_columns\[0\]: expected the key 'metric', got label"),
+        (
+            "rows:",
+            "cited: [{label: X, paper: {}}]\nrows:",
+            r"cited\[0\]: key 'paper': expected at least one number, got none",
+        ),
+        (
+            "rows:",
+            "cited: [{label: X, paper: {IS: 3}}]\nrows:",
+            r"cited\[0\]: paper: key 'IS': expected one of PCKh, SSIM",
+        ),
+        ("rows:", "cited: [{label: X, variant: x}]\nrows:", r"cited\[0\]: key 'variant': expected one of label, paper"),
+        ("rows:", f"cited: [{CITED}, {CITED}]\nrows:", r"key 'cited': expected each once, got 'X' 2 times"),
         ("rows:", "rows: [", r"table9_test\.yaml: expected YAML, got: "),
     ],
 )
@@ -112,3 +161,18 @@ def test_without_comparison_no_row_is_another(spec_path: Path):
     spec = load_spec(spec_path)
     assert spec.base() is None
     assert spec.others() == ()
+
+
+def test_cited_numbers_alone_want_to_be_told_of_what_they_are(spec_path: Path):
+    text = re.sub(r"paper: \{data.*\n", "", spec_path.read_text())
+    spec_path.write_text(f"cited: [{CITED}]\n" + re.sub(r"paper: \{(SSIM|PCKh).*?\}", "paper: {}", text))
+    with pytest.raises(ValueError, match=r"table9_test\.yaml: expected the key 'paper', got cited, number"):
+        load_spec(spec_path)
+
+
+def test_columns_in_the_paper_are_those_of_rows_and_of_cited_ones(spec_path: Path):
+    assert load_spec(spec_path).in_paper() == {"SSIM", "PCKh"}
+    spec_path.write_text(spec_path.read_text().replace(", PCKh: 0.94", ""))
+    assert load_spec(spec_path).in_paper() == {"SSIM"}
+    spec_path.write_text(spec_path.read_text() + "cited: [{label: X, paper: {PCKh: 1}}]\n")
+    assert load_spec(spec_path).in_paper() == {"SSIM", "PCKh"}

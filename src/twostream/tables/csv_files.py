@@ -5,12 +5,15 @@ import io
 from collections.abc import Iterable, Sequence
 
 from twostream.tables.collect import Results
-from twostream.tables.notes import size_text
+from twostream.tables.notes import CITED, size_text
 from twostream.tables.statistics import compare
 
 
 def csv_text(results: Results) -> str:
-    """Return one line for each row, seed and column, shown or not; `missing` says why a value is empty."""
+    """Return one line for each row, seed and column, shown or not; `missing` says why a value is empty.
+
+    Below them one for each further number of the paper, which no run stands behind.
+    """
     header = "table,row,variant,data,label,scale,seed,iterations,batch_size,image_size,commit,dirty,data_hash"
     header += ",column,metric,protocol,value,n,interval_low,interval_high,splits_std,paper,missing"
     spec, lines = results.spec, []
@@ -31,6 +34,12 @@ def csv_text(results: Results) -> str:
                     + [*(value.interval if value and value.interval else ("", "")), value and value.splits_std]
                     + [row.paper.get(column.label, ""), "" if value else why]
                 )
+    for cited in spec.cited:
+        for column in (column for column in spec.columns if column.label in cited.paper):
+            metric = (column.label, column.metric, column.protocol)
+            lines.append(
+                [spec.number, cited.label, *[""] * 11, *metric, *[""] * 5, cited.paper[column.label], CITED],
+            )
     return _write(header, lines)
 
 

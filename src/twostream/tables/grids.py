@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from twostream.tables.collect import Results
-from twostream.tables.notes import UNDECIDED, missing_rows
+from twostream.tables.notes import CITED, UNDECIDED, missing_rows
 from twostream.tables.run import Value
-from twostream.tables.spec import Column, Row
+from twostream.tables.spec import Cited, Column, Row
 from twostream.tables.statistics import Comparison, compare
 
 DASH = "—"
@@ -29,9 +29,8 @@ def grids(results: Results) -> list[Grid]:
 
 
 def _main(results: Results) -> Grid:
-    """Return each column's value and the paper's, then how many runs there are."""
-    spec, labels = results.spec, _row_labels(results)
-    in_paper = {label for row in spec.rows for label in row.paper}
+    """Return each column's value and the paper's, then how many runs there are; below, what the paper cites."""
+    spec, labels, in_paper = results.spec, _row_labels(results), results.spec.in_paper()
     header = [spec.row_heading]
     for column in spec.columns:
         header += [column.label, "paper"] if column.label in in_paper else [column.label]
@@ -41,9 +40,14 @@ def _main(results: Results) -> Grid:
         for column in spec.columns:
             line.append(_cell(results, row, column))
             if column.label in in_paper:
-                line.append(_number(row.paper[column.label], column) if column.label in row.paper else DASH)
+                line.append(_papers_cell(row, column))
         found = sum((row.variant, seed) in results.runs for seed in results.seeds)
         rows.append([*line, f"{found}/{len(results.seeds)}"])
+    for cited in spec.cited:
+        line = [cited.label]
+        for column in spec.columns:
+            line += [DASH, _papers_cell(cited, column)] if column.label in in_paper else [DASH]
+        rows.append([*line, CITED])
     return Grid("", [*header, "runs"], rows)
 
 
@@ -83,6 +87,10 @@ def _cell(results: Results, row: Row, column: Column) -> str:
         interval = values[0].interval if results.spec.intervals else None
         return _number(values[0].value, column) + (f" {_interval(interval, column)}" if interval else "")
     return _mean(values, column) if values else DASH
+
+
+def _papers_cell(row: Row | Cited, column: Column) -> str:
+    return _number(row.paper[column.label], column) if column.label in row.paper else DASH
 
 
 def _mean(values: Sequence[Value], column: Column) -> str:

@@ -12,6 +12,8 @@ Key = tuple[str, int]
 
 UNDECIDED = "≈"
 """Marks a difference whose interval contains 0."""
+CITED = "cited"
+"""Stands where a row has no runs but numbers of the paper alone."""
 
 
 def heading(results: Results) -> list[str]:
@@ -36,6 +38,7 @@ def notes(results: Results) -> list[str]:
     """Return the lines below the table: missing rows by their mark, warnings, then the runs' own notes."""
     return [
         *(f"[{i}] {row.label}: {why}" for i, (row, why) in enumerate(missing_rows(results), start=1)),
+        *_cited(results),
         *_paper(results),
         *_not_like_for_like(results),
         *_not_computed(results),
@@ -89,6 +92,11 @@ def _data(results: Results) -> str:
     if paper is None:
         return results.data if label == results.data else f"{results.data} ({label})"
     return label if results.data == paper.data else f"{results.data} ({label}, NOT {paper.label})"
+
+
+def _cited(results: Results) -> list[str]:
+    """Say whose numbers the rows without runs have."""
+    return [f"{CITED}: numbers that the paper gives; no run here stands behind them."] if results.spec.cited else []
 
 
 def _paper(results: Results) -> list[str]:

@@ -29,6 +29,14 @@ class Row:
 
 
 @dataclass(frozen=True)
+class Cited:
+    """Numbers by column label that the paper gives, at least one, and that no run of this project stands behind."""
+
+    label: str
+    paper: Mapping[str, float]
+
+
+@dataclass(frozen=True)
 class Paper:
     """What the paper's numbers are of: a data set, what to call it, (height, width) in pixels."""
 
@@ -51,6 +59,7 @@ class Spec:
         columns: always shown.
         more_columns: shown in a grid of their own, each where a run has a value.
         rows: its variants.
+        cited: further numbers of the paper, shown below the rows.
         compare_with: the variant that the others are compared with; None for no comparison.
         only_data: the one data set that it is for; None for any.
         intervals: show the interval beside the value of a single run.
@@ -66,9 +75,15 @@ class Spec:
     columns: tuple[Column, ...]
     more_columns: tuple[Column, ...]
     rows: tuple[Row, ...]
+    cited: tuple[Cited, ...]
     compare_with: str | None
     only_data: str | None
     intervals: bool
+
+    def in_paper(self) -> set[str]:
+        """Return the labels of the columns that the paper has a number for."""
+        numbers = [row.paper for row in self.rows] + [row.paper for row in self.cited]
+        return {label for paper in numbers for label in paper}
 
     def base(self) -> Row | None:
         """Return the row that the others are compared with."""
@@ -80,7 +95,7 @@ class Spec:
 
 
 _REQUIRED = {"title", "question", "row_heading", "columns", "rows"}
-_OPTIONAL = {"number", "paper", "more_columns", "compare_with", "only_data", "intervals"}
+_OPTIONAL = {"number", "paper", "more_columns", "cited", "compare_with", "only_data", "intervals"}
 
 
 def load_spec(path: Path) -> Spec:
@@ -102,10 +117,15 @@ def load_spec(path: Path) -> Spec:
     rows = tuple(
         _row(item, labels, f"{where}: rows[{i}]") for i, item in enumerate(field(content, "rows", list, where))
     )
+    cited = tuple(
+        _cited(item, labels, f"{where}: cited[{i}]")
+        for i, item in enumerate(optional(content, "cited", list, [], where))
+    )
     no_repeats(labels, f"{where}: key 'columns'")
     no_repeats([*labels, *(column.label for column in more_columns)], f"{where}: key 'more_columns'")
     variants = [row.variant for row in rows]
     no_repeats(variants, f"{where}: key 'rows'")
+    no_repeats([row.label for row in cited], f"{where}: key 'cited'")
     compare_with = optional(content, "compare_with", str, None, where)
     if compare_with not in (None, *variants):
         raise ValueError(f"{where}: key 'compare_with': expected one of {', '.join(variants)}, got '{compare_with}'")
@@ -115,10 +135,11 @@ def load_spec(path: Path) -> Spec:
         title=field(content, "title", str, where),
         question=field(content, "question", str, where),
         row_heading=field(content, "row_heading", str, where),
-        paper=_paper(content, rows, where),
+        paper=_paper(content, (*rows, *cited), where),
         columns=columns,
         more_columns=more_columns,
         rows=rows,
+        cited=cited,
         compare_with=compare_with,
         only_data=optional(content, "only_data", str, None, where),
         intervals=optional(content, "intervals", bool, True, where),
@@ -144,16 +165,28 @@ def _column(source: object, where: str) -> Column:
 
 def _row(source: object, labels: Collection[str], where: str) -> Row:
     only_keys(source, {"label", "variant", "paper"}, where)
-    paper = field(source, "paper", dict, where)
-    only_keys(paper, labels, f"{where}: paper")
     return Row(
         label=field(source, "label", str, where),
         variant=field(source, "variant", str, where),
-        paper={label: field(paper, label, float, f"{where}: paper") for label in paper},
+        paper=_papers_numbers(source, labels, where),
     )
 
 
-def _paper(content: object, rows: Collection[Row], where: str) -> Paper | None:
+def _cited(source: object, labels: Collection[str], where: str) -> Cited:
+    only_keys(source, {"label", "paper"}, where)
+    cited = Cited(label=field(source, "label", str, where), paper=_papers_numbers(source, labels, where))
+    if not cited.paper:
+        raise ValueError(f"{where}: key 'paper': expected at least one number, got none")
+    return cited
+
+
+def _papers_numbers(source: object, labels: Collection[str], where: str) -> dict[str, float]:
+    paper = field(source, "paper", dict, where)
+    only_keys(paper, labels, f"{where}: paper")
+    return {label: field(paper, label, float, f"{where}: paper") for label in paper}
+
+
+def _paper(content: object, rows: Collection[Row | Cited], where: str) -> Paper | None:
     """Return what the paper's numbers are of; where a row has such numbers, it must be said."""
     needed = any(row.paper for row in rows)
     paper = field(content, "paper", dict, where) if needed else optional(content, "paper", dict, None, where)
