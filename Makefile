@@ -26,7 +26,7 @@ LAUNCH_slurm = hydra/launcher=slurm $(JOBS:%=hydra.launcher.array_parallelism=%)
 LAUNCH = $(if $(filter undefined,$(origin LAUNCH_$(LAUNCHER))),$(error LAUNCHER: expected joblib or slurm, got $(LAUNCHER)),$(LAUNCH_$(LAUNCHER)))
 
 .DEFAULT_GOAL := help
-.PHONY: help install lint format test test-all data ablations status train evaluate table dashboard lock clean
+.PHONY: help install lint format test test-all data ablations status train evaluate table bench dashboard lock clean
 
 help: ## list the targets and knobs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -79,6 +79,9 @@ evaluate: install ## generate and score the test pairs of the run in RUN
 
 table: install ## print the tables of the runs that are there
 	$(BIN)/twostream-table runs=runs/$(DATA)/$(SCALE) 'seeds=[$(SEED_LIST)]'
+
+bench: install ## measure Table 2 and the loader on this machine, under 5 minutes on 2 cores
+	$(BIN)/twostream-benchmark out=experiments/results/benchmark
 
 dashboard: install ## upload the runs to Weights & Biases, make workspace and report of them (wandb login first)
 	$(BIN)/twostream-dashboard runs=runs/$(DATA)/$(SCALE) 'seeds=[$(SEED_LIST)]'

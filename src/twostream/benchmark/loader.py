@@ -46,7 +46,8 @@ def measure_loader(cfg: DictConfig, device: torch.device) -> dict[str, Any]:
     rows = [case._asdict() | _rates(timings[str(case)], cfg.num_batches * batch_size) for case in cases]
     for row in rows:
         row["times_training"] = row["pairs_per_second"] / training["pairs_per_second"]
-    return {"batch_size": batch_size, "loaders": rows, TRAINING: {"batch_size": training_size} | training}
+    about = {"data": cfg.data.name, "label": cfg.data.label, "size": list(cfg.data.image_size)}
+    return about | {"batch_size": batch_size, "loaders": rows, TRAINING: {"batch_size": training_size} | training}
 
 
 def build_data(cfg: DictConfig, case: LoaderCase) -> PairDataModule:
@@ -83,10 +84,10 @@ def training_iteration(module: TwoStreamModule, pair: PosePair) -> Callable[[], 
 
 def as_markdown(results: Mapping[str, Any]) -> str:
     """Write the rates as a Markdown table."""
-    training = results[TRAINING]
+    training, size = results[TRAINING], "x".join(map(str, results["size"]))
     lines = [
-        f"Batches of {results['batch_size']}, ready for the networks. Training: batches of {training['batch_size']}, "
-        f"{_shown(training)} pairs/s.",
+        f"{results['label']} at {size}: batches of {results['batch_size']}, ready for the networks. Training: batches "
+        f"of {training['batch_size']}, {_shown(training)} pairs/s.",
         "",
         "| cache | workers | augmentation | pairs/s | times training |",
         "| --- | ---: | --- | ---: | ---: |",
