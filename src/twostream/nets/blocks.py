@@ -12,6 +12,13 @@ def check_at_least(minimum: int, **counts: int) -> None:
             raise ValueError(f"{name}: expected at least {minimum}, got {count}")
 
 
+def check_divisible(image: Float[Tensor, "b 3 h w"]) -> None:
+    """Raise ValueError where height or width is not a multiple of 4, as encoder and decoder want it."""
+    height, width = image.shape[-2:]
+    if height % 4 or width % 4:
+        raise ValueError(f"expected a height and a width divisible by 4, got {height}x{width}")
+
+
 class ReflectionPad(nn.ReflectionPad2d):
     """Reflection at the borders; by flips where deterministic algorithms are asked for: torch's is none on a GPU."""
 

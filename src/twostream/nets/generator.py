@@ -7,7 +7,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from twostream.nets.appearance_transfer import AppearanceTransfer
-from twostream.nets.blocks import Decoder, DoubleConv, Encoder, check_at_least, init_weights
+from twostream.nets.blocks import Decoder, DoubleConv, Encoder, check_at_least, check_divisible, init_weights
 from twostream.nets.fusion import NoFusion
 
 ModuleOfChannels = Callable[[int], nn.Module]
@@ -104,9 +104,7 @@ class TwoStreamGenerator(nn.Module):
         target_heatmaps: Float[Tensor, "b joints h w"],
     ) -> tuple[Float[Tensor, "b c h4 w4"], Float[Tensor, "b c h4 w4"]]:
         """Return the first F_s and F_t. Raises ValueError where height or width is not a multiple of 4."""
-        height, width = source_image.shape[-2:]
-        if height % 4 or width % 4:
-            raise ValueError(f"expected a height and a width divisible by 4, got {height}x{width}")
+        check_divisible(source_image)
         source = self.source_encoder(torch.cat([source_image, source_heatmaps], dim=1))
         return source, self.target_encoder(target_heatmaps)
 

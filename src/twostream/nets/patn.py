@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from twostream.nets.blocks import Decoder, Encoder, ReflectionPad, check_at_least, init_weights
+from twostream.nets.blocks import Decoder, Encoder, ReflectionPad, check_at_least, check_divisible, init_weights
 
 
 class PaddedConvs(nn.Sequential):
@@ -88,9 +88,7 @@ class PATNGenerator(nn.Module):
 
         Raises ValueError where height or width is not a multiple of 4.
         """
-        height, width = source_image.shape[-2:]
-        if height % 4 or width % 4:
-            raise ValueError(f"expected a height and a width divisible by 4, got {height}x{width}")
+        check_divisible(source_image)
         image_code = self.image_encoder(source_image)
         pose_code = self.pose_encoder(torch.cat([source_heatmaps, target_heatmaps], dim=1))
         first, *others = self.blocks
