@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from twostream.nets.attention import attend, correspondence, transfer
+from twostream.nets.attention import attend, attend_by_rows, attend_fused, correspondence, transfer
 
 
 def draw(num_positions, channels=(4, 4, 16), dtype=torch.float32, scale=1.0):
@@ -12,14 +12,15 @@ def draw(num_positions, channels=(4, 4, 16), dtype=torch.float32, scale=1.0):
     ]
 
 
-@pytest.mark.parametrize(("num_positions", "channels"), [(1, (4, 4, 16)), (64, (4, 4, 16)), (100, (32, 32, 128))])
-def test_fused_attention_is_the_written_out_one_with_its_gradients(num_positions, channels):
+@pytest.mark.parametrize("form", [attend_fused, attend_by_rows])
+@pytest.mark.parametrize(("num_positions", "channels"), [(1, (4, 4, 16)), (300, (4, 4, 16)), (100, (32, 32, 128))])
+def test_each_form_is_the_written_out_one_with_its_gradients(num_positions, channels, form):
     queries, keys, values = draw(num_positions, channels, scale=0.5)
     weights = torch.randn(2, channels[2], num_positions, generator=torch.Generator().manual_seed(1))
-    fused, written_out = attend(queries, keys, values), transfer(values, correspondence(queries, keys))
-    torch.testing.assert_close(fused, written_out, rtol=1e-5, atol=1e-5)
+    result, written_out = form(queries, keys, values), transfer(values, correspondence(queries, keys))
+    torch.testing.assert_close(result, written_out, rtol=1e-5, atol=1e-5)
     given = (queries, keys, values)
-    gradients = (torch.autograd.grad(result, given, weights) for result in (fused, written_out))
+    gradients = (torch.autograd.grad(whole, given, weights) for whole in (result, written_out))
     for one, other in zip(*gradients, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-5)
 
@@ -38,7 +39,7 @@ def kept_for_the_gradient(form, num_positions):
 
 
 def test_memory_grows_with_the_positions_and_not_with_their_square():
-    small, great = (kept_for_the_gradient(attend, count) for count in (256, 1024))
+    small, great = (kept_for_the_gradient(attend_fused, count) for count in (256, 1024))
     assert great < 4.5 * small
 
     def dense(queries, keys, values):
@@ -48,14 +49,22 @@ def test_memory_grows_with_the_positions_and_not_with_their_square():
     assert great > 10 * small
 
 
-def test_great_logits_are_safe_in_bfloat16():
+@pytest.mark.parametrize("form", [attend_fused, attend_by_rows])
+def test_great_logits_are_safe_in_bfloat16(form):
     """There is no 1 / sqrt(d): logits of hundreds occur."""
     queries, keys, values = draw(50, dtype=torch.bfloat16, scale=20.0)
     logits = queries.float().transpose(1, 2) @ keys.float()
     assert logits.abs().max() > 1000
-    fused = attend(queries, keys, values)
+    result = form(queries, keys, values)
     exact = transfer(values.float(), correspondence(queries.float(), keys.float()))
-    assert fused.isfinite().all()
-    torch.testing.assert_close(fused.float(), exact, rtol=2e-2, atol=0.5)
-    gradients = torch.autograd.grad(fused.float().sum(), (queries, keys, values))
+    assert result.isfinite().all()
+    torch.testing.assert_close(result.float(), exact, rtol=2e-2, atol=0.5)
+    gradients = torch.autograd.grad(result.float().sum(), (queries, keys, values))
     assert all(gradient.isfinite().all() for gradient in gradients)
+
+
+def test_mixed_precision_leaves_the_logits_in_float32():
+    queries, keys, values = draw(300, scale=20.0)
+    exact = attend_by_rows(queries, keys, values)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(attend(queries, keys, values), exact)

@@ -41,7 +41,7 @@ class AppearanceTransfer(nn.Module):
     def transferred(
         self, source: Float[Tensor, "b c h w"], target: Float[Tensor, "b c h w"]
     ) -> Float[Tensor, "b v hw"]:
-        """Return V D^T of Eq. 5, without building D."""
+        """Return V D^T of Eq. 5, without building D as a whole."""
         positions = flatten_positions(source)
         # Eq. 1 to 3: K = W_k S, V = W_v S, Q = W_q T
         return attend(self.to_queries(flatten_positions(target)), self.to_keys(positions), self.to_values(positions))

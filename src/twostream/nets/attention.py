@@ -31,10 +31,35 @@ def attend(
     keys: Float[Tensor, "b k positions"],
     values: Float[Tensor, "b v positions"],
 ) -> Float[Tensor, "b v positions"]:
-    """Return what `transfer` makes of `correspondence`, by PyTorch's fused attention: D is never held as a whole.
+    """Return what `transfer` makes of `correspondence`, in the way that is the faster one on the device.
 
-    The memory grows with the number of positions, not with its square, and the softmax is in float32 at any precision
-    of the inputs. Values have at least as many channels as keys.
+    Logits and softmax are in float32 at any precision of the inputs: without a division by sqrt(d) they can be large.
+    """
+    on_cpu = values.device.type == "cpu"
+    return attend_by_rows(queries, keys, values) if on_cpu else attend_fused(queries, keys, values)
+
+
+def attend_by_rows(
+    queries: Float[Tensor, "b k positions"],
+    keys: Float[Tensor, "b k positions"],
+    values: Float[Tensor, "b v positions"],
+) -> Float[Tensor, "b v positions"]:
+    """Return what `attend` does, some rows of D at a time, which stay in a CPU's cache; a gradient keeps them all."""
+    with torch.autocast(values.device.type, enabled=False):
+        exact = torch.promote_types(queries.dtype, torch.float32)
+        rows, columns, v = queries.to(exact).transpose(1, 2), keys.to(exact), values.transpose(1, 2)
+        parts = [(some @ columns).softmax(dim=-1).to(v.dtype) @ v for some in rows.split(ROWS, dim=1)]
+    return torch.cat(parts, dim=1).transpose(1, 2)
+
+
+def attend_fused(
+    queries: Float[Tensor, "b k positions"],
+    keys: Float[Tensor, "b k positions"],
+    values: Float[Tensor, "b v positions"],
+) -> Float[Tensor, "b v positions"]:
+    """Return what `attend` does, by PyTorch's fused attention: D is never held as a whole, for no gradient either.
+
+    The memory grows with the number of positions, not with its square. Values have at least as many channels as keys.
     """
     if values.device.type == "cpu":
         # Its fused kernel wants all of one width; zeros change no product of queries and keys.
