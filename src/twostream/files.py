@@ -5,6 +5,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg")
 """Of the files that are taken for pictures, in any case of letters."""
@@ -20,6 +21,16 @@ def whole_file(path: Path) -> Iterator[Path]:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file, None where there is none. Raises ValueError with its name where it is something else."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except ValueError as error:
+        raise ValueError(f"{path}: expected JSON, got: {error}") from None
 
 
 def write_text(path: Path, text: str) -> None:

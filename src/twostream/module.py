@@ -123,6 +123,7 @@ class TwoStreamModule(LightningModule):
             self._leave_global_step(optimizers[name])
 
         def step(name: str, loss: Tensor) -> None:
+            """Have a network take its step."""
             optimizers[name].zero_grad()
             self.manual_backward(loss if weight == 1 else loss * weight)
             optimizers[name].step()

@@ -1,11 +1,10 @@
 """How far a run has come: a small file in its folder, for whoever watches from outside."""
 
-import json
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from twostream.files import write_json
+from twostream.files import read_json, write_json
 
 FILE = "progress.json"
 OPTIONAL = ("seconds_per_iteration", "val_ssim")
@@ -46,12 +45,9 @@ def write_progress(run_dir: Path, progress: Progress) -> None:
 def read_progress(run_dir: Path) -> Progress | None:
     """Read `progress.json` of a run; None where there is none. Raises ValueError where it is something else."""
     path = run_dir / FILE
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    content = read_json(path)
+    if content is None:
         return None
-    except ValueError as error:
-        raise ValueError(f"{path}: expected JSON, got: {error}") from None
     there = content if isinstance(content, dict) else {}
     numbers: dict[str, Any] = {field.name: there.get(field.name) for field in fields(Progress)}
     for name, value in numbers.items():

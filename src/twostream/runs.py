@@ -12,7 +12,7 @@ from typing import Any
 from hydra.errors import InstantiationException
 from omegaconf import DictConfig, OmegaConf
 
-from twostream.files import write_json
+from twostream.files import read_json, write_json
 
 CONFIG = "config.json"
 OUTPUTS = (
@@ -100,16 +100,14 @@ def write_failure(run_dir: Path, error: str) -> None:
 
 def read_failure(run_dir: Path) -> str:
     """Return why a run ended early, as its `status.json` has it."""
-    path = run_dir / "status.json"
-    if not path.is_file():
-        return "it left no status.json"
-    return json.loads(path.read_text(encoding="utf-8")).get("error", "its status.json names no error")
+    status = read_json(run_dir / "status.json")
+    return "it left no status.json" if status is None else status.get("error", "its status.json names no error")
 
 
 def is_stopped(run_dir: Path) -> bool:
     """Say whether a run was asked to stop and did."""
-    path = run_dir / "status.json"
-    return path.is_file() and json.loads(path.read_text(encoding="utf-8"))["state"] == "stopped"
+    status = read_json(run_dir / "status.json")
+    return status is not None and status["state"] == "stopped"
 
 
 def check_same_config(run_dir: Path, config: dict[str, Any]) -> None:

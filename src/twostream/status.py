@@ -1,7 +1,6 @@
 """Where the runs of a sweep stand, from what they leave in their folders."""
 
 import fcntl
-import json
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -9,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean
 
+from twostream.files import read_json
 from twostream.progress import Progress, read_progress
 
 STATES = ("done", "evaluating", "running", "stopped", "cut off", "failed", "not started", "unreadable")
@@ -177,12 +177,9 @@ def _state_of_unended(run_dir: Path, progress: Progress | None) -> str:
 def _read_state(run_dir: Path) -> dict[str, str] | None:
     """Read `status.json`; None where there is none. Raises ValueError where it says no state."""
     path = run_dir / "status.json"
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    content = read_json(path)
+    if content is None:
         return None
-    except ValueError as error:
-        raise ValueError(f"{path}: expected JSON, got: {error}") from None
     states = ("running", "done", "failed", "stopped")
     if not isinstance(content, dict) or content.get("state") not in states:
         raise ValueError(f"{path}: state: expected one of {', '.join(states)}, got {content!r}")

@@ -75,6 +75,7 @@ def training_iteration(module: TwoStreamModule, pair: PosePair) -> Callable[[], 
     optimizers = dict(zip(module.nets, module.configure_optimizers()[0], strict=True))
 
     def step(name: str, loss: torch.Tensor) -> None:
+        """Have a network take its step."""
         optimizers[name].zero_grad()
         loss.backward()
         optimizers[name].step()

@@ -101,6 +101,7 @@ def _finish(command: Sequence[str], environment: Mapping[str, str], output: IO[s
     process = subprocess.Popen(command, env=environment, stdout=output, stderr=output, start_new_session=True)
 
     def pass_on(number: int, _: object) -> None:
+        """Ask the job to end, and remember the signal."""
         if number not in signals:
             signals.append(number)
         process.terminate()
