@@ -2,6 +2,7 @@
 
 import csv
 import json
+import math
 import os
 import resource
 import shutil
@@ -11,15 +12,18 @@ from pathlib import Path
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
+from pytorch_lightning import LightningModule, Trainer
 
 from tiny_run import overrides_of_tiny_run
+from twostream import runs
 from twostream.build import build_module
 from twostream.callbacks.averaging import KEY
+from twostream.callbacks.checkpoints import Checkpoints
 from twostream.cli import CONF
 from twostream.cli.one_run import do_run
 from twostream.evaluation.resume import find_checkpoint
 from twostream.module import TwoStreamModule
-from twostream.runs import Stopped
+from twostream.runs import Stopped, watched
 
 # Everything that draws is on: dropout, pools, augmentation, pairs with replacement.
 SETTINGS = [
@@ -247,3 +251,24 @@ def test_a_folder_that_can_not_be_written_to_is_named(tiny_config, tmp_path):
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(OSError, match="file/run"):
         do_run(config(tiny_config, tmp_path / "file" / "run"), tmp_path / "file" / "run")
+
+
+def test_a_full_disk_does_not_hide_the_error(tmp_path, monkeypatch):
+    def full(path, value):
+        raise OSError(28, "No space left on device")
+
+    def fail():
+        monkeypatch.setattr(runs, "write_json", full)
+        raise ValueError("the first error")
+
+    with pytest.raises(ValueError, match="the first error"), watched(tmp_path):
+        fail()
+
+
+def test_a_validation_that_is_no_number_is_not_the_best(tmp_path):
+    checkpoints = Checkpoints(tmp_path, 1)
+    for value, best in ((math.nan, None), (0.2, 0.2), (math.nan, 0.2), (0.1, 0.2), (0.3, 0.3)):
+        trainer = Trainer(logger=False, accelerator="cpu", enable_checkpointing=False, barebones=True)
+        trainer._logger_connector._callback_metrics["val/ssim"] = torch.tensor(value)
+        checkpoints.on_validation_end(trainer, LightningModule())
+        assert checkpoints.best == (None if best is None else pytest.approx(best))

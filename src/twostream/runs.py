@@ -5,7 +5,7 @@ import json
 import shutil
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -80,7 +80,9 @@ def watched(run_dir: Path) -> Iterator[None]:
         raise
     except BaseException as error:
         cause = cause_of(error)
-        write_failure(run_dir, f"{type(cause).__name__}: {cause}")
+        # Where the disk is full, that is the error to show.
+        with suppress(OSError):
+            write_failure(run_dir, f"{type(cause).__name__}: {cause}")
         raise
     write_json(run_dir / "status.json", {"state": "done"})
 

@@ -1,6 +1,7 @@
 """Checkpoints with all that a run needs to go on exactly, counted in iterations."""
 
 import logging
+import math
 import os
 import random
 import shutil
@@ -56,7 +57,8 @@ class Checkpoints(Callback):
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """See whether this is the best validation."""
         value = float(trainer.callback_metrics[MONITORED])
-        if self.best is None or value > self.best:
+        # A value that is not a number is never greater.
+        if value > (-math.inf if self.best is None else self.best):
             self.best, self._is_best = value, True
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

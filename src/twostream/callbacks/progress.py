@@ -3,6 +3,7 @@
 import math
 import time
 from collections import deque
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -55,8 +56,10 @@ class ProgressFile(Callback):
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Write how far training came before it broke off."""
-        if self.marks:
-            self._write(trainer)
+        # Where the disk is full, that is the error to show.
+        with suppress(OSError):
+            if self.marks:
+                self._write(trainer)
 
     def _write(self, trainer: Trainer) -> None:
         self.marks.append((time.monotonic(), trainer.global_step))

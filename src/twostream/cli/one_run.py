@@ -65,9 +65,8 @@ def train(cfg: DictConfig, run_dir: Path) -> None:
             keep_rows_until(run_dir / "logs" / "metrics.csv", checkpoint.iteration)
         write_json(run_dir / CONFIG, plain(cfg))
     path = None if checkpoint is None else checkpoint.path
-    try:
-        trainer.fit(module, datamodule=data, ckpt_path=path, weights_only=True)
-    finally:
-        # What follows is the work of one process, and torchmetrics would wait for the others.
-        if torch.distributed.is_initialized():
-            torch.distributed.destroy_process_group()
+    trainer.fit(module, datamodule=data, ckpt_path=path, weights_only=True)
+    # What follows is the work of one process, and torchmetrics would wait for the others. After an error they may not
+    # answer any more.
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()

@@ -48,7 +48,7 @@ class PairDataModule(LightningDataModule):
             disk each time.
         num_workers: loader processes of each training process.
         seed: of the order of the training pairs and of their augmentation.
-        augmentation: of the training pairs; None leaves them as they are.
+        augmentation: of the training pairs; one without any part leaves them as they are.
         pairs_per_epoch: training pairs drawn with replacement in an epoch, as PATN does; None makes full passes.
 
     Raises ValueError for a count of 0 or less, a cache that there is not, and `device` beside what works on the CPU.

@@ -47,8 +47,7 @@ def evaluate_run(run_dir: Path, scoring: Scoring, device: torch.device) -> dict[
 
     Where the run has averaged weights, these are evaluated first, in the folder `averaged`. An evaluation that was cut
     off goes on with the pictures and the numbers that it still lacks. A run that was logged to W&B gets the values into
-    its summary. Raises ValueError where the run is not finished
-    or its data have changed since.
+    its summary. Raises ValueError where the run is not finished or its data have changed since.
     """
     has_average = AVERAGED in load_checkpoint(run_dir / CHECKPOINT)
     content: dict[str, Any] = {}
