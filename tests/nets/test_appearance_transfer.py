@@ -12,10 +12,10 @@ def equations_by_loops(module: AppearanceTransfer, source: torch.Tensor, target:
     channels, height, width = source.shape
     positions = [(y, x) for y in range(height) for x in range(width)]
 
-    def linear(layer: torch.nn.Conv1d, vector: list[float]) -> list[float]:
+    def linear(layer: torch.nn.Conv2d, vector: list[float]) -> list[float]:
         return [
             sum(weight * value for weight, value in zip(row, vector, strict=True)) + bias
-            for row, bias in zip(layer.weight[:, :, 0].tolist(), layer.bias.tolist(), strict=True)
+            for row, bias in zip(layer.weight[:, :, 0, 0].tolist(), layer.bias.tolist(), strict=True)
         ]
 
     def column(features: torch.Tensor, y: int, x: int) -> list[float]:
@@ -84,7 +84,7 @@ def test_refuses_too_few_channels():
 @pytest.mark.parametrize("rows", [1, 5, 12, 256])
 def test_matches_are_the_highest_of_each_row_of_d(module, monkeypatch, rows):
     """However many rows are looked at together; 12 positions are cut into 5 + 5 + 2."""
-    monkeypatch.setattr(attention, "ROWS", rows)
+    monkeypatch.setattr(attention, "AT_ONCE", rows * 12)
     source, target = torch.randn(2, 3, 16, 4, 3, dtype=torch.float64)
     matches = module.matches(source, target)
     assert torch.equal(matches, module.correspondence(source, target).argmax(dim=2))

@@ -1,7 +1,8 @@
 import pytest
 import torch
 
-from twostream.nets.attention import attend, attend_by_rows, attend_fused, correspondence, transfer
+from twostream.nets import attention
+from twostream.nets.attention import attend, attend_by_rows, attend_fused, correspondence, parts_of, transfer
 
 
 def draw(num_positions, channels=(4, 4, 16), dtype=torch.float32, scale=1.0):
@@ -25,6 +26,27 @@ def test_each_form_is_the_written_out_one_with_its_gradients(num_positions, chan
         torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize("at_once", [1, 7, 40, 100, 250, 10**6])
+def test_however_much_of_d_is_made_at_once(monkeypatch, at_once):
+    """Single rows of 10, some, all of a sample's, and more than one sample of the 5."""
+    monkeypatch.setattr(attention, "AT_ONCE", at_once)
+    random = torch.Generator().manual_seed(0)
+    given = [torch.randn(5, width, 10, generator=random, dtype=torch.float64).requires_grad_() for width in (2, 2, 3)]
+    torch.testing.assert_close(attend_by_rows(*given), transfer(given[2], correspondence(*given[:2])))
+    assert torch.autograd.gradcheck(attend_by_rows, given)
+
+
+@pytest.mark.parametrize("at_once", [1, 7, 40, 100, 250, 10**6])
+def test_parts_hold_every_row_of_d_once(monkeypatch, at_once):
+    monkeypatch.setattr(attention, "AT_ONCE", at_once)
+    seen = torch.zeros(5, 10)
+    for samples, rows in parts_of(5, 10):
+        part = seen[samples, rows]
+        part += 1
+        assert part.numel() * 10 <= max(at_once, 10)
+    assert (seen == 1).all()
+
+
 def kept_for_the_gradient(form, num_positions):
     """Numbers that autograd holds between forward and backward."""
     sizes = {}
@@ -38,10 +60,13 @@ def kept_for_the_gradient(form, num_positions):
     return sum(sizes.values())
 
 
-def test_memory_grows_with_the_positions_and_not_with_their_square():
-    small, great = (kept_for_the_gradient(attend_fused, count) for count in (256, 1024))
+@pytest.mark.parametrize("form", [attend_fused, attend_by_rows])
+def test_memory_grows_with_the_positions_and_not_with_their_square(form):
+    small, great = (kept_for_the_gradient(form, count) for count in (256, 1024))
     assert great < 4.5 * small
 
+
+def test_memory_of_the_written_out_form_grows_with_the_square():
     def dense(queries, keys, values):
         return transfer(values, correspondence(queries, keys))
 

@@ -85,7 +85,7 @@ def test_correspondences_of_every_block(random_pair: PosePair):
 
 @pytest.mark.parametrize("rows", [7, 256])
 def test_matches_are_the_highest_of_every_blocks_d(random_pair: PosePair, monkeypatch, rows):
-    monkeypatch.setattr(attention, "ROWS", rows)
+    monkeypatch.setattr(attention, "AT_ONCE", rows * 32)
     generator = make(num_blocks=3, width=16).eval()
     for block in generator.blocks:
         # Else the blocks of a new generator hardly differ.

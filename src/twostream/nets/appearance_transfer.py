@@ -17,34 +17,35 @@ class AppearanceTransfer(nn.Module):
     def __init__(self, channels: int) -> None:
         super().__init__()
         check_at_least(8, channels=channels)
-        self.to_keys = nn.Conv1d(channels, channels // 8, 1)
-        self.to_queries = nn.Conv1d(channels, channels // 8, 1)
-        self.to_values = nn.Conv1d(channels, channels // 2, 1)
-        self.to_appearance = nn.Conv1d(channels // 2, channels, 1)
+        self.to_keys = nn.Conv2d(channels, channels // 8, 1)
+        self.to_queries = nn.Conv2d(channels, channels // 8, 1)
+        self.to_values = nn.Conv2d(channels, channels // 2, 1)
+        self.to_appearance = nn.Conv2d(channels // 2, channels, 1)
         self.sigma = nn.Parameter(torch.zeros(()))
 
     def correspondence(
         self, source: Float[Tensor, "b c h w"], target: Float[Tensor, "b c h w"]
     ) -> Float[Tensor, "b hw hw"]:
         """Return D of Eq. 4: rows are target positions, columns source positions, both row by row of the map."""
-        return correspondence(self.to_queries(flatten_positions(target)), self.to_keys(flatten_positions(source)))
+        return correspondence(flatten_positions(self.to_queries(target)), flatten_positions(self.to_keys(source)))
 
     def matches(self, source: Float[Tensor, "b c h w"], target: Float[Tensor, "b c h w"]) -> Int[Tensor, "b hw"]:
         """Return for each target position the source position that D (Eq. 4) gives the most, without building D."""
-        return best_matches(self.to_queries(flatten_positions(target)), self.to_keys(flatten_positions(source)))
+        return best_matches(flatten_positions(self.to_queries(target)), flatten_positions(self.to_keys(source)))
 
     def forward(self, source: Float[Tensor, "b c h w"], target: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
         """Return A' = sigma A + T of Eq. 6 from S (`source`) and T (`target`)."""
-        appearance = self.to_appearance(self.transferred(source, target))
-        return self.sigma * appearance.view_as(target) + target
+        transferred = self.transferred(source, target)
+        appearance = self.to_appearance(transferred.unflatten(2, target.shape[2:]))
+        return target + self.sigma * appearance
 
     def transferred(
         self, source: Float[Tensor, "b c h w"], target: Float[Tensor, "b c h w"]
     ) -> Float[Tensor, "b v hw"]:
         """Return V D^T of Eq. 5, without building D as a whole."""
-        positions = flatten_positions(source)
         # Eq. 1 to 3: K = W_k S, V = W_v S, Q = W_q T
-        return attend(self.to_queries(flatten_positions(target)), self.to_keys(positions), self.to_values(positions))
+        parts = self.to_queries(target), self.to_keys(source), self.to_values(source)
+        return attend(*(flatten_positions(part) for part in parts))
 
 
 class DenseAppearanceTransfer(AppearanceTransfer):
@@ -54,7 +55,7 @@ class DenseAppearanceTransfer(AppearanceTransfer):
         self, source: Float[Tensor, "b c h w"], target: Float[Tensor, "b c h w"]
     ) -> Float[Tensor, "b v hw"]:
         """Return V D^T of Eq. 5."""
-        return transfer(self.to_values(flatten_positions(source)), self.correspondence(source, target))
+        return transfer(flatten_positions(self.to_values(source)), self.correspondence(source, target))
 
 
 class NoAppearanceTransfer(nn.Module):

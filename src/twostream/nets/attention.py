@@ -1,12 +1,18 @@
 """The correspondence of the two streams as pure functions (Eq. 4 and 5)."""
 
+import math
+from collections.abc import Iterator
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
+from torch.autograd import Function
+from torch.autograd.function import once_differentiable
 
-ROWS = 256
-"""Rows of D that are looked at together where D itself is not wanted."""
+AT_ONCE = 2**20
+"""Numbers of D that are made together where D itself is not wanted: as float32 4 MiB, which a CPU's caches hold."""
 
 
 def correspondence(
@@ -33,7 +39,9 @@ def attend(
 ) -> Float[Tensor, "b v positions"]:
     """Return what `transfer` makes of `correspondence`, in the way that is the faster one on the device.
 
-    Logits and softmax are in float32 at any precision of the inputs: without a division by sqrt(d) they can be large.
+    D is never held as a whole, for no gradient either: the memory grows with the number of positions, not with its
+    square. Logits and softmax are in float32 at any precision of the inputs: without a division by sqrt(d) they can be
+    large.
     """
     on_cpu = values.device.type == "cpu"
     return attend_by_rows(queries, keys, values) if on_cpu else attend_fused(queries, keys, values)
@@ -44,12 +52,8 @@ def attend_by_rows(
     keys: Float[Tensor, "b k positions"],
     values: Float[Tensor, "b v positions"],
 ) -> Float[Tensor, "b v positions"]:
-    """Return what `attend` does, some rows of D at a time, which stay in a CPU's cache; a gradient keeps them all."""
-    with torch.autocast(values.device.type, enabled=False):
-        exact = torch.promote_types(queries.dtype, torch.float32)
-        rows, columns, v = queries.to(exact).transpose(1, 2), keys.to(exact), values.transpose(1, 2)
-        parts = [(some @ columns).softmax(dim=-1).to(v.dtype) @ v for some in rows.split(ROWS, dim=1)]
-    return torch.cat(parts, dim=1).transpose(1, 2)
+    """Return what `attend` does, some rows of D at a time, which stay in a CPU's cache; a gradient makes them anew."""
+    return _ByRows.apply(queries.mT, keys.mT, values.mT).mT
 
 
 def attend_fused(
@@ -57,10 +61,7 @@ def attend_fused(
     keys: Float[Tensor, "b k positions"],
     values: Float[Tensor, "b v positions"],
 ) -> Float[Tensor, "b v positions"]:
-    """Return what `attend` does, by PyTorch's fused attention: D is never held as a whole, for no gradient either.
-
-    The memory grows with the number of positions, not with its square. Values have at least as many channels as keys.
-    """
+    """Return what `attend` does, by PyTorch's fused attention. Values have at least as many channels as keys."""
     if values.device.type == "cpu":
         # Its fused kernel wants all of one width; zeros change no product of queries and keys.
         padding = (0, 0, 0, values.shape[1] - keys.shape[1])
@@ -77,4 +78,84 @@ def best_matches(
 
     The softmax keeps the order within a row, so D is never built: some rows of Q^T K at a time do.
     """
-    return torch.cat([(some.transpose(1, 2) @ keys).argmax(dim=2) for some in queries.split(ROWS, dim=2)], dim=1)
+    matches = torch.empty(queries.shape[0], queries.shape[2], dtype=torch.long, device=queries.device)
+    for samples, rows in parts_of(*matches.shape):
+        matches[samples, rows] = (queries.mT[samples, rows] @ keys[samples]).argmax(dim=2)
+    return matches
+
+
+def parts_of(num_samples: int, positions: int) -> Iterator[tuple[slice, slice]]:
+    """Cut the D of several samples into parts of `AT_ONCE` numbers: some rows of a sample, or all of some samples."""
+    num_rows = max(1, min(positions, AT_ONCE // positions))
+    at_once = max(1, AT_ONCE // positions**2)
+    for first in range(0, num_samples, at_once):
+        for row in range(0, positions, num_rows):
+            yield slice(first, min(first + at_once, num_samples)), slice(row, min(row + num_rows, positions))
+
+
+class _ByRows(Function):
+    """Attention of (b, positions, channels) by parts of D, all in the same few buffers.
+
+    With P = softmax(Q K^T) and O = P V, a gradient G of O gives V's, P^T G, and by way of the logits' gradient
+    E = P * (G V^T - rows' sums of G * O) those of Q and K, E K and E^T Q.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+        """Return O in the values' precision."""
+        exact = torch.promote_types(queries.dtype, torch.float32)
+        q, k, v = queries.to(exact).contiguous(), keys.to(exact).contiguous(), values.contiguous()
+        result = v.new_empty(v.shape)
+        part = _Part(k, v)
+        for samples, rows in parts_of(*v.shape[:2]):
+            _, rounded = part.matches(q[samples, rows], k[samples])
+            torch.bmm(rounded, v[samples], out=result[samples, rows])
+        ctx.save_for_backward(q, k, v, result)
+        ctx.given = queries.dtype, keys.dtype
+        return result
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the gradients of queries, keys and values."""
+        (gradient,) = gradients
+        q, k, v, result = ctx.saved_tensors
+        g = gradient.to(v.dtype).contiguous()
+        shares = (g.to(q.dtype) * result).sum(dim=2, keepdim=True)
+        of_q, of_k, of_v = torch.empty_like(q), torch.zeros_like(k), torch.zeros_like(v, dtype=q.dtype)
+        part, other = _Part(k, v), _Part(k, v)
+        for samples, rows in parts_of(*v.shape[:2]):
+            matches, rounded = part.matches(q[samples, rows], k[samples])
+            of_v[samples] += rounded.mT @ g[samples, rows]
+            of_logits = other.product(g[samples, rows], v[samples]).sub_(shares[samples, rows]).mul_(matches)
+            torch.bmm(of_logits, k[samples], out=of_q[samples, rows])
+            of_k[samples] += of_logits.mT @ q[samples, rows]
+        return of_q.to(ctx.given[0]), of_k.to(ctx.given[1]), of_v.to(v.dtype)
+
+
+class _Part:
+    """Room for a part of D, in the precision of the keys and in that of the values."""
+
+    def __init__(self, keys: Tensor, values: Tensor) -> None:
+        num_samples, positions, _ = keys.shape
+        size = min(num_samples * positions**2, max(AT_ONCE, positions))
+        self.exact = keys.new_empty(size)
+        self.rounded = None if values.dtype == keys.dtype else values.new_empty(size)
+
+    def matches(self, queries: Tensor, keys: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the rows of D of some queries in both precisions."""
+        matches = _rows_of(self.exact, queries, keys)
+        torch.bmm(queries, keys.mT, out=matches)
+        torch.softmax(matches, -1, out=matches)
+        return matches, matches if self.rounded is None else _rows_of(self.rounded, queries, keys).copy_(matches)
+
+    def product(self, rows: Tensor, values: Tensor) -> Tensor:
+        """Return the products of rows with values, made in the values' precision, in that of the keys."""
+        product = _rows_of(self.exact if self.rounded is None else self.rounded, rows, values)
+        torch.bmm(rows, values.mT, out=product)
+        return product if self.rounded is None else _rows_of(self.exact, rows, values).copy_(product)
+
+
+def _rows_of(buffer: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+    shape = (rows.shape[0], rows.shape[1], columns.shape[1])
+    return buffer[: math.prod(shape)].view(shape)

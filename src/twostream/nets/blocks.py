@@ -108,7 +108,7 @@ def init_weights(net: nn.Module, width: int) -> None:
     """
     std = 0.02 * (64 / width) ** 0.5
     for module in net.modules():
-        if isinstance(module, nn.Conv1d | nn.Conv2d | nn.ConvTranspose2d):
+        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
             nn.init.normal_(module.weight, 0.0, std)
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
