@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from twostream.nets.blocks import ReflectionPad
+from twostream.nets.blocks import InstanceNorm, ReflectionPad
 
 
 @pytest.fixture
@@ -10,6 +10,18 @@ def deterministic():
     torch.use_deterministic_algorithms(True)
     yield
     torch.use_deterministic_algorithms(False)
+
+
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+def test_instance_norm_is_torchs_with_its_gradient(memory_format):
+    drawn = torch.randn(2, 5, 6, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64) * 3 + 1
+    ours, theirs = (drawn.to(memory_format=memory_format, copy=True).requires_grad_() for _ in range(2))
+    normed, expected = InstanceNorm()(ours), nn.InstanceNorm2d(5)(theirs)
+    torch.testing.assert_close(normed, expected)
+    weights = torch.rand(expected.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    (normed * weights).sum().backward()
+    (expected * weights).sum().backward()
+    torch.testing.assert_close(ours.grad, theirs.grad)
 
 
 @pytest.mark.parametrize("size", [1, 3])

@@ -1,6 +1,7 @@
 """Convolutions that several networks share. InstanceNorm has no affine part, so every convolution keeps its bias."""
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -17,6 +18,17 @@ def check_divisible(image: Float[Tensor, "b 3 h w"]) -> None:
     height, width = image.shape[-2:]
     if height % 4 or width % 4:
         raise ValueError(f"expected a height and a width divisible by 4, got {height}x{width}")
+
+
+class InstanceNorm(nn.Module):
+    """Instance normalisation without affine part or running statistics."""
+
+    def forward(self, input: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
+        """Shift and scale each channel of each sample to mean 0 and variance 1."""
+        if input.device.type == "cpu" and input.is_contiguous():
+            # The same with a channel to a group, which torch does several times as fast there.
+            return F.group_norm(input, input.shape[1])
+        return F.instance_norm(input)
 
 
 class ReflectionPad(nn.ReflectionPad2d):
@@ -39,7 +51,7 @@ def stem(in_channels: int, out_channels: int, activation: nn.Module) -> nn.Seque
     return nn.Sequential(
         ReflectionPad(3),
         nn.Conv2d(in_channels, out_channels, 7),
-        nn.InstanceNorm2d(out_channels),
+        InstanceNorm(),
         activation,
     )
 
@@ -48,7 +60,7 @@ def downsample(in_channels: int, activation: nn.Module) -> nn.Sequential:
     """3x3 convolution of stride 2: half the height and width, twice the channels."""
     return nn.Sequential(
         nn.Conv2d(in_channels, 2 * in_channels, 3, stride=2, padding=1),
-        nn.InstanceNorm2d(2 * in_channels),
+        InstanceNorm(),
         activation,
     )
 
@@ -57,7 +69,7 @@ def upsample(in_channels: int) -> nn.Sequential:
     """3x3 transposed convolution of stride 2: twice the height and width, half the channels."""
     return nn.Sequential(
         nn.ConvTranspose2d(in_channels, in_channels // 2, 3, stride=2, padding=1, output_padding=1),
-        nn.InstanceNorm2d(in_channels // 2),
+        InstanceNorm(),
         nn.ReLU(),
     )
 
@@ -92,11 +104,11 @@ class DoubleConv(nn.Sequential):
     def __init__(self, channels: int, dropout: float) -> None:
         super().__init__(
             nn.Conv2d(channels, channels, 3, padding=1),
-            nn.InstanceNorm2d(channels),
+            InstanceNorm(),
             nn.ReLU(),
             nn.Dropout(dropout),
             nn.Conv2d(channels, channels, 3, padding=1),
-            nn.InstanceNorm2d(channels),
+            InstanceNorm(),
         )
 
 

@@ -4,7 +4,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from twostream.nets.blocks import ReflectionPad, check_at_least, downsample, init_weights, stem
+from twostream.nets.blocks import InstanceNorm, ReflectionPad, check_at_least, downsample, init_weights, stem
 
 NEGATIVE_SLOPE = 0.2  # Sec. 4, "Implement details"
 
@@ -17,11 +17,11 @@ class ResidualBlock(nn.Module):
         self.body = nn.Sequential(
             ReflectionPad(1),
             nn.Conv2d(channels, channels, 3),
-            nn.InstanceNorm2d(channels),
+            InstanceNorm(),
             nn.LeakyReLU(NEGATIVE_SLOPE),
             ReflectionPad(1),
             nn.Conv2d(channels, channels, 3),
-            nn.InstanceNorm2d(channels),
+            InstanceNorm(),
         )
 
     def forward(self, features: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:

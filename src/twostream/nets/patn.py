@@ -8,7 +8,15 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from twostream.nets.blocks import Decoder, Encoder, ReflectionPad, check_at_least, check_divisible, init_weights
+from twostream.nets.blocks import (
+    Decoder,
+    Encoder,
+    InstanceNorm,
+    ReflectionPad,
+    check_at_least,
+    check_divisible,
+    init_weights,
+)
 
 
 class PaddedConvs(nn.Sequential):
@@ -19,7 +27,7 @@ class PaddedConvs(nn.Sequential):
         super().__init__(
             ReflectionPad(1),
             nn.Conv2d(in_channels, in_channels, 3),
-            nn.InstanceNorm2d(in_channels),
+            InstanceNorm(),
             nn.ReLU(),
             nn.Dropout(dropout),
             ReflectionPad(1),
@@ -32,7 +40,7 @@ class PATBlock(nn.Module):
 
     def __init__(self, channels: int, pose_channels: int, dropout: float) -> None:
         super().__init__()
-        self.image_conv = nn.Sequential(PaddedConvs(channels, channels, dropout), nn.InstanceNorm2d(channels))
+        self.image_conv = nn.Sequential(PaddedConvs(channels, channels, dropout), InstanceNorm())
         # The released code has no norm before the sigmoid, which would hold each channel's mean mask near one half.
         self.pose_conv = PaddedConvs(pose_channels, channels, dropout)
 
