@@ -8,7 +8,7 @@ import twostream
 ROOT = Path(twostream.__file__).parent
 LAYERS = [
     {"types", "files", "weights"},
-    {"data", "nets", "losses", "metrics", "tables", "loggers", "runs", "progress", "curves"},
+    {"data", "nets", "losses", "metrics", "tables", "loggers", "runs", "progress", "curves", "speed"},
     {"module"},
     {"callbacks", "strategies"},
     {"build"},

@@ -29,6 +29,7 @@ def build_module(cfg: DictConfig) -> TwoStreamModule:
         discriminators={name: instantiate(node) for name, node in cfg.discriminators.items()},
         objective=instantiate(cfg.loss),
         schedule=instantiate(cfg.schedule),
+        speed=instantiate(cfg.speed),
     )
     module.save_hyperparameters(plain(cfg))
     return module

@@ -1,7 +1,7 @@
 """Training of the 2s-ATN: the generator and its discriminators, one step each per batch."""
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +18,7 @@ from torchmetrics.image import StructuralSimilarityIndexMeasure
 from twostream.data.sampling import share_of
 from twostream.losses.adversarial import FakePool
 from twostream.losses.objective import Objective
+from twostream.speed import Speed, run_eagerly
 from twostream.types import PosePair
 
 
@@ -65,6 +66,7 @@ class TwoStreamModule(LightningModule):
         discriminators: name -> net, called as `net(image, source_image, target_heatmaps)`; may be empty.
         objective: the losses.
         schedule: optimizers and iterations.
+        speed: how the networks are run.
 
     """
 
@@ -74,6 +76,7 @@ class TwoStreamModule(LightningModule):
         discriminators: Mapping[str, nn.Module],
         objective: Objective,
         schedule: Schedule,
+        speed: Speed,
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
@@ -82,6 +85,7 @@ class TwoStreamModule(LightningModule):
         self.pools = nn.ModuleDict({name: FakePool(objective.pool_size) for name in discriminators})
         self.objective = objective
         self.schedule = schedule
+        self.speed = speed
         self.parallel: dict[str, nn.Module] = {}
         self._weight = 0.0
         self.val_ssim = StructuralSimilarityIndexMeasure(data_range=2.0)
@@ -92,11 +96,16 @@ class TwoStreamModule(LightningModule):
         """The networks by name, the generator first."""
         return {"generator": self.generator, **dict(self.discriminators.items())}
 
+    def configure_model(self) -> None:
+        """Make the networks ready to be run as `speed` says."""
+        self.speed.prepare(self.nets.values(), [self.objective])
+
     def configure_optimizers(self) -> tuple[list[Optimizer], list[LambdaLR]]:
         """Give each network its own Adam and schedule, the generator's first."""
-        betas = (self.schedule.beta1, self.schedule.beta2)
+        schedule, fused = self.schedule, self.speed.fused_adam or None
         optimizers: list[Optimizer] = [
-            Adam(net.parameters(), lr=self.schedule.learning_rate, betas=betas) for net in self.nets.values()
+            Adam(net.parameters(), lr=schedule.learning_rate, betas=(schedule.beta1, schedule.beta2), fused=fused)
+            for net in self.nets.values()
         ]
         # A plain function leaves nothing in the checkpoint but the iteration.
         return optimizers, [LambdaLR(optimizer, lambda i: self.schedule.factor(i)) for optimizer in optimizers]
@@ -110,6 +119,11 @@ class TwoStreamModule(LightningModule):
         if world_size > 1:
             # Lightning gives all processes one seed.
             torch.manual_seed(torch.initial_seed() + rank)
+        run_eagerly(True)
+
+    def teardown(self, stage: str) -> None:
+        """Leave compiled networks of others as they were."""
+        run_eagerly(False)
 
     def forward(self, pair: PosePair) -> Float[Tensor, "b 3 h w"]:
         """Generate the target images."""
@@ -141,14 +155,16 @@ class TwoStreamModule(LightningModule):
         `step(name, loss)` has the network `name` take its step. Return the losses of all phases and the discriminators'
         accuracies.
         """
-        with frozen(self.discriminators):
-            generated, loss, terms = self.generator_phase(pair)
-            step("generator", loss)
-        values = dict(terms)
-        for name in self.discriminators:
-            loss, accuracy = self.discriminator_phase(name, pair, generated.detach())
-            step(name, loss)
-            values |= {f"{name}_discriminator": loss, f"{name}_accuracy": accuracy}
+        pair = PosePair(*(tensor.to(memory_format=self.speed.memory_format) for tensor in pair))
+        with self.speed.compiled():
+            with frozen(self.discriminators) if self.speed.frozen_discriminators else nullcontext():
+                generated, loss, terms = self.generator_phase(pair)
+                step("generator", loss)
+            values = dict(terms)
+            for name in self.discriminators:
+                loss, accuracy = self.discriminator_phase(name, pair, generated.detach())
+                step(name, loss)
+                values |= {f"{name}_discriminator": loss, f"{name}_accuracy": accuracy}
         return values
 
     def generator_phase(
@@ -166,9 +182,12 @@ class TwoStreamModule(LightningModule):
         """Return the loss and the accuracy of the discriminator `name` on true and on generated images."""
         net, pool = self.parallel.get(name, self.discriminators[name]), self.pools[name]
         assert isinstance(pool, FakePool)
-        real_scores = net(pair.target_image, pair.source_image, pair.target_heatmaps)
+        reals = pair.target_image, pair.source_image, pair.target_heatmaps
         fakes = pool.exchange(generated, pair.source_image, pair.target_heatmaps)
-        fake_scores = net(*fakes)
+        if self.speed.one_pass:
+            real_scores, fake_scores = net(*map(torch.cat, zip(reals, fakes, strict=True))).chunk(2)
+        else:
+            real_scores, fake_scores = net(*reals), net(*fakes)
         loss = self.objective.discriminator(real_scores, fake_scores)
         return loss, self.objective.accuracy(real_scores.detach(), fake_scores.detach())
 
