@@ -22,7 +22,7 @@ TWO = ["trainer=ddp_cpu", "+trainer.strategy.start_method=fork"]
 @pytest.fixture(autouse=True)
 def plain_descent(monkeypatch):
     """The gradient of a bias in front of a norm is zero but for rounding, which Adam would blow up to a full step."""
-    monkeypatch.setattr(module_file, "Adam", lambda weights, lr, betas: SGD(weights, lr))
+    monkeypatch.setattr(module_file, "Adam", lambda weights, lr, betas, **_: SGD(weights, lr))
 
 
 def fit(cfg):

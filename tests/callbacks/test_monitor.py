@@ -1,4 +1,5 @@
 import csv
+import warnings
 from pathlib import Path
 from unittest.mock import MagicMock
 
@@ -9,6 +10,7 @@ from pytorch_lightning import Trainer
 from twostream.build import build_datamodule, build_module, build_trainer
 from twostream.callbacks import monitor
 from twostream.callbacks.monitor import Monitor, gpu_memory, is_logged, sigmas
+from twostream.data.dataset import to_pose_pair
 
 
 def trained(cfg):
@@ -51,6 +53,70 @@ def test_a_generator_without_at_modules_has_no_sigma(tiny_config):
     assert list(sigmas(build_module(tiny_config()).generator)) == ["sigma/block_1", "sigma/block_2"]
     assert sigmas(build_module(tiny_config("ablation=no_at_module")).generator) == {}
     assert sigmas(torch.nn.Linear(1, 1)) == {}
+
+
+def ranges_by_hand(cfg, module, num_pairs, dtype=torch.float32):
+    """The range of each block's logits over the first validation pairs, by name of the curve."""
+    data = build_datamodule(cfg)
+    data.setup("fit")
+    pair = to_pose_pair(data.val.batch(range(num_pairs)), data.heatmaps)
+    made = []
+    hooks = [
+        conv.register_forward_hook(lambda module, inputs, output: made.append(output.flatten(2).float()))
+        for block in module.generator.blocks
+        for conv in (block.at_module.to_queries, block.at_module.to_keys)
+    ]
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=dtype == torch.bfloat16):
+        module.eval()(pair)
+    for hook in hooks:
+        hook.remove()
+    found = {}
+    for k, (queries, keys) in enumerate(zip(made[::2], made[1::2], strict=True), start=1):
+        smallest, greatest = (queries.mT @ keys).aminmax()
+        found |= {f"logits/block_{k}_min": float(smallest), f"logits/block_{k}_max": float(greatest)}
+    return found
+
+
+def logits_of(row):
+    return {name: value for name, value in row.items() if name.startswith("logits/")}
+
+
+def test_each_validation_logs_the_logits_of_its_first_batch(tiny_config):
+    cfg = tiny_config("data.batch_size=1", "schedule.learning_rate=0.01")
+    module, rows = trained(cfg)
+    assert [row["step"] for row in rows if logits_of(row)] == [2, 4]
+    assert all(bool(logits_of(row)) == ("val/ssim" in row) for row in rows)
+    expected = ranges_by_hand(cfg, module, 1)
+    assert len(expected) == 4
+    assert logits_of(rows[-1]) == pytest.approx(expected, rel=1e-5)
+    assert ranges_by_hand(cfg, module, 2) != pytest.approx(expected, rel=1e-3)
+
+
+def test_the_logits_are_of_the_precision_of_training(tiny_config):
+    cfg = tiny_config("trainer.precision=bf16-mixed")
+    module, rows = trained(cfg)
+    found = logits_of(rows[-1])
+    assert found == pytest.approx(ranges_by_hand(cfg, module, 2, torch.bfloat16), rel=1e-5)
+    assert found != pytest.approx(ranges_by_hand(cfg, module, 2), rel=1e-5)
+
+
+def test_the_logits_of_two_processes_are_those_of_both(tiny_config):
+    """Each has a pair in its first batch."""
+    cfg = tiny_config("trainer=ddp_cpu", "+trainer.strategy.start_method=fork", "generator.dropout=0")
+    with warnings.catch_warnings():
+        # Python 3.12 on forks of processes with threads.
+        warnings.filterwarnings("ignore", category=DeprecationWarning, message=".*fork")
+        module, rows = trained(cfg)
+    both, alone = ranges_by_hand(cfg, module, 2), ranges_by_hand(cfg, module, 1)
+    assert logits_of(rows[-1]) == pytest.approx(both, rel=1e-5)
+    assert both != pytest.approx(alone, rel=1e-3)
+
+
+@pytest.mark.parametrize("ablation", ["no_at_module", "patn"])
+def test_a_generator_without_at_modules_has_no_logits(tiny_config, ablation):
+    _, rows = trained(tiny_config(f"ablation={ablation}"))
+    assert any("val/ssim" in row for row in rows)
+    assert not any(logits_of(row) for row in rows)
 
 
 def test_the_speed_leaves_validations_out(tiny_config, monkeypatch):

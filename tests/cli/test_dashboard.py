@@ -104,7 +104,8 @@ def test_the_sections_show_every_curve_that_is_logged_and_no_other(tiny_config, 
 
 
 def test_the_workspace_has_a_section_for_each_thing(tables, config):
-    logged = frozenset({"train/l1", "train/adversarial", "val/ssim", "sigma/block_1", "sigma/block_2"})
+    blocks = {"sigma/block_1", "sigma/block_2", "logits/block_1_min", "logits/block_1_max"}
+    logged = frozenset({"train/l1", "train/adversarial", "val/ssim"} | blocks)
     workspace = build_workspace(PLACE, tables, sections_of(config), logged)
     assert (workspace.entity, workspace.project) == ("me", "project")
     assert workspace.settings.x_axis == "iteration"
@@ -116,6 +117,7 @@ def test_the_workspace_has_a_section_for_each_thing(tables, config):
         "Validation",
         "Pictures",
         "sigma of the AT-blocks",
+        "logits of the AT-blocks",
         "Settings that differ",
     ]
     bars = {panel.title: panel.metrics for panel in panels_of(sections["Final metrics"], "BarPlot")}
@@ -127,6 +129,7 @@ def test_the_workspace_has_a_section_for_each_thing(tables, config):
     for name, curves in {
         "Losses of the generator": ["train/l1", "train/adversarial"],
         "Validation": ["val/ssim"],
+        "logits of the AT-blocks": ["logits/block_1_min", "logits/block_1_max"],
     }.items():
         plots = panels_of(sections[name], "LinePlot")
         assert [plot.y for plot in plots] == [[curve] for curve in curves]

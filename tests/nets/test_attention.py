@@ -2,7 +2,15 @@ import pytest
 import torch
 
 from twostream.nets import attention
-from twostream.nets.attention import attend, attend_by_rows, attend_fused, correspondence, parts_of, transfer
+from twostream.nets.attention import (
+    attend,
+    attend_by_rows,
+    attend_fused,
+    correspondence,
+    logit_range,
+    parts_of,
+    transfer,
+)
 
 
 def draw(num_positions, channels=(4, 4, 16), dtype=torch.float32, scale=1.0):
@@ -45,6 +53,40 @@ def test_parts_hold_every_row_of_d_once(monkeypatch, at_once):
         part += 1
         assert part.numel() * 10 <= max(at_once, 10)
     assert (seen == 1).all()
+
+
+@pytest.mark.parametrize("at_once", [1, 7, 40, 100, 250, 10**6])
+def test_the_range_of_the_logits_is_that_of_the_dense_ones(monkeypatch, at_once):
+    monkeypatch.setattr(attention, "AT_ONCE", at_once)
+    random = torch.Generator().manual_seed(0)
+    queries, keys = torch.randn(2, 5, 2, 10, generator=random) * 30
+    dense = torch.stack(
+        [(queries[b, :, i] * keys[b, :, j]).sum() for b in range(5) for i in range(10) for j in range(10)]
+    )
+    expected = torch.tensor([dense.min(), dense.max()])
+    torch.testing.assert_close(logit_range(queries, keys), expected)
+    for sample in range(5):
+        # The extremes may lie in any sample and, of a position's logits, in any part.
+        scale = torch.ones(5, 1, 1)
+        scale[sample] = 100
+        alone = dense.view(5, 100)[sample] * 100
+        torch.testing.assert_close(logit_range(queries * scale, keys), torch.tensor([alone.min(), alone.max()]))
+
+
+@pytest.mark.parametrize("signs", [(1, 1), (1, -1)])
+def test_the_range_of_logits_of_one_sign_does_not_begin_at_zero(signs):
+    queries, keys = (sign * torch.tensor([[[2.0, 3.0]]]) for sign in signs)
+    expected = [4.0, 9.0] if signs == (1, 1) else [-9.0, -4.0]
+    assert logit_range(queries, keys).tolist() == expected
+
+
+def test_the_range_of_the_logits_is_in_float32_at_any_precision():
+    queries, keys, _ = draw(50, dtype=torch.bfloat16, scale=20.0)
+    dense = queries.double().mT @ keys.double()
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        found = logit_range(queries, keys)
+    assert found.dtype == torch.float32
+    torch.testing.assert_close(found.double(), torch.stack(dense.aminmax()), rtol=1e-6, atol=0)
 
 
 def kept_for_the_gradient(form, num_positions):
@@ -91,5 +133,10 @@ def test_great_logits_are_safe_in_bfloat16(form):
 def test_mixed_precision_leaves_the_logits_in_float32():
     queries, keys, values = draw(300, scale=20.0)
     exact = attend_by_rows(queries, keys, values)
+    weights = torch.randn(exact.shape, generator=torch.Generator().manual_seed(1))
+    gradients = torch.autograd.grad(exact, (queries, keys, values), weights)
     with torch.autocast("cpu", torch.bfloat16):
-        assert torch.equal(attend(queries, keys, values), exact)
+        result = attend(queries, keys, values)
+        assert torch.equal(result, exact)
+        again = torch.autograd.grad(result, (queries, keys, values), weights)
+    assert all(torch.equal(one, other) for one, other in zip(again, gradients, strict=True))

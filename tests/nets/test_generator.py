@@ -109,12 +109,31 @@ def test_matches_take_the_blocks_own_features(random_pair: PosePair):
         assert torch.equal(found, expected)
 
 
+@pytest.mark.parametrize("rows", [7, 256])
+def test_logit_ranges_are_those_of_every_blocks_queries_and_keys(random_pair: PosePair, monkeypatch, rows):
+    monkeypatch.setattr(attention, "AT_ONCE", rows * 32)
+    generator = make(num_blocks=3, width=16).eval()
+    made = []
+    for block in generator.blocks:
+        nn.init.constant_(block.at_module.sigma, 1)
+        for conv in (block.at_module.to_queries, block.at_module.to_keys):
+            conv.register_forward_hook(lambda module, inputs, output: made.append(output.flatten(2)))
+    with torch.no_grad():
+        generator(*random_pair[:3])
+    ranges = [(queries.mT @ keys).aminmax() for queries, keys in zip(made[::2], made[1::2], strict=True)]
+    found = generator.logit_ranges(*random_pair[:3])
+    torch.testing.assert_close(torch.stack(found), torch.tensor(ranges))
+    assert found[0].tolist() != found[1].tolist()
+
+
 def test_no_correspondence_without_at_module(random_pair: PosePair):
     message = "expected an AT-module, got NoAppearanceTransfer"
     with pytest.raises(TypeError, match=message):
         make(NoAppearanceTransfer).correspondences(*random_pair[:3])
     with pytest.raises(TypeError, match=message):
         make(NoAppearanceTransfer).matches(*random_pair[:3])
+    with pytest.raises(TypeError, match=message):
+        make(NoAppearanceTransfer).logit_ranges(*random_pair[:3])
 
 
 def test_knows_whether_it_has_at_modules():

@@ -1,15 +1,17 @@
-"""How training goes beside the losses: learning rates, speed, memory, sigma."""
+"""How training goes beside the losses: learning rates, speed, memory, sigma, logits of the correspondence."""
 
 import time
 from typing import Any
 
 import torch
+from jaxtyping import Float
 from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import Tensor, nn
 
 from twostream.module import TwoStreamModule
 from twostream.nets.appearance_transfer import AppearanceTransfer
 from twostream.nets.generator import TwoStreamGenerator
+from twostream.types import PosePair
 
 
 class Monitor(Callback):
@@ -19,6 +21,11 @@ class Monitor(Callback):
     - `speed/iterations_per_second`: since the last time, without validations,
     - `memory/allocated_gib`, `memory/peak_gib`: of the GPU's memory, where there is one,
     - `sigma/block_<k>`: sigma of each AT-block (Eq. 6).
+
+    And in each validation, of its first batch on every process:
+
+    - `logits/block_<k>_min`, `logits/block_<k>_max`: the range of each AT-block's logits (Eq. 4), which the paper does
+      not scale, from queries and keys in the precision of training.
 
     The device is not waited for. In the list of callbacks it stands last, so that what others do after a validation is
     not taken for training.
@@ -52,6 +59,19 @@ class Monitor(Callback):
         self._start_clock(trainer)
         pl_module.log_dict(gpu_memory(pl_module.device))
         pl_module.log_dict(sigmas(pl_module.generator))
+
+    def on_validation_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: PosePair, batch_idx: int, *_: Any
+    ) -> None:
+        """Log the range of the logits."""
+        if batch_idx > 0:
+            return
+        assert isinstance(pl_module, TwoStreamModule)
+        with trainer.precision_plugin.forward_context():
+            ranges = logit_ranges(pl_module.generator, batch)
+        for name, (smallest, greatest) in ranges.items():
+            pl_module.log(f"{name}_min", smallest, reduce_fx="min", sync_dist=True)
+            pl_module.log(f"{name}_max", greatest, reduce_fx="max", sync_dist=True)
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Give the validation's values their iteration."""
@@ -92,3 +112,11 @@ def sigmas(generator: nn.Module) -> dict[str, Tensor]:
         for k, at_module in enumerate(at_modules, start=1)
         if isinstance(at_module, AppearanceTransfer)
     }
+
+
+def logit_ranges(generator: nn.Module, pair: PosePair) -> dict[str, Float[Tensor, "2"]]:
+    """Return the range of each AT-block's logits (Eq. 4) by name; nothing for a generator without AT-modules."""
+    if not (isinstance(generator, TwoStreamGenerator) and generator.has_at_modules):
+        return {}
+    ranges = generator.logit_ranges(pair.source_image, pair.source_heatmaps, pair.target_heatmaps)
+    return {f"logits/block_{k}": found for k, found in enumerate(ranges, start=1)}

@@ -4,7 +4,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from twostream.nets.attention import attend, best_matches, correspondence, transfer
+from twostream.nets.attention import attend, best_matches, correspondence, logit_range, transfer
 from twostream.nets.blocks import check_at_least, flatten_positions
 
 
@@ -32,6 +32,10 @@ class AppearanceTransfer(nn.Module):
     def matches(self, source: Float[Tensor, "b c h w"], target: Float[Tensor, "b c h w"]) -> Int[Tensor, "b hw"]:
         """Return for each target position the source position that D (Eq. 4) gives the most, without building D."""
         return best_matches(flatten_positions(self.to_queries(target)), flatten_positions(self.to_keys(source)))
+
+    def logit_range(self, source: Float[Tensor, "b c h w"], target: Float[Tensor, "b c h w"]) -> Float[Tensor, "2"]:
+        """Return the smallest and the greatest logit of Eq. 4, Q^T K in float32, without building D."""
+        return logit_range(flatten_positions(self.to_queries(target)), flatten_positions(self.to_keys(source)))
 
     def forward(self, source: Float[Tensor, "b c h w"], target: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
         """Return A' = sigma A + T of Eq. 6 from S (`source`) and T (`target`)."""

@@ -53,7 +53,8 @@ def attend_by_rows(
     values: Float[Tensor, "b v positions"],
 ) -> Float[Tensor, "b v positions"]:
     """Return what `attend` does, some rows of D at a time, which stay in a CPU's cache; a gradient makes them anew."""
-    return _ByRows.apply(queries.mT, keys.mT, values.mT).mT
+    with torch.autocast(values.device.type, enabled=False):
+        return _ByRows.apply(queries.mT, keys.mT, values.mT).mT
 
 
 def attend_fused(
@@ -84,6 +85,15 @@ def best_matches(
     return matches
 
 
+def logit_range(queries: Float[Tensor, "b k positions"], keys: Float[Tensor, "b k positions"]) -> Float[Tensor, "2"]:
+    """Return the smallest and the greatest logit of Eq. 4, Q^T K, of all samples: in float32, some rows at a time."""
+    with torch.autocast(queries.device.type, enabled=False):
+        q, k = queries.float().mT, keys.float()
+        ranges = [torch.stack((q[samples, rows] @ k[samples]).aminmax()) for samples, rows in parts_of(*q.shape[:2])]
+    smallest, greatest = torch.stack(ranges, dim=1)
+    return torch.stack([smallest.min(), greatest.max()])
+
+
 def parts_of(num_samples: int, positions: int) -> Iterator[tuple[slice, slice]]:
     """Cut the D of several samples into parts of `AT_ONCE` numbers: some rows of a sample, or all of some samples."""
     num_rows = max(1, min(positions, AT_ONCE // positions))
@@ -111,26 +121,26 @@ class _ByRows(Function):
             _, rounded = part.matches(q[samples, rows], k[samples])
             torch.bmm(rounded, v[samples], out=result[samples, rows])
         ctx.save_for_backward(q, k, v, result)
-        ctx.given = queries.dtype, keys.dtype
         return result
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the gradients of queries, keys and values."""
-        (gradient,) = gradients
+        """Return the gradients of queries, keys and values, in the precision in which they were made."""
         q, k, v, result = ctx.saved_tensors
-        g = gradient.to(v.dtype).contiguous()
+        g = gradients[0].to(v.dtype).contiguous()
         shares = (g.to(q.dtype) * result).sum(dim=2, keepdim=True)
         of_q, of_k, of_v = torch.empty_like(q), torch.zeros_like(k), torch.zeros_like(v, dtype=q.dtype)
         part, other = _Part(k, v), _Part(k, v)
-        for samples, rows in parts_of(*v.shape[:2]):
-            matches, rounded = part.matches(q[samples, rows], k[samples])
-            of_v[samples] += rounded.mT @ g[samples, rows]
-            of_logits = other.product(g[samples, rows], v[samples]).sub_(shares[samples, rows]).mul_(matches)
-            torch.bmm(of_logits, k[samples], out=of_q[samples, rows])
-            of_k[samples] += of_logits.mT @ q[samples, rows]
-        return of_q.to(ctx.given[0]), of_k.to(ctx.given[1]), of_v.to(v.dtype)
+        # Products of float32 stay in it, also where the backward pass is under autocast.
+        with torch.autocast(g.device.type, enabled=False):
+            for samples, rows in parts_of(*v.shape[:2]):
+                matches, rounded = part.matches(q[samples, rows], k[samples])
+                of_v[samples] += rounded.mT @ g[samples, rows]
+                of_logits = other.product(g[samples, rows], v[samples]).sub_(shares[samples, rows]).mul_(matches)
+                torch.bmm(of_logits, k[samples], out=of_q[samples, rows])
+                of_k[samples] += of_logits.mT @ q[samples, rows]
+        return of_q, of_k, of_v
 
 
 class _Part:

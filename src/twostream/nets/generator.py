@@ -148,6 +148,20 @@ class TwoStreamGenerator(nn.Module):
         inputs = self._at_inputs(source_image, source_heatmaps, target_heatmaps)
         return [at_module.matches(source, target) for at_module, source, target in inputs]
 
+    @torch.no_grad()
+    def logit_ranges(
+        self,
+        source_image: Float[Tensor, "b 3 h w"],
+        source_heatmaps: Float[Tensor, "b joints h w"],
+        target_heatmaps: Float[Tensor, "b joints h w"],
+    ) -> list[Float[Tensor, "2"]]:
+        """Return each block's smallest and greatest logit of Eq. 4, Q^T K in float32; D is never built.
+
+        Raises TypeError for a generator without AT-modules.
+        """
+        inputs = self._at_inputs(source_image, source_heatmaps, target_heatmaps)
+        return [at_module.logit_range(source, target) for at_module, source, target in inputs]
+
     def _at_inputs(
         self, source_image: Tensor, source_heatmaps: Tensor, target_heatmaps: Tensor
     ) -> Iterator[tuple[AppearanceTransfer, Tensor, Tensor]]:
