@@ -1,8 +1,11 @@
 import pytest
 import torch
+from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 
-from twostream.data.datamodule import split_identities
+from twostream.cli import CONF
+from twostream.data import datamodule
+from twostream.data.datamodule import free_memory, split_identities
 from twostream.data.pairs import identity_of
 
 
@@ -66,9 +69,12 @@ def ready(cfg, **trainer):
     return data
 
 
-@pytest.mark.parametrize(("cache", "num_workers"), [("ram", 2), ("none", 0), ("none", 2), ("device", 0)])
+CACHES_AND_WORKERS = [("ram", 2), ("none", 0), ("none", 2), ("device", 0), ("auto", 0), ("auto", 2)]
+
+
+@pytest.mark.parametrize(("cache", "num_workers"), CACHES_AND_WORKERS)
 def test_batches_do_not_depend_on_cache_and_workers(tiny_config, cache, num_workers):
-    plain = ready(tiny_config())
+    plain = ready(tiny_config("data.cache=ram"))
     other = ready(tiny_config(f"data.cache={cache}", f"data.num_workers={num_workers}"))
     for one, same in zip(plain.train_dataloader(), other.train_dataloader(), strict=True):
         assert all(torch.equal(a.nan_to_num(-7), b.nan_to_num(-7)) for a, b in zip(one, same, strict=True))
@@ -80,8 +86,65 @@ def test_pictures_on_the_device_allow_no_work_on_the_cpu(tiny_config, override):
         instantiate(tiny_config("data.cache=device", override).data)
 
 
+def moves_to_gpu(monkeypatch, cfg, spare):
+    """Whether the pictures go to a GPU with four times their bytes free, and so many more."""
+    data = instantiate(cfg.data)
+    data.setup("fit")
+    pictures = data.train.pictures
+    num_bytes = len(pictures) * pictures.take(torch.tensor([[0, 1]])).source_image.nbytes
+    moved = []
+    monkeypatch.setattr(pictures, "move_to", moved.append)
+    monkeypatch.setattr(datamodule, "free_memory", lambda device: 4 * num_bytes + spare)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    data.move_to(torch.device("cuda"))
+    assert moved == [torch.device("cuda")] * data.is_on_device
+    # What lies on a GPU can't be pinned.
+    assert data.training_loader(1).pin_memory is not data.is_on_device
+    return data.is_on_device
+
+
+@pytest.mark.parametrize(("spare", "expected"), [(0, True), (-1, False)])
+def test_auto_moves_pictures_that_take_a_quarter_of_the_gpus_free_memory(tiny_config, monkeypatch, spare, expected):
+    assert moves_to_gpu(monkeypatch, tiny_config("data.cache=auto"), spare) is expected
+
+
+@pytest.mark.parametrize("override", ["data.num_workers=1", "data/augmentation=flip"])
+def test_auto_leaves_pictures_to_work_on_the_cpu(tiny_config, monkeypatch, override):
+    assert not moves_to_gpu(monkeypatch, tiny_config("data.cache=auto", override), 10**12)
+
+
+@pytest.mark.parametrize(("cache", "expected"), [("none", False), ("ram", False), ("device", True)])
+def test_other_caches_do_not_ask_what_is_free(tiny_config, monkeypatch, cache, expected):
+    for spare in (-1, 10**12):
+        assert moves_to_gpu(monkeypatch, tiny_config(f"data.cache={cache}"), spare) is expected
+
+
+def test_auto_leaves_pictures_where_they_are_without_a_gpu(tiny_config, monkeypatch):
+    monkeypatch.setattr(datamodule, "free_memory", lambda device: 10**12)
+    assert not ready(tiny_config("data.cache=auto")).is_on_device
+    assert ready(tiny_config("data.cache=device")).is_on_device
+
+
+def test_auto_is_the_default():
+    for name in ("synthetic", "market1501", "deepfashion", "deepfashion_176"):
+        with initialize_config_dir(version_base="1.3", config_dir=CONF):
+            assert compose("train", [f"data={name}"]).data.cache == "auto"
+
+
+def test_pictures_read_anew_are_in_memory_again(tiny_config):
+    data = ready(tiny_config("data.cache=device"))
+    data.trainer = None
+    data.setup("fit")
+    assert not data.is_on_device
+
+
+def test_free_memory_is_what_the_driver_calls_free(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (3 * 2**30, 80 * 2**30))
+    assert free_memory(torch.device("cuda", 0)) == 3 * 2**30
+
+
 def test_refuses_a_cache_that_there_is_not(tiny_config):
-    with pytest.raises(Exception, match=r"data\.cache: expected none, ram, device, got 'disk'"):
+    with pytest.raises(Exception, match=r"data\.cache: expected auto, none, ram, device, got 'disk'"):
         instantiate(tiny_config("data.cache=disk").data)
 
 

@@ -1,6 +1,7 @@
 """Pose pairs for training and validation, counted in iterations."""
 
 import json
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -18,7 +19,9 @@ from twostream.data.pose import Heatmaps
 from twostream.data.sampling import Draw, PairStream
 from twostream.types import PictureBatch, PosePair
 
-CACHES = ("none", "ram", "device")
+CACHES = ("auto", "none", "ram", "device")
+SHARE_OF_GPU = 4
+"""With `auto` the pictures take at most one part in so many of the GPU's free memory."""
 
 
 @runtime_checkable
@@ -45,7 +48,8 @@ class PairDataModule(LightningDataModule):
         num_val_identities: training identities kept out of training, for validation.
         num_val_pairs: pairs drawn once from theirs.
         cache: where decoded pictures are kept: `ram`, the memory of the training `device`, or `none` to read them from
-            disk each time.
+            disk each time. `auto` is `device` on a GPU where that is allowed and they take at most a quarter of its
+            free memory, else `ram`.
         num_workers: loader processes of each training process.
         seed: of the order of the training pairs and of their augmentation.
         augmentation: of the training pairs; one without any part leaves them as they are.
@@ -84,7 +88,8 @@ class PairDataModule(LightningDataModule):
         )
         if cache not in CACHES:
             raise ValueError(f"data.cache: expected {', '.join(CACHES)}, got {cache!r}")
-        if cache == "device" and (num_workers or augmentation.is_on):
+        works_on_cpu = num_workers > 0 or augmentation.is_on
+        if cache == "device" and works_on_cpu:
             raise ValueError(
                 "data.cache=device: expected data.num_workers=0 and data/augmentation=none, which work in the CPU's "
                 f"memory, got num_workers={num_workers} and {augmentation}"
@@ -99,6 +104,7 @@ class PairDataModule(LightningDataModule):
         self.num_val_identities = num_val_identities
         self.num_val_pairs = num_val_pairs
         self.cache = cache
+        self.works_on_cpu = works_on_cpu
         self.num_workers = num_workers
         self.seed = seed
         self.augmentation = augmentation
@@ -128,13 +134,15 @@ class PairDataModule(LightningDataModule):
         names = named_in(train_pairs + val_pairs)
         pictures = AnnotatedPictures(self.folder / "train", joints, names, self.image_size, self.cache != "none")
         self.train, self.val = PairDataset(pictures, train_pairs), PairDataset(pictures, val_pairs)
+        self.is_on_device = False
         if self.trainer is not None:
             self.move_to(self.trainer.strategy.root_device)
 
     def move_to(self, device: torch.device) -> None:
         """Bring the pictures to the device where `cache` says so."""
-        if self.cache == "device":
+        if self.cache == "device" or (self.cache == "auto" and not self.works_on_cpu and self._fits(device)):
             self.train.pictures.move_to(device)
+            self.is_on_device = True
 
     def train_dataloader(self) -> DataLoader[PictureBatch]:
         """Return the batches that the trainer has still to take: one epoch is the whole run."""
@@ -183,13 +191,18 @@ class PairDataModule(LightningDataModule):
         """Make the batch ready on the device."""
         return to_pose_pair(batch, self.heatmaps)
 
+    def _fits(self, device: torch.device) -> bool:
+        """Whether the device is a GPU that has room for the pictures beside the training."""
+        num_bytes = len(self.train.pictures) * 3 * math.prod(self.image_size)
+        return device.type == "cuda" and SHARE_OF_GPU * num_bytes <= free_memory(device)
+
     def _loader(self, pairs: Dataset[PictureBatch], batches: Any, num_workers: int) -> DataLoader[PictureBatch]:
         return PairLoader(
             pairs,
             batch_sampler=batches,
             num_workers=num_workers,
             collate_fn=_as_it_is,
-            pin_memory=self.cache != "device" and torch.cuda.is_available(),
+            pin_memory=not self.is_on_device and torch.cuda.is_available(),
         )
 
 
@@ -236,6 +249,11 @@ def _check_positive(**values: float) -> None:
     for key, value in values.items():
         if value <= 0:
             raise ValueError(f"data.{key}: expected more than 0, got {value}")
+
+
+def free_memory(device: torch.device) -> int:
+    """Return the bytes of a GPU's memory that nothing takes."""
+    return torch.cuda.mem_get_info(device)[0]
 
 
 def split_identities(
