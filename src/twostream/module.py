@@ -119,11 +119,13 @@ class TwoStreamModule(LightningModule):
         if world_size > 1:
             # Lightning gives all processes one seed.
             torch.manual_seed(torch.initial_seed() + rank)
-        run_eagerly(True)
+        if self.speed.compiler:
+            run_eagerly(True)
 
     def teardown(self, stage: str) -> None:
         """Leave compiled networks of others as they were."""
-        run_eagerly(False)
+        if self.speed.compiler:
+            run_eagerly(False)
 
     def forward(self, pair: PosePair) -> Float[Tensor, "b 3 h w"]:
         """Generate the target images."""
