@@ -157,7 +157,7 @@ class TwoStreamModule(LightningModule):
         `step(name, loss)` has the network `name` take its step. Return the losses of all phases and the discriminators'
         accuracies.
         """
-        pair = PosePair(*(tensor.to(memory_format=self.speed.memory_format) for tensor in pair))
+        pair = PosePair(*self.speed.lay_out(pair))
         with self.speed.compiled():
             with frozen(self.discriminators) if self.speed.frozen_discriminators else nullcontext():
                 generated, loss, terms = self.generator_phase(pair)
@@ -185,7 +185,7 @@ class TwoStreamModule(LightningModule):
         net, pool = self.parallel.get(name, self.discriminators[name]), self.pools[name]
         assert isinstance(pool, FakePool)
         reals = pair.target_image, pair.source_image, pair.target_heatmaps
-        fakes = pool.exchange(generated, pair.source_image, pair.target_heatmaps)
+        fakes = self.speed.lay_out(pool.exchange(generated, pair.source_image, pair.target_heatmaps))
         if self.speed.one_pass:
             real_scores, fake_scores = net(*map(torch.cat, zip(reals, fakes, strict=True))).chunk(2)
         else:
@@ -195,7 +195,7 @@ class TwoStreamModule(LightningModule):
 
     def validation_step(self, pair: PosePair, batch_idx: int) -> None:
         """Compare generated images of held-out identities with the true ones."""
-        generated = self(pair).float()
+        generated = self(pair).float().contiguous()
         # SSIM subtracts nearly equal sums: half precision would leave it a digit or two.
         with torch.autocast(self.device.type, enabled=False):
             self.val_ssim(generated, pair.target_image)

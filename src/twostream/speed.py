@@ -5,7 +5,11 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import torch
-from torch import nn
+import torch._dynamo
+from torch import Tensor, nn
+
+VERSIONS = 64
+"""Of a network's code that are compiled in one process at most."""
 
 
 @dataclass(frozen=True)
@@ -55,11 +59,17 @@ class Speed:
         """How tensors of (b, c, h, w) are laid out."""
         return torch.channels_last if self.channels_last else torch.contiguous_format
 
+    def lay_out(self, tensors: Iterable[Tensor]) -> tuple[Tensor, ...]:
+        """Return tensors of (b, c, h, w) in the memory format."""
+        return tuple(tensor.contiguous(memory_format=self.memory_format) for tensor in tensors)
+
     def prepare(self, nets: Iterable[nn.Module], others: Iterable[nn.Module]) -> None:
         """Lay out the weights of all modules and have the networks compiled, before they are wrapped or optimized."""
         for module in (nets := list(nets)) + list(others):
             module.to(memory_format=self.memory_format)
         if self.compiler:
+            # Each phase, shape and layout is a version; beyond the limit torch runs a network as it is, slowly.
+            torch._dynamo.config.recompile_limit = VERSIONS
             for net in nets:
                 self.compiler(net)
 

@@ -18,6 +18,7 @@ def test_instance_norm_is_torchs_with_its_gradient(memory_format):
     ours, theirs = (drawn.to(memory_format=memory_format, copy=True).requires_grad_() for _ in range(2))
     normed, expected = InstanceNorm()(ours), nn.InstanceNorm2d(5)(theirs)
     torch.testing.assert_close(normed, expected)
+    assert normed.is_contiguous(memory_format=memory_format)
     weights = torch.rand(expected.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     (normed * weights).sum().backward()
     (expected * weights).sum().backward()

@@ -28,7 +28,9 @@ class InstanceNorm(nn.Module):
         if input.device.type == "cpu" and input.is_contiguous():
             # The same with a channel to a group, which torch does several times as fast there.
             return F.group_norm(input, input.shape[1])
-        return F.instance_norm(input)
+        normed = F.instance_norm(input)
+        # torch lays its result out with the channels first, which the next convolution would turn again.
+        return normed if input.is_contiguous() else normed.contiguous(memory_format=torch.channels_last)
 
 
 class ReflectionPad(nn.ReflectionPad2d):
