@@ -1,27 +1,19 @@
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
 
-from tiny_run import overrides_of_tiny_run
 from twostream.benchmark.loader import LoaderCase, as_markdown, build_data, measure_loader, ready_batches
-from twostream.cli import CONF
 
 CPU = torch.device("cpu")
 
 
 @pytest.fixture
-def cfg(people_parent, tmp_path):
-    tiny = [
-        override
-        for override in overrides_of_tiny_run(people_parent, tmp_path)
-        if override.split(".")[0] in ("data", "generator")
-    ]
-    with initialize_config_dir(version_base="1.3", config_dir=CONF):
-        return compose("benchmark", [*tiny, "rounds=2", "num_batches=2"])
+def cfg(benchmark_config):
+    return benchmark_config("loader.rounds=2", "loader.num_batches=2")
 
 
 def test_every_loader_is_measured_beside_training(cfg):
     results = measure_loader(cfg, CPU)
+    assert results["rounds"] == 2
     assert [row["cache"] for row in results["loaders"]] == ["ram", "device", "none", "none", "ram", "ram"]
     assert (results["batch_size"], results["training"]["batch_size"]) == (2, 2)
     training = results["training"]["pairs_per_second"]
@@ -30,7 +22,7 @@ def test_every_loader_is_measured_beside_training(cfg):
         assert row["times_training"] == pytest.approx(row["pairs_per_second"] / training)
     lines = as_markdown(results).splitlines()
     assert lines[0].startswith(
-        "generated people at 32x16: batches of 2, ready for the networks. Training: batches of 2, "
+        "generated people at 32x16: batches of 2, ready for the networks. Training, tuned: batches of 2, "
     )
     assert [line.count("|") for line in lines[2:]] == [6] * 8
 

@@ -13,6 +13,12 @@ def test_each_case_is_called_once_a_round_and_once_before_and_goes_first_in_turn
     assert "".join(calls) == "abc" + "abc" + "bca" + "cab" + "abc"
 
 
+def test_what_was_called_already_is_not_called_outside():
+    calls = []
+    in_turns({name: lambda name=name: calls.append(name) for name in "ab"}, 2, CPU, warm_up=False)
+    assert "".join(calls) == "ab" + "ba"
+
+
 def test_times_are_those_of_the_calls_alone(monkeypatch):
     clock = [0.0]
     monkeypatch.setattr(timing.time, "perf_counter", lambda: clock[0])

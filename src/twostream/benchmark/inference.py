@@ -1,6 +1,6 @@
 """Table 2: parameters, arithmetic and speed of the 2s-ATN beside PATN, both in the same forms."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -10,66 +10,45 @@ from omegaconf import DictConfig
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from twostream.benchmark.forms import ATTENTION, PLAIN, TUNED, Generating, form_with, tuned_form, with_at_module
 from twostream.benchmark.timing import in_turns
 
 OURS, BASELINE = "two_stream", "patn"
-PLAIN, TUNED = "plain", "tuned"
+OF_TRAINING = ("fused_adam", "one_pass", "frozen_discriminators")
+"""Levers that a generator by itself has nothing of."""
 PAPERS_RATIO = 74.21 / 60.61
 """Table 2: frames a second of the 2s-ATN to PATN's."""
 
 
 def measure_inference(cfg: DictConfig, device: torch.device) -> dict[str, Any]:
-    """Measure the generators of `cfg.generators` at `cfg.sizes`; return plain values.
+    """Measure the generators of `cfg.generators` at `cfg.inference.settings`; return plain values.
 
-    Every generator runs in two forms: `plain`, eager float32 with D written out (its AT-modules are `cfg.dense`), and
-    `tuned`, with all that makes it faster here. All forms of all generators at one size and batch size are timed in
-    turns.
+    Every generator runs in the plain and in the tuned form, one with AT-modules also plain but for D. All forms of all
+    generators at one size and batch size are timed in turns.
     """
+    forms = {PLAIN: form_with(cfg, []), ATTENTION: form_with(cfg, [ATTENTION]), TUNED: tuned_form(cfg, device)}
     nets = {
-        f"{name} {form}": build(node, cfg.dense, form, device)
+        f"{name} {form_name}": Generating(node, form, device)
         for name, node in cfg.generators.items()
-        for form in (PLAIN, TUNED)
+        for form_name, form in forms.items()
+        if form_name != ATTENTION or "at_module" in node
     }
-    rows = []
-    for size in (tuple(size) for size in cfg.sizes):
-        for batch_size in cfg.batch_sizes[device.type]:
+    rounds, gflop, rows = cfg.inference.rounds, [], []
+    for setting in cfg.inference.settings:
+        size = tuple(setting.size)
+        counts = {name: count_flop(cfg, node, size) / 1e9 for name, node in cfg.generators.items()}
+        gflop.append({"size": list(size)} | counts)
+        for batch_size in setting.batch_sizes[device.type]:
             inputs = draw_inputs(batch_size, size, device)
-            timings = in_turns({name: generation(net, inputs) for name, net in nets.items()}, cfg.rounds, device)
+            timings = in_turns({name: generation(net, inputs) for name, net in nets.items()}, rounds, device)
             speeds = {name: timing.rate(batch_size) for name, timing in timings.items()}
             rows.append({"size": list(size), "batch_size": batch_size, "images_per_second": speeds})
-    return {
+    about = {
+        "rounds": rounds,
         "parameters": {name: sum(p.numel() for p in nets[f"{name} {PLAIN}"].parameters()) for name in cfg.generators},
-        "gflop": [
-            {"size": list(size)}
-            | {name: count_flop(node, cfg.dense, tuple(size)) / 1e9 for name, node in cfg.generators.items()}
-            for size in cfg.sizes
-        ],
-        "speeds": rows,
+        "tuned": [name for name in cfg.tuned[device.type] if name not in OF_TRAINING],
     }
-
-
-class Tuned(nn.Module):
-    """A net in bfloat16 mixed precision with everything channels last, on a GPU compiled."""
-
-    def __init__(self, net: nn.Module, device: torch.device) -> None:
-        super().__init__()
-        self.net = net.to(memory_format=torch.channels_last)
-        if device.type == "cuda":
-            self.net.compile()
-
-    def forward(self, *inputs: Tensor) -> Tensor:
-        """Do as the net does."""
-        inputs = tuple(tensor.to(memory_format=torch.channels_last) for tensor in inputs)
-        with torch.autocast(inputs[0].device.type, torch.bfloat16):
-            return self.net(*inputs)
-
-
-def build(node: DictConfig, dense: DictConfig, form: str, device: torch.device) -> nn.Module:
-    """Build a generator in one of the two forms."""
-    if form == TUNED:
-        return Tuned(instantiate(node).to(device), device).eval()
-    given = {"at_module": dense} if "at_module" in node else {}
-    return instantiate(node, **given).to(device).eval()
+    return about | {"gflop": gflop, "speeds": rows}
 
 
 def generation(net: nn.Module, inputs: tuple[Tensor, ...]) -> Callable[[], object]:
@@ -83,13 +62,13 @@ def draw_inputs(batch_size: int, size: tuple[int, int], device: torch.device) ->
     return image, *(torch.rand(batch_size, 18, *size, device=device) for _ in range(2))
 
 
-def count_flop(node: DictConfig, dense: DictConfig, size: tuple[int, int]) -> int:
+def count_flop(cfg: DictConfig, generator: DictConfig, size: tuple[int, int]) -> int:
     """Count a generator's operations for one picture, operator by operator: a multiplication and an addition are 2."""
     meta = torch.device("meta")
     with meta:
-        net, inputs = build(node, dense, PLAIN, meta), draw_inputs(1, size, meta)
+        net: nn.Module = instantiate(with_at_module(generator, form_with(cfg, [])))
     with FlopCounterMode(display=False) as counter, torch.no_grad():
-        net(*inputs)
+        net(*draw_inputs(1, size, meta))
     return counter.get_total_flops()
 
 
@@ -103,31 +82,40 @@ def as_markdown(results: Mapping[str, Any]) -> str:
         "| size | GFLOP, 2s-ATN | GFLOP, PATN | PATN's to ours |",
         "| --- | ---: | ---: | ---: |",
     ]
-    ratios = {}
+    by_gflop = {}
     for row in results["gflop"]:
-        ratios[tuple(row["size"])] = row[BASELINE] / row[OURS]
         size = "x".join(map(str, row["size"]))
-        lines.append(f"| {size} | {row[OURS]:.1f} | {row[BASELINE]:.1f} | {row[BASELINE] / row[OURS]:.2f} |")
+        by_gflop[size] = f"{row[BASELINE] / row[OURS]:.2f}"
+        lines.append(f"| {size} | {row[OURS]:.1f} | {row[BASELINE]:.1f} | {by_gflop[size]} |")
     lines += [
         "",
-        "Images/s: median [quartiles]. Plain: eager float32, D written out. Tuned: bfloat16 mixed precision, channels "
-        "last, fused attention, on a GPU compiled.",
+        f"Images/s: median [quartiles], (batch). Plain: eager float32, D written out; without D: the same but for Eq. "
+        f"4 and 5, which never build it; tuned: {', '.join(results['tuned'])}. Ratios are the 2s-ATN's images/s to "
+        "PATN's.",
         "",
-        "| size | batch | 2s-ATN plain | PATN plain | ratio | 2s-ATN tuned | PATN tuned | ratio "
-        "| 2s-ATN tuned to PATN plain | by GFLOP | paper |",
-        "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
+        "| size | batch | 2s-ATN plain | without D | tuned | PATN plain | tuned "
+        "| plain to plain | without D to plain | tuned to tuned | tuned to plain | by GFLOP | paper |",
+        "| --- | --- |" + " ---: |" * 11,
     ]
-    for row in results["speeds"]:
-        speeds = row["images_per_second"]
-        cells = ["x".join(map(str, row["size"])), str(row["batch_size"])]
-        for form in (PLAIN, TUNED):
-            ours, theirs = speeds[f"{OURS} {form}"], speeds[f"{BASELINE} {form}"]
-            cells += [_shown(ours), _shown(theirs), f"{ours[0] / theirs[0]:.2f}"]
-        cells.append(f"{speeds[f'{OURS} {TUNED}'][0] / speeds[f'{BASELINE} {PLAIN}'][0]:.2f}")
-        cells += [f"{ratios[tuple(row['size'])]:.2f}", f"{PAPERS_RATIO:.2f}"]
-        lines.append(f"| {' | '.join(cells)} |")
+    for size, ratio in by_gflop.items():
+        rows = [row for row in results["speeds"] if "x".join(map(str, row["size"])) == size]
+        kinds = {f"{rows[0]['batch_size']}": rows[:1]} | ({"best": rows} if len(rows) > 1 else {})
+        for kind, chosen in kinds.items():
+            lines.append(f"| {size} | {kind} | {' | '.join(_cells(chosen))} | {ratio} | {PAPERS_RATIO:.2f} |")
     return "\n".join(lines)
 
 
-def _shown(speed: tuple[float, float, float]) -> str:
-    return "{:.3g} [{:.3g}, {:.3g}]".format(*speed)
+def _cells(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return what the rows of a size say, each form at its best batch size."""
+    best = {
+        name: max((row["images_per_second"][name], row["batch_size"]) for row in rows)
+        for name in rows[0]["images_per_second"]
+    }
+    plain, without_d, tuned = (best[f"{OURS} {form}"] for form in (PLAIN, ATTENTION, TUNED))
+    their_plain, their_tuned = (best[f"{BASELINE} {form}"] for form in (PLAIN, TUNED))
+    shown = (
+        "{:.3g} [{:.3g}, {:.3g}] ({})".format(*speed, batch)
+        for speed, batch in (plain, without_d, tuned, their_plain, their_tuned)
+    )
+    pairs = ((plain, their_plain), (without_d, their_plain), (tuned, their_tuned), (tuned, their_plain))
+    return [*shown, *(f"{ours[0][0] / theirs[0][0]:.2f}" for ours, theirs in pairs)]

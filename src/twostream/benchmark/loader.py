@@ -8,10 +8,10 @@ import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
+from twostream.benchmark.forms import tuned_form
 from twostream.benchmark.timing import Timing, in_turns
-from twostream.build import build_module
+from twostream.benchmark.training import Iteration
 from twostream.data.datamodule import PairDataModule
-from twostream.module import TwoStreamModule
 from twostream.types import PosePair
 
 TRAINING = "training"
@@ -28,25 +28,26 @@ class LoaderCase(NamedTuple):
 
 
 def measure_loader(cfg: DictConfig, device: torch.device) -> dict[str, Any]:
-    """Time the loaders of `cfg.loaders` and a training iteration in turns; return the rates in pairs/s as plain values.
+    """Time the loaders of `cfg.loader.cases` and a tuned training iteration in turns; return pairs/s as plain values.
 
     A loader's pairs are counted when they are ready for the networks: on the device, with heatmaps.
     """
-    cases = [LoaderCase(**case) for case in cfg.loaders]
+    settings = cfg.loader
+    cases = [LoaderCase(**case) for case in settings.cases]
     batch_size = int(cfg.data.batch_size)
     training_size = CPU_BATCH if device.type == "cpu" else batch_size
     calls: dict[str, Callable[[], object]] = {}
     for case in cases:
         batches = ready_batches(build_data(cfg, case), device)
-        calls[str(case)] = partial(_take, batches, int(cfg.num_batches))
-    pair = next(batches)
-    calls[TRAINING] = training_iteration(build_module(cfg).to(device), _repeated(pair, training_size))
-    timings = in_turns(calls, cfg.rounds, device)
+        calls[str(case)] = partial(_take, batches, int(settings.num_batches))
+    size = tuple(cfg.data.image_size)
+    calls[TRAINING] = Iteration(cfg, tuned_form(cfg, device), size, training_size, device)
+    timings = in_turns(calls, settings.rounds, device)
     training = _rates(timings[TRAINING], training_size)
-    rows = [case._asdict() | _rates(timings[str(case)], cfg.num_batches * batch_size) for case in cases]
+    rows = [case._asdict() | _rates(timings[str(case)], settings.num_batches * batch_size) for case in cases]
     for row in rows:
         row["times_training"] = row["pairs_per_second"] / training["pairs_per_second"]
-    about = {"data": cfg.data.name, "label": cfg.data.label, "size": list(cfg.data.image_size)}
+    about = {"rounds": settings.rounds, "data": cfg.data.name, "label": cfg.data.label, "size": list(size)}
     return about | {"batch_size": batch_size, "loaders": rows, TRAINING: {"batch_size": training_size} | training}
 
 
@@ -70,25 +71,12 @@ def ready_batches(data: PairDataModule, device: torch.device) -> Iterator[PosePa
         yield data.on_after_batch_transfer(batch.to(device), 0)
 
 
-def training_iteration(module: TwoStreamModule, pair: PosePair) -> Callable[[], object]:
-    """Return a call that trains an iteration on a batch: every phase, with the optimizers' steps."""
-    optimizers = dict(zip(module.nets, module.configure_optimizers()[0], strict=True))
-
-    def step(name: str, loss: torch.Tensor) -> None:
-        """Have a network take its step."""
-        optimizers[name].zero_grad()
-        loss.backward()
-        optimizers[name].step()
-
-    return lambda: module.iterate(pair, step)
-
-
 def as_markdown(results: Mapping[str, Any]) -> str:
     """Write the rates as a Markdown table."""
     training, size = results[TRAINING], "x".join(map(str, results["size"]))
     lines = [
-        f"{results['label']} at {size}: batches of {results['batch_size']}, ready for the networks. Training: batches "
-        f"of {training['batch_size']}, {_shown(training)} pairs/s.",
+        f"{results['label']} at {size}: batches of {results['batch_size']}, ready for the networks. Training, tuned: "
+        f"batches of {training['batch_size']}, {_shown(training)} pairs/s.",
         "",
         "| cache | workers | augmentation | pairs/s | times training |",
         "| --- | ---: | --- | ---: | ---: |",
@@ -102,11 +90,6 @@ def as_markdown(results: Mapping[str, Any]) -> str:
 def _take(batches: Iterator[PosePair], count: int) -> None:
     for _ in range(count):
         next(batches)
-
-
-def _repeated(pair: PosePair, count: int) -> PosePair:
-    """Return a batch of `count` pairs, of those that are there as often as it takes."""
-    return PosePair(*(tensor[torch.arange(count, device=tensor.device) % len(tensor)] for tensor in pair))
 
 
 def _rates(timing: Timing, count: int) -> dict[str, float]:

@@ -14,26 +14,34 @@ class Timing:
 
     seconds: tuple[float, ...]
 
+    def lasts(self) -> tuple[float, float, float]:
+        """Return the seconds that a call took: the median and both quartiles."""
+        median, low, high = np.quantile(self.seconds, [0.5, 0.25, 0.75])
+        return float(median), float(low), float(high)
+
     def rate(self, count: int) -> tuple[float, float, float]:
         """Return how many of `count` things a call were done a second: the median and both quartiles."""
         median, low, high = np.quantile([count / seconds for seconds in self.seconds], [0.5, 0.25, 0.75])
         return float(median), float(low), float(high)
 
 
-def in_turns(cases: Mapping[str, Callable[[], object]], rounds: int, device: torch.device) -> dict[str, Timing]:
-    """Time every case once a round, beginning with another one each round, after one call of each outside.
+def in_turns(
+    cases: Mapping[str, Callable[[], object]], rounds: int, device: torch.device, warm_up: bool = True
+) -> dict[str, Timing]:
+    """Time every case once a round, beginning with another one each round.
 
     Args:
         cases: name -> call.
         rounds: at least 1.
         device: that the calls work on; it is waited for.
+        warm_up: call each case once outside; false where each has been called already.
 
     """
     if rounds < 1:
         raise ValueError(f"rounds: expected at least 1, got {rounds}")
     names = list(cases)
     seconds: dict[str, list[float]] = {name: [] for name in names}
-    for name in names:
+    for name in names if warm_up else ():
         cases[name]()
     for turn in range(rounds):
         first = turn % len(names)

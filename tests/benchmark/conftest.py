@@ -1,0 +1,27 @@
+from collections.abc import Callable
+
+import pytest
+from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig
+
+from tiny_run import overrides_of_tiny_run
+from twostream.cli import CONF
+
+SMALL = [f"generators.{name}.{key}" for name in ("two_stream", "patn") for key in ("width=8", "num_blocks=2")]
+SMALL += [f"discriminators.{name}.{key}" for name in ("appearance", "shape") for key in ("width=8", "num_blocks=1")]
+
+
+@pytest.fixture
+def benchmark_config(people_parent, tmp_path) -> Callable[..., DictConfig]:
+    """Composes the `benchmark` config of tiny networks and data with further overrides."""
+    tiny = [
+        override
+        for override in overrides_of_tiny_run(people_parent, tmp_path)
+        if override.split(".")[0] in ("data", "generator")
+    ]
+
+    def compose_tiny(*overrides: str) -> DictConfig:
+        with initialize_config_dir(version_base="1.3", config_dir=CONF):
+            return compose("benchmark", [*tiny, *SMALL, *overrides])
+
+    return compose_tiny
