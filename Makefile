@@ -80,7 +80,7 @@ evaluate: install ## generate and score the test pairs of the run in RUN
 table: install ## print the tables of the runs that are there
 	$(BIN)/twostream-table runs=runs/$(DATA)/$(SCALE) 'seeds=[$(SEED_LIST)]'
 
-bench: install ## measure Table 2 and the loader on this machine, under 5 minutes on 2 cores
+bench: install ## measure Table 2, training, its levers and growth, and the loader on this machine; 5 minutes on 2 cores
 	$(BIN)/twostream-benchmark out=experiments/results/benchmark
 
 dashboard: install ## upload the runs to Weights & Biases, make workspace and report of them (wandb login first)

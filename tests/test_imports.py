@@ -17,6 +17,7 @@ LAYERS = [
 ]
 LAYER = {name: depth for depth, names in enumerate(LAYERS) for name in names}
 OPTIONAL = {"wandb", "albumentations", "torch_fidelity", "rtmlib", "onnxruntime", "cv2", "onnx", "wandb_workspaces"}
+OPTIONAL |= {"matplotlib"}
 
 
 def imports_of(path: Path, nodes) -> set[str]:
