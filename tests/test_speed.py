@@ -173,7 +173,7 @@ def unchecked(monkeypatch) -> Iterator[types.ModuleType]:
         pytest.param(["speed/compiler=nets", AOT], 1 + 2 + 2, 1 + 3 + 3, marks=pytest.mark.slow),
         # Two encoders, two blocks, of which the last has no fusion of the sources, and a decoder.
         pytest.param(["speed/compiler=blocks", AOT, *TRUE], 5 + 2 + 2, 5 + 2 + 2, marks=pytest.mark.slow),
-        (["speed/compiler=nets", EAGER, "generator=patn", *TRUE], 1 + 2 + 2, 1 + 2 + 2),
+        pytest.param(["speed/compiler=nets", EAGER, "generator=patn", *TRUE], *2 * [1 + 2 + 2], marks=pytest.mark.slow),
     ],
     ids=["nets", "blocks", "patn"],
 )

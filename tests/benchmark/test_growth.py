@@ -19,6 +19,7 @@ def tiny(benchmark_config):
     )
 
 
+@pytest.mark.slow
 def test_every_line_is_measured_at_every_point_and_the_start_once(tiny, monkeypatch):
     built = []
 

@@ -11,6 +11,7 @@ def cfg(benchmark_config):
     return benchmark_config("loader.rounds=2", "loader.num_batches=2")
 
 
+@pytest.mark.slow
 def test_every_loader_is_measured_beside_training(cfg):
     results = measure_loader(cfg, CPU)
     assert results["rounds"] == 2

@@ -21,6 +21,7 @@ def small_products(monkeypatch):
     monkeypatch.setitem(training.PRODUCT_SIZE, "cpu", 64)
 
 
+@pytest.mark.slow
 def test_the_numbers_of_all_forms_agree_with_one_another(benchmark_config):
     small, smaller = "{name:small,size:[32,16],batch_size:{cpu:2}}", "{name:smaller,size:[16,8],batch_size:{cpu:3}}"
     cfg = benchmark_config(f"training.settings=[{small},{smaller}]", "training.rounds=2")

@@ -39,8 +39,9 @@ class AppearanceTransfer(nn.Module):
 
     def forward(self, source: Float[Tensor, "b c h w"], target: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
         """Return A' = sigma A + T of Eq. 6 from S (`source`) and T (`target`)."""
-        transferred = self.transferred(source, target)
-        appearance = self.to_appearance(transferred.unflatten(2, target.shape[2:]))
+        transferred = self.transferred(source, target).unflatten(2, target.shape[2:])
+        # Attention lays its result out with the channels last; a gradient of the weights would be laid out like it.
+        appearance = self.to_appearance(transferred.contiguous() if target.is_contiguous() else transferred)
         return target + self.sigma * appearance
 
     def transferred(
