@@ -173,6 +173,7 @@ def test_two_folders_are_scored(tmp_path, folders, annotations):
     assert sum("not computed: " in line for line in lines) == 4
 
 
+@pytest.mark.slow
 def test_strips_are_scored_and_what_is_left_out_is_told(tmp_path):
     write_strips(tmp_path / "strips", 5, target=2, generated=4, suffix="png")
     expected = expected_ssim(read_strips(tmp_path / "strips", target=2, generated=4))
