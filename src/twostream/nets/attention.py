@@ -1,6 +1,5 @@
 """The correspondence of the two streams as pure functions (Eq. 4 and 5)."""
 
-import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -104,7 +103,7 @@ def parts_of(num_samples: int, positions: int) -> Iterator[tuple[slice, slice]]:
 
 
 class _ByRows(Function):
-    """Attention of (b, positions, channels) by parts of D, all in the same few buffers.
+    """Attention of (b, positions, channels) by parts of D.
 
     With P = softmax(Q K^T) and O = P V, a gradient G of O gives V's, P^T G, and by way of the logits' gradient
     E = P * (G V^T - rows' sums of G * O) those of Q and K, E K and E^T Q.
@@ -115,11 +114,11 @@ class _ByRows(Function):
         """Return O in the values' precision."""
         exact = torch.promote_types(queries.dtype, torch.float32)
         q, k, v = queries.to(exact).contiguous(), keys.to(exact).contiguous(), values.contiguous()
+        v_columns = v.mT.contiguous()
         result = v.new_empty(v.shape)
-        part = _Part(k, v)
         for samples, rows in parts_of(*v.shape[:2]):
-            _, rounded = part.matches(q[samples, rows], k[samples])
-            torch.bmm(rounded, v[samples], out=result[samples, rows])
+            matches = _matches(q[samples, rows], k[samples])
+            result[samples, rows] = _product(matches.to(v.dtype), v_columns[samples])
         ctx.save_for_backward(q, k, v, result)
         return result
 
@@ -130,42 +129,38 @@ class _ByRows(Function):
         q, k, v, result = ctx.saved_tensors
         g = gradients[0].to(v.dtype).contiguous()
         shares = (g.to(q.dtype) * result).sum(dim=2, keepdim=True)
-        of_q, of_k, of_v = torch.empty_like(q), torch.zeros_like(k), torch.zeros_like(v, dtype=q.dtype)
-        part, other = _Part(k, v), _Part(k, v)
+        k_columns = k.mT.contiguous()
+        # Those of the keys and values are summed up over the rows, a channel to a row, as the products lay them out.
+        of_q, of_k, of_v = torch.empty_like(q), torch.zeros_like(k_columns), v.new_zeros(v.mT.shape, dtype=q.dtype)
         # Products of float32 stay in it, also where the backward pass is under autocast.
         with torch.autocast(g.device.type, enabled=False):
             for samples, rows in parts_of(*v.shape[:2]):
-                matches, rounded = part.matches(q[samples, rows], k[samples])
-                of_v[samples] += rounded.mT @ g[samples, rows]
-                of_logits = other.product(g[samples, rows], v[samples]).sub_(shares[samples, rows]).mul_(matches)
-                torch.bmm(of_logits, k[samples], out=of_q[samples, rows])
-                of_k[samples] += of_logits.mT @ q[samples, rows]
-        return of_q, of_k, of_v
+                matches = _matches(q[samples, rows], k[samples])
+                of_v[samples] += _product(g[samples, rows].mT, matches.to(v.dtype).mT)
+                of_matches = _product(g[samples, rows], v[samples]).to(q.dtype)
+                of_logits = of_matches.sub_(shares[samples, rows]).mul_(matches)
+                of_q[samples, rows] = _product(of_logits, k_columns[samples])
+                of_k[samples] += _product(q[samples, rows].mT, of_logits.mT)
+        return of_q, of_k.mT, of_v.mT
 
 
-class _Part:
-    """Room for a part of D, in the precision of the keys and in that of the values."""
-
-    def __init__(self, keys: Tensor, values: Tensor) -> None:
-        num_samples, positions, _ = keys.shape
-        size = min(num_samples * positions**2, max(AT_ONCE, positions))
-        self.exact = keys.new_empty(size)
-        self.rounded = None if values.dtype == keys.dtype else values.new_empty(size)
-
-    def matches(self, queries: Tensor, keys: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the rows of D of some queries in both precisions."""
-        matches = _rows_of(self.exact, queries, keys)
-        torch.bmm(queries, keys.mT, out=matches)
-        torch.softmax(matches, -1, out=matches)
-        return matches, matches if self.rounded is None else _rows_of(self.rounded, queries, keys).copy_(matches)
-
-    def product(self, rows: Tensor, values: Tensor) -> Tensor:
-        """Return the products of rows with values, made in the values' precision, in that of the keys."""
-        product = _rows_of(self.exact if self.rounded is None else self.rounded, rows, values)
-        torch.bmm(rows, values.mT, out=product)
-        return product if self.rounded is None else _rows_of(self.exact, rows, values).copy_(product)
+def _matches(queries: Tensor, keys: Tensor) -> Tensor:
+    """Return the rows of D of some queries."""
+    logits = _product(queries, keys)
+    return torch.softmax(logits, dim=-1, out=logits)
 
 
-def _rows_of(buffer: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
-    shape = (rows.shape[0], rows.shape[1], columns.shape[1])
-    return buffer[: math.prod(shape)].view(shape)
+def _product(rows: Tensor, columns: Tensor) -> Tensor:
+    """Return the product of (b, r, k) and the transpose of (b, c, k), b x r x c; a single sample's by oneDNN.
+
+    torch itself takes MKL for float32, which needs about twice as long on processors that are not Intel's.
+    """
+    if len(rows) == 1 and _onednn_has(rows.dtype):
+        return torch.ops.mkldnn._linear_pointwise(rows[0], columns[0], None, "none", [], "")[None]
+    return rows @ columns.mT
+
+
+def _onednn_has(dtype: torch.dtype) -> bool:
+    if not torch.backends.mkldnn.is_available():
+        return False
+    return dtype == torch.float32 or (dtype == torch.bfloat16 and torch.ops.mkldnn._is_mkldnn_bf16_supported())
