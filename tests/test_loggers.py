@@ -66,8 +66,8 @@ def test_a_run_says_what_it_is(two_runs):
     full, without = two_runs
     run = written(full)[0].run
     assert (run["display_name"], run["project"], run["job_type"]) == ("full-seed0", "twostream", "train")
-    assert run["run_group"] == "synthetic-smoke-table3+table4+table5"
-    assert run["tags"] == ["synthetic", "smoke", "full", "table3", "table4", "table5"]
+    assert run["run_group"] == "synthetic-smoke-table1+table3+table4+table5"
+    assert run["tags"] == ["synthetic", "smoke", "full", "table1", "table3", "table4", "table5"]
     run = written(without)[0].run
     assert (run["display_name"], run["run_group"]) == ("no_at_module-seed3", "synthetic-smoke-table3")
     assert run["tags"] == ["synthetic", "smoke", "no_at_module", "table3"]
@@ -227,7 +227,8 @@ def test_config_and_tags_are_plain(tmp_path):
 
 
 def test_tables_are_those_of_the_specs(tmp_path):
-    assert tables_of("full", EXPERIMENTS) == ["table3", "table4", "table5"]
+    assert tables_of("full", EXPERIMENTS) == ["table1", "table3", "table4", "table5"]
+    assert tables_of("patn", EXPERIMENTS) == ["table1"]
     assert tables_of("no_at_module", EXPERIMENTS) == ["table3"]
     assert tables_of("both_add", EXPERIMENTS) == ["table4"]
     assert tables_of("blocks_13", EXPERIMENTS) == ["table5"]

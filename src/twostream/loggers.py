@@ -39,7 +39,7 @@ def wandb_logger(
 ) -> "IterationLogger":
     """Log a run to Weights & Biases, offline unless the user is logged in; the environment's WANDB_MODE goes first.
 
-    W&B lets a run be in one group only, and the full model is in three tables: the tables become tags (`table3`), and
+    W&B lets a run be in one group only, and the full model is in four tables: the tables become tags (`table3`), and
     the group is named after all tables that the variant is in (`synthetic-small-table4`).
 
     Args:
@@ -81,11 +81,11 @@ def check_installed() -> None:
 
 def tables_of(variant: str, experiments: Path) -> list[str]:
     """Return the paper's tables with a row of this variant: `table3`, in their order."""
-    numbers = []
+    numbers = set()
     for path in experiments.glob("*.yaml"):
         spec = yaml.safe_load(path.read_text(encoding="utf-8"))
         if "number" in spec and variant in [row["variant"] for row in spec["rows"]]:
-            numbers.append(spec["number"])
+            numbers.add(spec["number"])
     return [f"table{number}" for number in sorted(numbers)]
 
 

@@ -210,6 +210,22 @@ def test_a_table_is_told_in_numbers(folder, add_run):
     ]
 
 
+def test_what_the_paper_cites_is_told_below_our_rows(folder, add_run):
+    add_run("patn", {"ssim/patn": 0.25})
+    (table,) = read_tables([EXPERIMENTS / "table1_market.yaml"], folder, [0])
+    names, rows = table_numbers(table)
+    first, second, third, *_, last = [[line[names.index(name)] for name in names] for line in rows]
+    assert first[:4] == ["2s-ATN (Full)", "full", None, 0.320]
+    assert second[:4] == ["PATN (our code)", "patn", 0.25, None]
+    assert third[:4] == ["DPIG (Ma et al. 2018)", None, None, 0.099]
+    assert last[:4] == ["Real Data", None, None, 1.0]
+    assert [line[-1] for line in rows] == [0, 1, *[0] * 8]
+    report = build_report(PLACE, [table], [])
+    assert report.title == "Table 1: synthetic, smoke"
+    assert report.blocks[0].text.startswith("## Table 1: Comparison with the state of the art on Market-1501.")
+    assert "DPIG" in report.blocks[0].text
+
+
 def test_the_tables_are_logged_in_one_run_of_their_own(tables, folder):
     for _ in range(2):
         log_tables(tables, folder, PLACE)

@@ -254,9 +254,9 @@ def test_only_what_would_begin_html_is_escaped(spec_path: Path, runs: Path, add_
 def test_table_for_other_data_is_skipped(spec_path: Path, runs: Path, add_run: AddRun, tmp_path: Path):
     add_run("full", {"ssim": 0.31})
     other = spec_path.with_name("other.yaml")
-    other.write_text(spec_path.read_text() + "only_data: market1501\n")
+    other.write_text(spec_path.read_text() + "only_data: [market1501]\n")
     own = spec_path.with_name("own.yaml")
-    own.write_text(spec_path.read_text() + "only_data: synthetic\n")
+    own.write_text(spec_path.read_text() + "only_data: [market1501, synthetic]\n")
     printed = write_tables([other, own], runs, "synthetic", "smoke", [0], tmp_path / "out")
     assert printed.count("## Table") == 1
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["own.csv", "own.md", "own.tex"]

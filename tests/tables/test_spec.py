@@ -48,9 +48,10 @@ PATN* (Zhu et al. 2019, reproduced by the paper) | .301 3.344 .805 3.773 .94 | .
 2s-ATN (Full) | .320 3.504 .813 3.845 .94 | .775 3.206 .96
 Real Data | 1.000 3.890 1.000 3.706 1.00 | 1.000 4.053 1.00
 """
+DEEPFASHION = ("deepfashion", "deepfashion_176")
 SETS_OF_TABLE_1 = [
-    ("table1_market", 1, [*LABELS, "PCKh"], Paper("market1501", "Market-1501", (128, 64)), None),
-    ("table1_deepfashion", 2, ["SSIM", "IS", "PCKh"], Paper("deepfashion", "DeepFashion", (256, 256)), "deepfashion"),
+    ("table1_market", 1, [*LABELS, "PCKh"], Paper("market1501", "Market-1501", (128, 64)), ()),
+    ("table1_deepfashion", 2, ["SSIM", "IS", "PCKh"], Paper("deepfashion", "DeepFashion", (256, 256)), DEEPFASHION),
 ]
 
 
@@ -69,7 +70,7 @@ def test_spec_holds_the_papers_numbers(path: Path):
     assert spec.base() in spec.rows
     assert spec.compare_with == "full"
     assert [column.label for column in spec.more_columns] == MORE
-    assert (spec.only_data, spec.intervals) == (None, True)
+    assert (spec.only_data, spec.intervals) == ((), True)
 
 
 @pytest.mark.parametrize(("name", "part", "labels", "paper", "only_data"), SETS_OF_TABLE_1)
@@ -84,7 +85,7 @@ def test_table_1_has_two_rows_of_ours_and_what_the_paper_cites(name, part, label
     assert [(row.label, row.paper) for row in spec.cited] == [(key, cells) for key, cells in expected.items() if cells]
     assert [column.label for column in spec.columns] == labels
     assert {(column.label, column.protocol) for column in spec.columns} == {(label, "patn") for label in labels}
-    assert (spec.paper, spec.only_data, spec.compare_with) == (paper, only_data, "full")
+    assert (spec.number, spec.paper, spec.only_data, spec.compare_with) == (1, paper, only_data, "full")
 
 
 @pytest.mark.parametrize(
@@ -108,7 +109,9 @@ def test_table_1_has_two_rows_of_ours_and_what_the_paper_cites(name, part, label
             r"'compare_with': expected one of full, no_at_module, got 'blocks_5'",
         ),
         ("rows:", "intervals: 0\nrows:", r"table9_test\.yaml: key 'intervals': expected bool, got 0"),
-        ("rows:", "only_data: [x]\nrows:", r"table9_test\.yaml: key 'only_data': expected str, got \['x'\]"),
+        ("rows:", "only_data: x\nrows:", r"table9_test\.yaml: key 'only_data': expected list, got 'x'"),
+        ("rows:", "only_data: [1]\nrows:", r"table9_test\.yaml: key 'only_data': expected a list of names, got \[1\]"),
+        ("rows:", "only_data: []\nrows:", r"table9_test\.yaml: key 'only_data': expected a list of names, got \[\]"),
         ("rows:", f"more_columns: [{MORE_SSIM}]\nrows:", r"key 'more_columns': expected each once, got 'SSIM' 2 times"),
         ("rows:", "more_columns: [{label: X}]\nrows:", r"more_columns\[0\]: expected the key 'metric', got label"),
         (
@@ -141,7 +144,7 @@ def test_spec_that_is_no_mapping_is_refused(spec_path: Path):
 def test_correspondence_is_a_table_of_the_generated_people_alone():
     spec = load_spec(SPECS[0].with_name("correspondence.yaml"))
     assert (spec.number, spec.paper, spec.compare_with, spec.more_columns) == (None, None, None, ())
-    assert (spec.only_data, spec.intervals) == ("synthetic", False)
+    assert (spec.only_data, spec.intervals) == (("synthetic",), False)
     assert {row.variant for row in spec.rows} == VARIANTS - {"no_at_module"}
     assert [column.metric for column in spec.columns] == [
         "correspondence_same_place",

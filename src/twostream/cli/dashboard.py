@@ -22,7 +22,7 @@ from twostream.loggers import check_installed, start
 from twostream.runs import claimed
 from twostream.tables.collect import Results, collect
 from twostream.tables.fields import field, only_keys
-from twostream.tables.spec import load_spec
+from twostream.tables.spec import Cited, Row, load_spec
 
 log = logging.getLogger(__name__)
 
@@ -95,7 +95,7 @@ def read_tables(specs: Sequence[Path], folder: Path, seeds: Sequence[int]) -> li
     """Gather the tables of a folder `runs/<data>/<scale>`, those that are for its data."""
     *_, data, scale = folder.parts
     found = [load_spec(path) for path in specs]
-    return [collect(spec, folder.parents[1], data, scale, seeds) for spec in found if spec.only_data in (None, data)]
+    return [collect(spec, folder.parents[1], data, scale, seeds) for spec in found if spec.is_for(data)]
 
 
 def not_uploaded(folder: Path) -> dict[Path, list[Path]]:
@@ -156,21 +156,22 @@ def log_tables(tables: Sequence[Results], folder: Path, place: Place) -> None:
 def table_numbers(table: Results) -> tuple[list[str], list[list[Any]]]:
     """Return a table's column names and its rows: the mean over the seeds, the paper's value where it has one.
 
-    None is for a value that is not there.
+    None is for a value that is not there. The rows that the paper cites come last, without a variant or a run.
     """
-    spec = table.spec
-    in_paper = {label for row in spec.rows for label in row.paper}
+    spec, in_paper = table.spec, table.spec.in_paper()
     names, rows = [spec.row_heading, "variant"], []
     for column in table.shown_columns():
         names += [column.label, f"{column.label}, paper"] if column.label in in_paper else [column.label]
-    for row in spec.rows:
-        line: list[Any] = [row.label, row.variant]
+    shown: tuple[Row | Cited, ...] = (*spec.rows, *spec.cited)
+    for row in shown:
+        variant = row.variant if isinstance(row, Row) else None
+        line: list[Any] = [row.label, variant]
         for column in table.shown_columns():
-            values = [value.value for value in table.values(row, column).values()]
+            values = [value.value for value in table.values(row, column).values()] if isinstance(row, Row) else []
             line.append(fmean(values) if values else None)
             if column.label in in_paper:
                 line.append(row.paper.get(column.label))
-        rows.append([*line, sum((row.variant, seed) in table.runs for seed in table.seeds)])
+        rows.append([*line, sum((variant, seed) in table.runs for seed in table.seeds)])
     return [*names, "runs"], rows
 
 

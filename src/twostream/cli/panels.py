@@ -82,7 +82,7 @@ def build_report(place: Place, tables: Sequence[Results], lines: Sequence[str]) 
     import wandb_workspaces.reports.v2 as wr
 
     first = tables[0]
-    numbers = [str(table.spec.number) for table in tables if table.spec.number is not None]
+    numbers = list(dict.fromkeys(str(table.spec.number) for table in tables if table.spec.number is not None))
     blocks: list[wr.MarkdownBlock | wr.PanelGrid] = []
     for table in tables:
         blocks += [wr.MarkdownBlock(text=markdown(table)), _table_grid(place, table, lines)]
@@ -93,7 +93,7 @@ def build_report(place: Place, tables: Sequence[Results], lines: Sequence[str]) 
     return wr.Report(
         entity=place.entity,
         project=place.project,
-        title=f"Tables {', '.join(numbers)}: {first.data}, {first.scale}",
+        title=f"{'Tables' if len(numbers) > 1 else 'Table'} {', '.join(numbers)}: {first.data}, {first.scale}",
         description="Written by twostream-dashboard; another call replaces it.",
         blocks=[*blocks, wr.PanelGrid(runsets=[runs], panels=logged)],
         width="fluid",

@@ -39,6 +39,14 @@ def numbers(source: object, key: str, where: str) -> tuple[float, ...]:
     return tuple(map(float, items))
 
 
+def names(source: object, key: str, where: str) -> tuple[str, ...]:
+    """Return the names under the key, or raise `ValueError` where it is missing or no list of one name or more."""
+    items = field(source, key, list, where)
+    if not items or not all(isinstance(item, str) for item in items):
+        raise ValueError(f"{where}: key '{key}': expected a list of names, got {items!r}")
+    return tuple(items)
+
+
 def image_size(source: object, where: str) -> tuple[int, int]:
     """Return the (height, width) in pixels under the key `image_size`, or raise `ValueError`."""
     size = field(source, "image_size", list, where)

@@ -33,7 +33,7 @@ def write_tables(spec_paths: Sequence[Path], runs: Path, data: str, scale: str, 
         ValueError: for a wrong spec, metrics.json, bootstrap.json or list of seeds; nothing is written then.
     """
     specs = [load_spec(path) for path in spec_paths]
-    tables = [collect(spec, runs, data, scale, seeds) for spec in specs if spec.only_data in (None, data)]
+    tables = [collect(spec, runs, data, scale, seeds) for spec in specs if spec.is_for(data)]
     out.mkdir(parents=True, exist_ok=True)
     for table in tables:
         texts = {".md": markdown(table), ".csv": csv_text(table), ".tex": latex(table)}

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import yaml
 
-from twostream.tables.fields import field, image_size, no_repeats, only_keys, optional
+from twostream.tables.fields import field, image_size, names, no_repeats, only_keys, optional
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class Spec:
         rows: its variants.
         cited: further numbers of the paper, shown below the rows.
         compare_with: the variant that the others are compared with; None for no comparison.
-        only_data: the one data set that it is for; None for any.
+        only_data: the data sets that it is for; none for any.
         intervals: show the interval beside the value of a single run.
 
     """
@@ -77,8 +77,12 @@ class Spec:
     rows: tuple[Row, ...]
     cited: tuple[Cited, ...]
     compare_with: str | None
-    only_data: str | None
+    only_data: tuple[str, ...]
     intervals: bool
+
+    def is_for(self, data: str) -> bool:
+        """Return whether the table is for a data set."""
+        return not self.only_data or data in self.only_data
 
     def in_paper(self) -> set[str]:
         """Return the labels of the columns that the paper has a number for."""
@@ -141,7 +145,7 @@ def load_spec(path: Path) -> Spec:
         rows=rows,
         cited=cited,
         compare_with=compare_with,
-        only_data=optional(content, "only_data", str, None, where),
+        only_data=names(content, "only_data", where) if "only_data" in content else (),
         intervals=optional(content, "intervals", bool, True, where),
     )
 
