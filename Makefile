@@ -53,10 +53,10 @@ format: install ## format the code
 	$(BIN)/ruff format
 
 test: install ## run the fast tests, under 5 minutes on 2 cores
-	$(BIN)/pytest
+	$(BIN)/pytest -n 2
 
 test-all: install ## run all tests
-	$(BIN)/pytest -m ""
+	$(BIN)/pytest -n 2 -m ""
 
 data: install ## prepare the data set DATA (market1501, deepfashion, deepfashion_176) from the download in SOURCE
 	$(BIN)/twostream-prepare data=$(DATA) 'source="$(SOURCE)"'

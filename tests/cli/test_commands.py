@@ -77,7 +77,7 @@ def test_a_config_that_can_not_work_is_refused_in_one_line(tmp_path, tiny):
 
 
 def test_the_tables_of_no_runs_say_so(tmp_path):
-    specs = sorted(str(path) for path in Path(__file__).parents[2].glob("experiments/table*.yaml"))
+    specs = sorted(str(path) for path in Path(__file__).parents[2].glob("experiments/table[345]_*.yaml"))
     command = [sys.executable, "-c", "from twostream.cli.table import main; main()"]
     command += ["runs=runs/synthetic/smoke", "seeds=[0,1]", f"specs=[{','.join(specs)}]"]
     done = subprocess.run(command, cwd=tmp_path, text=True, capture_output=True, check=True)
