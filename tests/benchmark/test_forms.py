@@ -175,6 +175,22 @@ def test_bfloat16_and_channels_last_reach_the_network(benchmark_config):
     assert convolution.weight.is_contiguous(memory_format=torch.channels_last)
 
 
+def test_weights_rounded_beforehand_give_what_autocast_does(benchmark_config):
+    cfg = benchmark_config()
+    plain, rounded = (
+        Generating(cfg.generators.two_stream, form_with(cfg, levers), CPU) for levers in ([], ["bfloat16"])
+    )
+    for block in plain.net.blocks:
+        block.at_module.sigma.data.fill_(0.3)
+    rounded.net.load_state_dict(plain.net.state_dict())
+    assert {weight.dtype for name, weight in rounded.net.named_parameters() if "sigma" not in name} == {torch.bfloat16}
+    inputs = draw_inputs(2, (16, 8), CPU)
+    with torch.inference_mode():
+        with torch.autocast("cpu", torch.bfloat16):
+            expected = plain.net(*inputs)
+        assert torch.equal(rounded(*inputs), expected)
+
+
 @pytest.mark.parametrize("lever", [None, "compiled", "compiled_blocks"])
 def test_a_network_is_compiled_where_the_form_says_so(benchmark_config, monkeypatch, lever):
     compiled = []

@@ -67,6 +67,11 @@ class Generating(nn.Module):
         self.speed = instantiate(form.speed)
         self.net: nn.Module = instantiate(with_at_module(generator, form)).to(device).eval()
         self.speed.prepare([self.net], [])
+        if form.precision == BFLOAT16:
+            # The weights stay: rounded once here, they are not at every picture, which autocast would do.
+            for module in self.net.modules():
+                if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
+                    module.to(torch.bfloat16)
 
     def forward(self, *inputs: torch.Tensor) -> Any:
         """Return a generated batch."""
