@@ -90,8 +90,8 @@ def as_markdown(results: Mapping[str, Any]) -> str:
     lines += [
         "",
         f"Images/s: median [quartiles], (batch). Plain: eager float32, D written out; without D: the same but for Eq. "
-        f"4 and 5, which never build it; tuned: {', '.join(results['tuned'])}. The weights are rounded to bfloat16 once, "
-        "not at every picture. Ratios are the 2s-ATN's images/s to PATN's.",
+        f"4 and 5, which never build it; tuned: {', '.join(results['tuned'])}. The weights are rounded to bfloat16 "
+        "once, not at every picture. Ratios are the 2s-ATN's images/s to PATN's.",
         "",
         "| size | batch | 2s-ATN plain | without D | tuned | PATN plain | tuned "
         "| plain to plain | without D to plain | tuned to tuned | tuned to plain | by GFLOP | paper |",
