@@ -1,4 +1,7 @@
-from collections.abc import Callable
+import importlib
+import sys
+import types
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -48,3 +51,19 @@ def random_pair() -> PosePair:
         return torch.rand(2, channels, 32, 16, generator=random) * (1 - low) + low
 
     return PosePair(draw(3, -1), draw(18, 0), draw(18, 0), draw(3, -1))
+
+
+@pytest.fixture
+def unchecked(monkeypatch) -> Iterator[types.ModuleType]:
+    """The package as its users have it: torch can't compile the checks of axes."""
+    checked = {name: sys.modules.pop(name) for name in list(sys.modules) if name.partition(".")[0] == "twostream"}
+    finders = [finder for finder in sys.meta_path if not type(finder).__module__.startswith("jaxtyping")]
+    assert len(finders) < len(sys.meta_path)
+    monkeypatch.setattr(sys, "meta_path", finders)
+    torch._dynamo.reset()
+    yield importlib.import_module("twostream.build")
+    torch._dynamo.reset()
+    torch.compiler.set_stance("default")
+    for name in [name for name in sys.modules if name.partition(".")[0] == "twostream"]:
+        del sys.modules[name]
+    sys.modules.update(checked)

@@ -1,7 +1,6 @@
 import importlib
 import sys
 import types
-from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -147,22 +146,6 @@ TRACED = pytest.mark.filterwarnings(
     "ignore:The .grad attribute of a Tensor that is not a leaf Tensor:UserWarning",
     "ignore:.*should not be instantiated. Methods on autograd functions are all static:DeprecationWarning",
 )
-
-
-@pytest.fixture
-def unchecked(monkeypatch) -> Iterator[types.ModuleType]:
-    """The package as its users have it: torch can't compile the checks of axes."""
-    checked = {name: sys.modules.pop(name) for name in list(sys.modules) if name.partition(".")[0] == "twostream"}
-    finders = [finder for finder in sys.meta_path if not type(finder).__module__.startswith("jaxtyping")]
-    assert len(finders) < len(sys.meta_path)
-    monkeypatch.setattr(sys, "meta_path", finders)
-    torch._dynamo.reset()
-    yield importlib.import_module("twostream.build")
-    torch._dynamo.reset()
-    torch.compiler.set_stance("default")
-    for name in [name for name in sys.modules if name.partition(".")[0] == "twostream"]:
-        del sys.modules[name]
-    sys.modules.update(checked)
 
 
 @TRACED

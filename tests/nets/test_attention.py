@@ -1,3 +1,6 @@
+import importlib
+import shutil
+
 import pytest
 import torch
 
@@ -140,3 +143,15 @@ def test_mixed_precision_leaves_the_logits_in_float32():
         assert torch.equal(result, exact)
         again = torch.autograd.grad(result, (queries, keys, values), weights)
     assert all(torch.equal(one, other) for one, other in zip(again, gradients, strict=True))
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch compiles for a CPU by g++")
+def test_what_is_compiled_for_a_cpu_is_the_same(unchecked):
+    form = importlib.import_module("twostream.nets.attention").attend_by_rows
+    given = [tensor[:1].detach().requires_grad_() for tensor in draw(600, (8, 8, 32), scale=0.5)]
+    weights = torch.randn(1, 32, 600, generator=torch.Generator().manual_seed(1))
+    results = [function(*given) for function in (form, torch.compile(form))]
+    torch.testing.assert_close(*results, rtol=1e-5, atol=1e-5)
+    for one, other in zip(*(torch.autograd.grad(result, given, weights) for result in results), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-5)

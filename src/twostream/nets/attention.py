@@ -156,9 +156,10 @@ def _matches(queries: Tensor, keys: Tensor) -> Tensor:
 def _product(rows: Tensor, columns: Tensor) -> Tensor:
     """Return the product of (b, r, k) and the transpose of (b, c, k), b x r x c; a single sample's by oneDNN.
 
-    torch itself takes MKL for float32, which needs about twice as long on processors that are not Intel's.
+    torch itself takes MKL for float32, which needs about twice as long on processors that are not Intel's. A compiler
+    chooses for itself.
     """
-    if len(rows) == 1 and _onednn_has(rows.dtype):
+    if not torch.compiler.is_compiling() and len(rows) == 1 and _onednn_has(rows.dtype):
         return torch.ops.mkldnn._linear_pointwise(rows[0], columns[0], None, "none", [], "")[None]
     return rows @ columns.mT
 
