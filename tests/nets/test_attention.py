@@ -146,7 +146,7 @@ def test_mixed_precision_leaves_the_logits_in_float32():
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")  # torch's own, up to 2.11
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch's own, up to 2.11
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch compiles for a CPU by g++")
 def test_what_is_compiled_for_a_cpu_is_the_same(unchecked):
     form = importlib.import_module("twostream.nets.attention").attend_by_rows
