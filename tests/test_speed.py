@@ -263,7 +263,7 @@ def test_a_run_channels_last_that_is_cut_off_ends_as_one_that_is_not(tiny_config
 
 def test_every_speed_composes(tiny_config):
     nets, blocks = (Compiler(by_block, False, "inductor") for by_block in (False, True))
-    plain, default, gpu = Speed(*4 * [False], None), Speed(False, *3 * [True], None), Speed(*4 * [True], nets)
+    plain, default, gpu = Speed(*4 * [False], None), Speed(False, True, False, True, None), Speed(*4 * [True], nets)
     for overrides, speed, precision in (
         ([], default, "32-true"),
         (["speed=plain"], plain, "32-true"),
