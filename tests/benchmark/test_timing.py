@@ -37,6 +37,11 @@ def test_a_rate_is_a_median_between_its_quartiles():
     assert Timing((1, 2, 4)).rate(8) == (4, 3, 6)
 
 
+def test_times_another_are_taken_round_by_round():
+    """The third round was slow for both."""
+    assert Timing((1, 2, 8)).times(Timing((2, 6, 8))) == (2, 1.5, 2.5)
+
+
 def test_refuses_no_rounds():
     with pytest.raises(ValueError, match="rounds: expected at least 1, got 0"):
         in_turns({"a": lambda: None}, 0, CPU)

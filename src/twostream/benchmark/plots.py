@@ -100,8 +100,7 @@ def training_figure(results: Mapping[str, Any]) -> Any:
     for (speed, memory), setting in zip(rows, settings, strict=True):
         forms = setting["forms"]
         names = [name.replace("_", " ") for name in forms]
-        plain = forms[PLAIN]["pairs_per_second"][0]
-        times = [tuple(rate / plain for rate in form["pairs_per_second"]) for form in forms.values()]
+        times = [form["times_plain"] for form in forms.values()]
         colours = [{PLAIN: GREY, TUNED: GREEN}.get(name, BLUE) for name in forms]
         bars = speed.barh(
             names, [median for median, _, _ in times], color=colours, xerr=whiskers(times), error_kw=WHISKERS
@@ -110,7 +109,8 @@ def training_figure(results: Mapping[str, Any]) -> Any:
         texts = [f"{median:.2f} ({share:.0%})" for (median, _, _), share in zip(times, shares, strict=True)]
         speed.bar_label(bars, texts, padding=3, fontsize=8)
         speed.axvline(1, color=GREY, linewidth=0.8, zorder=0)
-        speed.set_title(f"{setting['name']}, {by(setting['size'])}, batches of {setting['batch_size']}", fontsize=9)
+        about = f"batches of {setting['batch_size']}, medians of {setting['rounds']} rounds"
+        speed.set_title(f"{setting['name']}, {by(setting['size'])}, {about}", fontsize=9)
         gib = [form["peak_bytes"] / 2**30 for form in forms.values()]
         memory.bar_label(
             memory.barh(names, gib, color=colours), [f"{value:.2f}" for value in gib], padding=3, fontsize=8
@@ -119,7 +119,7 @@ def training_figure(results: Mapping[str, Any]) -> Any:
         for panel in (speed, memory):
             panel.invert_yaxis()
             panel.margins(x=0.2)
-    rows[-1][0].set_xlabel("pairs/s, times plain (in brackets: the share of matrix products' GFLOP/s)")
+    rows[-1][0].set_xlabel("pairs/s, times plain; whiskers are quartiles (in brackets: the share of matrix products' GFLOP/s)")
     rows[-1][1].set_xlabel("peak memory, GiB")
     return figure
 

@@ -24,6 +24,12 @@ class Timing:
         median, low, high = np.quantile([count / seconds for seconds in self.seconds], [0.5, 0.25, 0.75])
         return float(median), float(low), float(high)
 
+    def times(self, other: "Timing") -> tuple[float, float, float]:
+        """Return how many times as fast as another call it was, round by round: the median and both quartiles."""
+        pairs = zip(other.seconds, self.seconds, strict=True)
+        median, low, high = np.quantile([theirs / ours for theirs, ours in pairs], [0.5, 0.25, 0.75])
+        return float(median), float(low), float(high)
+
 
 def in_turns(
     cases: Mapping[str, Callable[[], object]], rounds: int, device: torch.device, warm_up: bool = True
