@@ -206,7 +206,7 @@ def test_a_network_has_a_colour_for_batch_1_and_one_for_the_best_batch_as_the_le
 
 def test_bars_of_training_are_times_plain_with_the_share_of_the_ceiling_and_the_memory():
     speed, memory, speed_2, memory_2 = training_figure(TRAINING).axes
-    assert speed.get_title() == "Market-1501, 128x64, batches of 2, medians of 3 rounds"
+    assert speed.get_title() == "Market-1501, 128x64, batches of 2; 3 rounds, medians and quartiles"
     assert [label.get_text() for label in speed.get_yticklabels()] == ["plain", "one pass", "tuned"]
     assert widths_of(speed) == pytest.approx([1, 1.1, 2])
     assert texts_of(speed) == ["1.00 (40%)", "1.10 (44%)", "2.00 (30%)"]

@@ -12,6 +12,9 @@ PLAIN, TUNED = "plain", "tuned"
 ATTENTION = "attention"
 """The lever that leaves D unbuilt."""
 BFLOAT16 = "bf16-mixed"
+NETS = {"two_stream": "2s-ATN", "patn": "PATN"}
+FORMS = {ATTENTION: "without D"}
+"""What tables and plots call the networks and forms."""
 
 
 def form_with(cfg: DictConfig, levers: Sequence[str]) -> DictConfig:
@@ -24,6 +27,12 @@ def form_with(cfg: DictConfig, levers: Sequence[str]) -> DictConfig:
     form = OmegaConf.merge(cfg.plain, *(cfg.levers[name] for name in levers))
     assert isinstance(form, DictConfig)
     return form
+
+
+def shown(name: str) -> str:
+    """Name a network in a form."""
+    net, form = name.split()
+    return f"{NETS[net]} {FORMS.get(form, form)}"
 
 
 def tuned_form(cfg: DictConfig, device: torch.device) -> DictConfig:

@@ -23,16 +23,9 @@ PAPERS_RATIO = 74.21 / 60.61
 def measure_inference(cfg: DictConfig, device: torch.device) -> dict[str, Any]:
     """Measure the generators of `cfg.generators` at `cfg.inference.settings`; return plain values.
 
-    Every generator runs in the plain and in the tuned form, one with AT-modules also plain but for D. All forms of all
-    generators at one size and batch size are timed in turns.
+    All forms of all generators at one size and batch size are timed in turns.
     """
-    forms = {PLAIN: form_with(cfg, []), ATTENTION: form_with(cfg, [ATTENTION]), TUNED: tuned_form(cfg, device)}
-    nets = {
-        f"{name} {form_name}": Generating(node, form, device)
-        for name, node in cfg.generators.items()
-        for form_name, form in forms.items()
-        if form_name != ATTENTION or "at_module" in node
-    }
+    nets = build_nets(cfg, device)
     rounds, gflop, rows = cfg.inference.rounds, [], []
     for setting in cfg.inference.settings:
         size = tuple(setting.size)
@@ -51,6 +44,17 @@ def measure_inference(cfg: DictConfig, device: torch.device) -> dict[str, Any]:
     return about | {"gflop": gflop, "speeds": rows}
 
 
+def build_nets(cfg: DictConfig, device: torch.device) -> dict[str, Generating]:
+    """Build every generator in the plain and in the tuned form, and one with AT-modules also plain but for D."""
+    forms = {PLAIN: form_with(cfg, []), ATTENTION: form_with(cfg, [ATTENTION]), TUNED: tuned_form(cfg, device)}
+    return {
+        f"{name} {form_name}": Generating(node, form, device)
+        for name, node in cfg.generators.items()
+        for form_name, form in forms.items()
+        if form_name != ATTENTION or "at_module" in node
+    }
+
+
 def generation(net: nn.Module, inputs: tuple[Tensor, ...]) -> Callable[[], object]:
     """Return a call that generates a batch."""
     return torch.inference_mode()(partial(net, *inputs))
@@ -63,13 +67,18 @@ def draw_inputs(batch_size: int, size: tuple[int, int], device: torch.device) ->
 
 
 def count_flop(cfg: DictConfig, generator: DictConfig, size: tuple[int, int]) -> int:
-    """Count a generator's operations for one picture, operator by operator: a multiplication and an addition are 2."""
+    """Count a generator's operations for one picture: a multiplication and an addition are 2."""
+    return count_generating(cfg, generator, size).get_total_flops()
+
+
+def count_generating(cfg: DictConfig, generator: DictConfig, size: tuple[int, int]) -> FlopCounterMode:
+    """Count a generator's operations for one picture, operator by operator."""
     meta = torch.device("meta")
     with meta:
         net: nn.Module = instantiate(with_at_module(generator, form_with(cfg, [])))
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         net(*draw_inputs(1, size, meta))
-    return counter.get_total_flops()
+    return counter
 
 
 def as_markdown(results: Mapping[str, Any]) -> str:

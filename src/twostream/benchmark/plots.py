@@ -9,11 +9,9 @@ import numpy as np
 from jaxtyping import Float
 from PIL import Image
 
-from twostream.benchmark.forms import ATTENTION, PLAIN, TUNED
+from twostream.benchmark.forms import NETS, PLAIN, TUNED, shown
 from twostream.files import whole_file
 
-NETS = {"two_stream": "2s-ATN", "patn": "PATN"}
-FORMS = {ATTENTION: "without D"}
 NET_COLOURS = {"two_stream": ("#56B4E9", "#0072B2"), "patn": ("#E69F00", "#D55E00")}
 """Of a network at batch 1 and at its best batch."""
 LINES = {
@@ -109,7 +107,7 @@ def training_figure(results: Mapping[str, Any]) -> Any:
         texts = [f"{median:.2f} ({share:.0%})" for (median, _, _), share in zip(times, shares, strict=True)]
         speed.bar_label(bars, texts, padding=3, fontsize=8)
         speed.axvline(1, color=GREY, linewidth=0.8, zorder=0)
-        about = f"batches of {setting['batch_size']}, medians of {setting['rounds']} rounds"
+        about = f"batches of {setting['batch_size']}; {setting['rounds']} rounds, medians and quartiles"
         speed.set_title(f"{setting['name']}, {by(setting['size'])}, {about}", fontsize=9)
         gib = [form["peak_bytes"] / 2**30 for form in forms.values()]
         memory.bar_label(
@@ -119,7 +117,7 @@ def training_figure(results: Mapping[str, Any]) -> Any:
         for panel in (speed, memory):
             panel.invert_yaxis()
             panel.margins(x=0.2)
-    rows[-1][0].set_xlabel("pairs/s, times plain; whiskers are quartiles (in brackets: the share of matrix products' GFLOP/s)")
+    rows[-1][0].set_xlabel("pairs/s, times plain (in brackets: the share of matrix products' GFLOP/s)")
     rows[-1][1].set_xlabel("peak memory, GiB")
     return figure
 
@@ -238,12 +236,6 @@ def apart(values: Sequence[float]) -> list[float]:
         if kept[0] - value >= 0.1 * values[-1]:
             kept.insert(0, value)
     return kept
-
-
-def shown(name: str) -> str:
-    """Name a network in a form."""
-    net, form = name.split()
-    return f"{NETS[net]} {FORMS.get(form, form)}"
 
 
 def by(size: Iterable[int]) -> str:

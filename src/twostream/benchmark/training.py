@@ -117,7 +117,12 @@ def draw_pair(batch_size: int, size: tuple[int, int], device: torch.device) -> P
 
 
 def count_flop(cfg: DictConfig, size: tuple[int, int]) -> int:
-    """Count an iteration's operations for one pair, operator by operator: a multiplication and an addition are 2.
+    """Count an iteration's operations for one pair: a multiplication and an addition are 2."""
+    return count_iteration(cfg, size).get_total_flops()
+
+
+def count_iteration(cfg: DictConfig, size: tuple[int, int]) -> FlopCounterMode:
+    """Count an iteration's operations for one pair, operator by operator.
 
     Gradients that nothing uses are not counted, and D is made once.
     """
@@ -126,7 +131,7 @@ def count_flop(cfg: DictConfig, size: tuple[int, int]) -> int:
         module = build_module(in_form(cfg, form_with(cfg, ["frozen_discriminators"])))
     with FlopCounterMode(display=False) as counter:
         module.iterate(draw_pair(1, size, meta), lambda name, loss: loss.backward())
-    return counter.get_total_flops()
+    return counter
 
 
 def as_markdown(results: Mapping[str, Any]) -> str:

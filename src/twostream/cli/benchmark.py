@@ -11,7 +11,7 @@ import pytorch_lightning as pl
 import torch
 from omegaconf import DictConfig
 
-from twostream.benchmark import curves, growth, inference, loader, plots, training
+from twostream.benchmark import curves, growth, inference, loader, plots, profiles, training
 from twostream.callbacks.record import PACKAGES, code_version, hardware
 from twostream.cli import CONF
 from twostream.cli.errors import reported
@@ -26,6 +26,7 @@ PARTS = {
     "growth": (growth.measure_growth, growth.as_markdown, plots.draw_growth),
     "curves": (curves.measure_curves, curves.as_markdown, plots.draw_curves),
     "loader": (loader.measure_loader, loader.as_markdown, None),
+    "profile": (profiles.measure_profile, profiles.as_markdown, None),
 }
 
 
