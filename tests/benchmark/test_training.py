@@ -28,6 +28,8 @@ def test_the_numbers_of_all_forms_agree_with_one_another(benchmark_config):
     cfg = benchmark_config(f"training.settings=[{small},{smaller}]")
     results = measure_training(cfg, CPU)
     assert results["tuned"] == ["attention", "bfloat16", "fused_adam", "frozen_discriminators"]
+    generator = {key: cfg.generator[key] for key in ("num_blocks", "width")}
+    assert (results["plain"], results["generator"]) == ("32-true", generator)
     ceilings = results["gflop_per_second_of_matrix_products"]
     assert list(ceilings) == ["32-true", "bf16-mixed"]
     assert min(ceilings.values()) > 0
@@ -70,14 +72,17 @@ def test_a_row_of_the_table_says_what_a_form_does():
     setting = {"name": "Market-1501", "rounds": 3, "size": [128, 64], "batch_size": 2, "gflop_per_pair": 300.84}
     lines = as_markdown(
         {
+            "generator": {"num_blocks": 9, "width": 64},
+            "plain": "32-true",
             "tuned": ["attention", "one_pass"],
             "gflop_per_second_of_matrix_products": {"32-true": 501.4, "bf16-mixed": 2000.2},
             "settings": [setting | {"forms": forms}],
         }
     ).splitlines()
     assert lines[0] == (
-        "Products of large matrices: 501 GFLOP/s in float32, 2,000 GFLOP/s in bfloat16. Tuned: attention, one_pass. "
-        "The other forms are plain but for what they are named after. Times plain is taken round by round."
+        "Products of large matrices: 501 GFLOP/s in float32, 2,000 GFLOP/s in bfloat16. 9 blocks, width 64. "
+        "Plain: float32. Tuned: attention, one_pass. The other forms are plain but for what they are named after. Times plain "
+        "is taken round by round."
     )
     about = "Market-1501, 128x64, 2 pairs an iteration, 300.8 GFLOP a pair; median of 3 rounds [quartiles]:"
     assert lines[2] == about

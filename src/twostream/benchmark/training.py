@@ -85,8 +85,9 @@ def measure_training(cfg: DictConfig, device: torch.device) -> dict[str, Any]:
             }
         about = {"name": setting.name, "rounds": setting.rounds, "size": list(size), "batch_size": batch_size}
         rows.append(about | {"gflop_per_pair": flop / 1e9, "forms": measured})
-    tuned = list(cfg.tuned[device.type])
-    return {"tuned": tuned, "gflop_per_second_of_matrix_products": ceilings, "settings": rows}
+    about = {"generator": {key: cfg.generator[key] for key in ("num_blocks", "width")}, "plain": cfg.plain.precision}
+    about |= {"tuned": list(cfg.tuned[device.type]), "gflop_per_second_of_matrix_products": ceilings}
+    return about | {"settings": rows}
 
 
 def make_states(optimizer: Optimizer) -> None:
@@ -140,8 +141,9 @@ def as_markdown(results: Mapping[str, Any]) -> str:
     lines = [
         "Products of large matrices: "
         + ", ".join(f"{value:,.0f} GFLOP/s in {NAMES[precision]}" for precision, value in ceilings.items())
-        + f". Tuned: {', '.join(results['tuned'])}. The other forms are plain but for what they are named after. "
-        "Times plain is taken round by round.",
+        + ". {num_blocks} blocks, width {width}. ".format(**results["generator"])
+        + f"Plain: {NAMES[results['plain']]}. Tuned: {', '.join(results['tuned'])}. The other forms are plain but for "
+        "what they are named after. Times plain is taken round by round.",
     ]
     for setting in results["settings"]:
         size = "x".join(map(str, setting["size"]))
