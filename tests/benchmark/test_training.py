@@ -81,8 +81,8 @@ def test_a_row_of_the_table_says_what_a_form_does():
     ).splitlines()
     assert lines[0] == (
         "Products of large matrices: 501 GFLOP/s in float32, 2,000 GFLOP/s in bfloat16. 9 blocks, width 64. "
-        "Plain: float32. Tuned: attention, one_pass. The other forms are plain but for what they are named after. Times "
-        "plain is taken round by round."
+        "Plain: float32. Tuned: attention, one_pass. The other forms are plain but for what they are named after. "
+        "Times plain is taken round by round."
     )
     about = "Market-1501, 128x64, 2 pairs an iteration, 300.8 GFLOP a pair; median of 3 rounds [quartiles]:"
     assert lines[2] == about
