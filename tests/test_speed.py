@@ -154,11 +154,13 @@ TRACED = pytest.mark.filterwarnings(
     [
         # A discriminator has one graph for each phase; in its own it is called twice, or once.
         pytest.param(["speed/compiler=nets", AOT], 1 + 2 + 2, 1 + 3 + 3, marks=pytest.mark.slow),
+        # Both phases take equal shapes, and only what is frozen tells their graphs apart.
+        pytest.param(["speed/compiler=blocks", AOT, TRUE[3]], 5 + 2 + 2, 5 + 3 + 3, marks=pytest.mark.slow),
         # Two encoders, two blocks, of which the last has no fusion of the sources, and a decoder.
         pytest.param(["speed/compiler=blocks", AOT, *TRUE], 5 + 2 + 2, 5 + 2 + 2, marks=pytest.mark.slow),
         pytest.param(["speed/compiler=nets", EAGER, "generator=patn", *TRUE], *2 * [1 + 2 + 2], marks=pytest.mark.slow),
     ],
-    ids=["nets", "blocks", "patn"],
+    ids=["nets", "frozen", "blocks", "patn"],
 )
 def test_compiled_nets_do_as_plain_ones_and_are_compiled_once(
     tiny_config, random_pair, unchecked, overrides, graphs, calls

@@ -70,6 +70,8 @@ class Speed:
         if self.compiler:
             # Each phase, shape and layout is a version; beyond the limit torch runs a network as it is, slowly.
             torch._dynamo.config.recompile_limit = VERSIONS
+            # With them torch 2.11 overlooks that weights are frozen or no longer so (pytorch issue 139476).
+            torch._dynamo.config.use_recursive_dict_tags_for_guards = False
             for net in nets:
                 self.compiler(net)
 
