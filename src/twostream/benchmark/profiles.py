@@ -11,7 +11,7 @@ from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
 from twostream.benchmark.forms import NETS, PLAIN, TUNED, shown, tuned_form
-from twostream.benchmark.inference import build_nets, count_generating, draw_inputs, generation
+from twostream.benchmark.inference import OURS, build_nets, count_generating, draw_inputs, generation
 from twostream.benchmark.timing import wait_for
 from twostream.benchmark.training import Iteration, count_iteration
 
@@ -53,7 +53,7 @@ def measure_profile(cfg: DictConfig, device: torch.device) -> dict[str, Any]:
 
 def cases_of_inference(cfg: DictConfig, device: torch.device) -> list[Case]:
     """Return the generators at the sizes of `cfg.inference`; of plain ones those that build no D."""
-    nets = {name: net for name, net in build_nets(cfg, device).items() if name != f"two_stream {PLAIN}"}
+    nets = {name: net for name, net in build_nets(cfg, device).items() if name != f"{OURS} {PLAIN}"}
     cases = []
     for setting in cfg.inference.settings:
         size, batch_size = tuple(setting.size), int(setting.batch_sizes[device.type][0])
@@ -73,7 +73,7 @@ def cases_of_training(cfg: DictConfig, device: torch.device) -> list[Case]:
         size, batch_size = tuple(setting.size), int(setting.batch_size[device.type])
         iteration = Iteration(cfg, tuned_form(cfg, device), size, batch_size, device)
         flop = flop_by_kind(count_iteration(cfg, size))
-        cases.append(Case(f"training {NETS['two_stream']} {TUNED}", size, batch_size, iteration, flop))
+        cases.append(Case(f"training {NETS[OURS]} {TUNED}", size, batch_size, iteration, flop))
     return cases
 
 
