@@ -32,7 +32,7 @@ class Case(NamedTuple):
 def measure_profile(cfg: DictConfig, device: torch.device) -> dict[str, Any]:
     """Profile the generators without D and tuned, and tuned training iterations; return plain values.
 
-    The sizes are those of `cfg.inference` and `cfg.training`, a batch is the smallest of them. Of each case the pass of
+    The sizes are those of `cfg.inference` and `cfg.training`, the batches the first of them. Of each case the pass of
     the median length is returned, so that its parts are those of one pass.
     """
     cases = [*cases_of_inference(cfg, device), *cases_of_training(cfg, device)]
