@@ -1,4 +1,3 @@
-import json
 from pathlib import Path
 
 import pytest
@@ -10,8 +9,6 @@ from twostream.build import build_datamodule, build_module, build_trainer
 from twostream.data.dataset import to_pose_pair
 from twostream.module import Schedule, TwoStreamModule, as_list
 from twostream.types import PosePair
-
-CURVE = Path(__file__).parent / "loss_curve.json"
 
 
 def fit(cfg) -> tuple[TwoStreamModule, object]:
@@ -133,26 +130,6 @@ def test_overfits_a_handful_of_pairs(tiny_config):
         first = first or terms["l1"].item()
     assert first > 0.25
     assert terms["l1"].item() < 0.08
-
-
-def test_loss_curve_is_the_stored_one(tiny_config, monkeypatch):
-    """20 iterations of every phase. A refactor leaves the curve; delete the file and run again to store another."""
-    curve: list[dict[str, float]] = []
-    log_dict = TwoStreamModule.log_dict
-
-    def keep(self, losses, **options):
-        if "train/l1" in losses:
-            curve.append({name.removeprefix("train/"): round(value.item(), 6) for name, value in losses.items()})
-        log_dict(self, losses, **options)
-
-    monkeypatch.setattr(TwoStreamModule, "log_dict", keep)
-    fit(tiny_config("schedule.constant_iterations=20", "schedule.decay_iterations=0", "loss.pool_size=4"))
-    if not CURVE.exists():
-        CURVE.write_text(json.dumps(curve, indent=1) + "\n")
-    stored = json.loads(CURVE.read_text())
-    assert len(curve) == 20
-    for now, before in zip(curve, stored, strict=True):
-        assert {name: now[name] for name in before} == pytest.approx(before, rel=2e-2)
 
 
 def test_deterministic_runs_are_equal_and_take_no_other_algorithm(tiny_config):
