@@ -7,12 +7,15 @@ from pathlib import Path
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
+from jaxtyping import install_import_hook
 from omegaconf import DictConfig
 
-from tiny_run import PEOPLE, overrides_of_tiny_run
+from tiny_run import overrides_of_tiny_run, tiny_people
 from twostream.cli import CONF
-from twostream.data.synthetic.people import SyntheticPeople
 from twostream.types import PosePair
+
+# pytest's plugin instruments one package only if its type checker takes arguments.
+install_import_hook("synthetic_people", "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))")
 
 # Nets this small are faster on one thread.
 torch.set_num_threads(1)
@@ -20,15 +23,15 @@ torch.set_num_threads(1)
 
 @pytest.fixture(scope="session")
 def people_parent(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder in which a tiny set of generated people is rendered."""
+    """A folder in which a tiny set of synthetic people is rendered."""
     parent = tmp_path_factory.mktemp("people")
-    SyntheticPeople(**PEOPLE).prepare(parent)
+    tiny_people().prepare(parent)
     return parent
 
 
 @pytest.fixture(scope="session")
 def people_folder(people_parent: Path) -> Path:
-    return SyntheticPeople(**PEOPLE).prepare(people_parent)
+    return tiny_people().prepare(people_parent)
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 import numpy as np
 from skimage.metrics import structural_similarity
 
-from twostream.data.skeleton import NUM_JOINTS
+from twostream.data.keypoints import NUM_JOINTS
 from twostream.metrics.features import InceptionFeatures
 
 

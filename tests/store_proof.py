@@ -7,16 +7,14 @@ from pathlib import Path
 
 import test_loss_curves
 import test_smoke_run
-from tiny_run import PEOPLE
+from tiny_run import tiny_people
 
 
 def store_curves() -> None:
     """Train all cases and store their losses."""
-    from twostream.data.synthetic.people import SyntheticPeople
-
     with tempfile.TemporaryDirectory() as folder:
         parent = Path(folder, "people")
-        SyntheticPeople(**PEOPLE).prepare(parent)
+        tiny_people().prepare(parent)
         cases = {**test_loss_curves.CASES, **test_loss_curves.COMPILED}
         curves = {c: test_loss_curves.train_compiled(c, str(parent), f"{folder}/{c}") for c in cases}
     test_loss_curves.STORED.write_text(json.dumps(curves, indent=0) + "\n")

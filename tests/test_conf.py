@@ -12,7 +12,7 @@ from omegaconf import OmegaConf
 from twostream.build import build_module, build_scoring, check
 from twostream.cli import CONF
 from twostream.cli.jobs import register_resolvers
-from twostream.runs import plain
+from twostream.runs import model_config
 
 # What a fast test can't have: VGG's weights, a GPU.
 ALWAYS = ["loss/perceptual=random", "run_dir=somewhere", "variant=full"]
@@ -149,9 +149,9 @@ def test_groups_can_be_set_one_by_one_beside_an_ablation():
 
 
 def test_the_baseline_differs_in_its_generator_alone():
-    full, patn = (plain(compose_train("scale=small", *overrides)) for overrides in ([], ["ablation=patn"]))
+    full, patn = (model_config(compose_train("scale=small", *overrides)) for overrides in ([], ["ablation=patn"]))
     assert {key for key in full if full[key] != patn[key]} == {"generator"}
-    assert patn["generator"] == plain(compose_train("scale=small", "generator=patn"))["generator"]
+    assert patn["generator"] == model_config(compose_train("scale=small", "generator=patn"))["generator"]
 
 
 @pytest.mark.parametrize("blocks", [5, 9, 13])
@@ -235,4 +235,4 @@ def test_the_checkpoints_config_is_plain():
         else:
             yield value
 
-    assert {type(leaf) for leaf in leaves(plain(compose_train()))} <= {str, int, float, bool, type(None)}
+    assert {type(leaf) for leaf in leaves(model_config(compose_train()))} <= {str, int, float, bool, type(None)}

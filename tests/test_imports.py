@@ -7,12 +7,14 @@ import twostream
 
 ROOT = Path(twostream.__file__).parent
 LAYERS = [
-    {"types", "files", "weights"},
-    {"data", "nets", "losses", "metrics", "tables", "loggers", "runs", "progress", "curves", "speed"},
+    {"types", "files"},
+    {"weights"},
+    {"data", "nets", "losses", "metrics", "tables", "loggers", "runs", "progress", "curves", "performance"},
     {"module"},
     {"callbacks", "strategies"},
     {"build"},
-    {"evaluation", "status", "benchmark"},
+    {"prepare", "evaluation", "status", "benchmark"},
+    {"resume"},
     {"cli"},
 ]
 LAYER = {name: depth for depth, names in enumerate(LAYERS) for name in names}

@@ -22,7 +22,7 @@ from wandb_files import written
 CONTENT = {
     "values": [
         {"metric": "ssim", "protocol": "patn", "value": 0.25},
-        {"metric": "pckh", "protocol": "judge", "value": 0.5},
+        {"metric": "pckh", "protocol": "evaluator", "value": 0.5},
     ],
     "run": {"iterations": 4},
 }
@@ -77,7 +77,7 @@ def test_the_whole_config_and_the_record_are_there(two_runs):
     config = written(two_runs[0])[0].config
     assert config["data"]["batch_size"] == 2
     assert config["trainer"]["log_every_n_steps"] == 1
-    assert config["scoring"]["judge"]["iterations"] == 2
+    assert config["scoring"]["evaluator"]["iterations"] == 2
     assert (config["scale"], config["ablation"], config["variant"], config["seed"]) == ("smoke", "full", "full", 0)
     record = json.loads((two_runs[0] / "record.json").read_text())
     assert {"commit", "dirty", "data_hash", "versions"} <= record.keys()
@@ -138,7 +138,7 @@ def test_the_evaluation_goes_into_the_summary_of_the_same_run(two_runs):
     assert evaluated.run["tags"] == trained.run["tags"]
     assert evaluated.run["resume"]
     assert evaluated.summary["final/patn/ssim"] == 0.25
-    assert evaluated.summary["final/judge/pckh"] == 0.5
+    assert evaluated.summary["final/evaluator/pckh"] == 0.5
     (row,) = evaluated.history
     assert row["iteration"] == 4
     assert row["final/test._type"] == "image-file"

@@ -28,7 +28,7 @@ SETTINGS = [
     "loss.pool_size=4",
     "trainer.val_check_interval=10",
 ]
-PLAIN = ["speed=plain"]
+PLAIN = ["performance=baseline"]
 PATN = ["generator=patn", "discriminators.appearance.num_blocks=1"]
 # What is trained, and how; each with the tolerance of its precision.
 CASES = {
@@ -39,16 +39,16 @@ CASES = {
     "least_squares": ["loss/adversarial=least_squares", "loss.pool_size=0", "discriminators=shape"],
     "plain": PLAIN,
     "dense": [*PLAIN, "generator/at_module=dense"],
-    "channels_last": [*PLAIN, "speed.channels_last=true", "generator.dropout=0"],
-    "fused_adam": [*PLAIN, "speed.fused_adam=true"],
-    "one_pass": [*PLAIN, "speed.one_pass=true"],
-    "frozen_discriminators": [*PLAIN, "speed.frozen_discriminators=true"],
+    "channels_last": [*PLAIN, "performance.channels_last=true", "generator.dropout=0"],
+    "fused_adam": [*PLAIN, "performance.fused_adam=true"],
+    "one_pass": [*PLAIN, "performance.one_pass=true"],
+    "frozen_discriminators": [*PLAIN, "performance.frozen_discriminators=true"],
     "bfloat16": ["trainer.precision=bf16-mixed"],
     "two_processes": ["trainer=ddp_cpu", "+trainer.strategy.start_method=fork", "data.batch_size=3"],
 }
 COMPILED = {
-    "compiled_nets": ["speed/compiler=nets", "speed.compiler.backend=aot_eager"],
-    "compiled_blocks": ["speed/compiler=blocks", "speed.compiler.backend=aot_eager"],
+    "compiled_nets": ["performance/compiler=nets", "performance.compiler.backend=aot_eager"],
+    "compiled_blocks": ["performance/compiler=blocks", "performance.compiler.backend=aot_eager"],
 }
 
 

@@ -21,9 +21,9 @@ from twostream.callbacks.averaging import KEY
 from twostream.callbacks.checkpoints import Checkpoints
 from twostream.cli import CONF
 from twostream.cli.one_run import do_run
-from twostream.evaluation.resume import find_checkpoint
 from twostream.module import TwoStreamModule
-from twostream.runs import Stopped, watched
+from twostream.resume import find_checkpoint
+from twostream.runs import TrainingInterrupted, track_status
 
 # Everything that draws is on: dropout, pools, augmentation, pairs with replacement.
 SETTINGS = [
@@ -110,7 +110,7 @@ def assert_same_end(run_dir: Path, other: Path):
 def curve_of(run_dir: Path) -> list[dict[str, str]]:
     with (run_dir / "logs" / "metrics.csv").open(newline="") as file:
         return [
-            {name: value for name, value in row.items() if value and not name.startswith("speed/")}
+            {name: value for name, value in row.items() if value and not name.startswith("throughput/")}
             for row in csv.DictReader(file)
         ]
 
@@ -132,7 +132,7 @@ def test_a_run_killed_at_any_iteration_ends_as_one_never_killed(
 def test_a_signal_writes_a_checkpoint_of_the_iteration_and_leaves(tiny_config, tmp_path, undisturbed, disturb, number):
     cfg = config(tiny_config, tmp_path / "run")
     handler = signal.getsignal(number)
-    with pytest.raises(Stopped, match=f"{number.name} at iteration 8"):
+    with pytest.raises(TrainingInterrupted, match=f"{number.name} at iteration 8"):
         disturb(cfg, 8, lambda: os.kill(os.getpid(), number))
     assert signal.getsignal(number) == handler
     status = json.loads((tmp_path / "run" / "status.json").read_text())
@@ -261,7 +261,7 @@ def test_a_full_disk_does_not_hide_the_error(tmp_path, monkeypatch):
         monkeypatch.setattr(runs, "write_json", full)
         raise ValueError("the first error")
 
-    with pytest.raises(ValueError, match="the first error"), watched(tmp_path):
+    with pytest.raises(ValueError, match="the first error"), track_status(tmp_path):
         fail()
 
 

@@ -4,7 +4,7 @@ import pytest
 
 from twostream.files import write_json
 from twostream.progress import Progress, write_progress
-from twostream.runs import Stopped, claimed, watched
+from twostream.runs import TrainingInterrupted, run_lock, track_status
 from twostream.status import (
     RunStatus,
     collect_status,
@@ -41,7 +41,7 @@ def test_a_run_is_running_while_its_folder_is_held_and_cut_off_when_it_is_not(ru
     write_json(run_dir / "status.json", {"state": "running"})
     write_progress(run_dir, HALF)
     assert state_of(run_dir) == ("cut off", "")
-    with claimed(run_dir):
+    with run_lock(run_dir):
         assert is_held(run_dir)
         assert read_status(run_dir, NOW) == RunStatus("full/seed0", "running", "", HALF)
     assert not is_held(run_dir)
@@ -51,17 +51,17 @@ def test_a_run_is_running_while_its_folder_is_held_and_cut_off_when_it_is_not(ru
 def test_asking_leaves_the_folder_free(run_dir):
     assert not is_held(run_dir)
     assert not (run_dir / ".lock").exists()
-    with claimed(run_dir):
+    with run_lock(run_dir):
         pass
     assert not is_held(run_dir)
-    with claimed(run_dir):
+    with run_lock(run_dir):
         pass
 
 
 def test_a_run_that_is_trained_and_held_is_evaluating(run_dir):
     write_json(run_dir / "status.json", {"state": "running"})
     write_progress(run_dir, replace(HALF, iteration=90))
-    with claimed(run_dir):
+    with run_lock(run_dir):
         assert state_of(run_dir) == ("evaluating", "")
     assert state_of(run_dir) == ("cut off", "")
 
@@ -69,18 +69,18 @@ def test_a_run_that_is_trained_and_held_is_evaluating(run_dir):
 def test_a_run_at_work_that_writes_nothing_is_pointed_out(run_dir):
     write_json(run_dir / "status.json", {"state": "running"})
     write_progress(run_dir, replace(HALF, written=NOW - 1200))
-    with claimed(run_dir):
+    with run_lock(run_dir):
         assert state_of(run_dir) == ("running", "nothing written for 20 min 00 s")
 
 
 def test_the_states_are_those_that_a_run_writes(run_dir):
-    with pytest.raises(ValueError, match="first"), watched(run_dir):
+    with pytest.raises(ValueError, match="first"), track_status(run_dir):
         raise ValueError("first\nsecond")
     assert state_of(run_dir) == ("failed", "ValueError: first")
-    with pytest.raises(Stopped), watched(run_dir):
-        raise Stopped("SIGTERM at iteration 10")
+    with pytest.raises(TrainingInterrupted), track_status(run_dir):
+        raise TrainingInterrupted("SIGTERM at iteration 10")
     assert state_of(run_dir) == ("stopped", "SIGTERM at iteration 10")
-    with watched(run_dir):
+    with track_status(run_dir):
         pass
     assert state_of(run_dir) == ("done", "not evaluated")
     write_json(run_dir / "metrics.json", {})

@@ -58,7 +58,7 @@ def assert_curves_agree(one: list[dict[str, float]], two: list[dict[str, float]]
     assert [row["step"] for row in one] == [row["step"] for row in two]
     assert {name for row in one for name in row} >= {"train/l1", "train/shape_discriminator", "val/ssim", "val/l1"}
     for alone, together in zip(one, two, strict=True):
-        shared = {name: value for name, value in alone.items() if not name.startswith("speed/")}
+        shared = {name: value for name, value in alone.items() if not name.startswith("throughput/")}
         assert {name: together[name] for name in shared} == pytest.approx(shared, rel=1e-3, abs=1e-5)
 
 

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from twostream.weights import MissingWeightsError, WeightFile, WeightStore, load_state, sha256_of
+from twostream.files import sha256_of
+from twostream.weights import MissingWeightsError, WeightFile, WeightStore, load_state
 
 CONTENT = b"weights"
 DIGEST = hashlib.sha256(CONTENT).hexdigest()

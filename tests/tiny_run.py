@@ -12,6 +12,13 @@ PEOPLE = {
 }
 
 
+def tiny_people():
+    """The data set of `PEOPLE`; imported here, after the checks of axes are installed."""
+    from synthetic_people.people import SyntheticPeople
+
+    return SyntheticPeople(**PEOPLE)
+
+
 def overrides_of_tiny_run(people_parent: Path, run_dir: Path) -> list[str]:
     """Overrides that make a run of a second out of any config."""
     source = [f"data.source.{key}={value}" for key, value in PEOPLE.items() if key != "image_size"]
@@ -32,10 +39,10 @@ def overrides_of_tiny_run(people_parent: Path, run_dir: Path) -> list[str]:
         "callbacks.checkpoints.every_n_iterations=2",
         f"scoring.cache_dir={people_parent / 'cache'}",
         "scoring.num_workers=0",
-        "scoring.judge.num_identities=4",
-        "scoring.judge.num_val_identities=1",
-        "scoring.judge.views_per_identity=2",
-        "scoring.judge.iterations=2",
+        "scoring.evaluator.num_identities=4",
+        "scoring.evaluator.num_val_identities=1",
+        "scoring.evaluator.views_per_identity=2",
+        "scoring.evaluator.iterations=2",
         f"run_dir={run_dir}",
         "variant=full",
     ]

@@ -9,7 +9,7 @@ from torch import nn
 
 from twostream.data.datamodule import PairDataModule
 from twostream.module import TwoStreamModule
-from twostream.runs import plain
+from twostream.runs import model_config
 
 
 def build_datamodule(cfg: DictConfig) -> PairDataModule:
@@ -29,9 +29,9 @@ def build_module(cfg: DictConfig) -> TwoStreamModule:
         discriminators={name: instantiate(node) for name, node in cfg.discriminators.items()},
         objective=instantiate(cfg.loss),
         schedule=instantiate(cfg.schedule),
-        speed=instantiate(cfg.speed),
+        performance=instantiate(cfg.performance),
     )
-    module.save_hyperparameters(plain(cfg))
+    module.save_hyperparameters(model_config(cfg))
     return module
 
 

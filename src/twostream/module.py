@@ -15,10 +15,10 @@ from torch.optim.lr_scheduler import LambdaLR
 from torchmetrics import MeanAbsoluteError
 from torchmetrics.image import StructuralSimilarityIndexMeasure
 
-from twostream.data.sampling import share_of
+from twostream.data.sampling import rank_slice
 from twostream.losses.adversarial import FakePool
 from twostream.losses.objective import Objective
-from twostream.speed import Speed, run_eagerly
+from twostream.performance import Performance, run_eagerly
 from twostream.types import PosePair
 
 
@@ -66,7 +66,7 @@ class TwoStreamModule(LightningModule):
         discriminators: name -> net, called as `net(image, source_image, target_heatmaps)`; may be empty.
         objective: the losses.
         schedule: optimizers and iterations.
-        speed: how the networks are run.
+        performance: how the networks are run.
 
     """
 
@@ -76,7 +76,7 @@ class TwoStreamModule(LightningModule):
         discriminators: Mapping[str, nn.Module],
         objective: Objective,
         schedule: Schedule,
-        speed: Speed,
+        performance: Performance,
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
@@ -85,7 +85,7 @@ class TwoStreamModule(LightningModule):
         self.pools = nn.ModuleDict({name: FakePool(objective.pool_size) for name in discriminators})
         self.objective = objective
         self.schedule = schedule
-        self.speed = speed
+        self.performance = performance
         self.parallel: dict[str, nn.Module] = {}
         self._weight = 0.0
         self.val_ssim = StructuralSimilarityIndexMeasure(data_range=2.0)
@@ -97,12 +97,12 @@ class TwoStreamModule(LightningModule):
         return {"generator": self.generator, **dict(self.discriminators.items())}
 
     def configure_model(self) -> None:
-        """Make the networks ready to be run as `speed` says."""
-        self.speed.prepare(self.nets.values(), [self.objective])
+        """Make the networks ready to be run as `performance` says."""
+        self.performance.prepare(self.nets.values(), [self.objective])
 
     def configure_optimizers(self) -> tuple[list[Optimizer], list[LambdaLR]]:
         """Give each network its own Adam and schedule, the generator's first."""
-        schedule, fused = self.schedule, self.speed.fused_adam or None
+        schedule, fused = self.schedule, self.performance.fused_adam or None
         optimizers: list[Optimizer] = [
             Adam(net.parameters(), lr=schedule.learning_rate, betas=(schedule.beta1, schedule.beta2), fused=fused)
             for net in self.nets.values()
@@ -115,16 +115,16 @@ class TwoStreamModule(LightningModule):
         rank, world_size = self.trainer.global_rank, self.trainer.world_size
         for pool in self.pools.values():
             assert isinstance(pool, FakePool)
-            pool.size = len(share_of(self.objective.pool_size, rank, world_size))
+            pool.size = len(rank_slice(self.objective.pool_size, rank, world_size))
         if world_size > 1:
             # Lightning gives all processes one seed.
             torch.manual_seed(torch.initial_seed() + rank)
-        if self.speed.compiler:
+        if self.performance.compiler:
             run_eagerly(True)
 
     def teardown(self, stage: str) -> None:
         """Leave compiled networks of others as they were."""
-        if self.speed.compiler:
+        if self.performance.compiler:
             run_eagerly(False)
 
     def forward(self, pair: PosePair) -> Float[Tensor, "b 3 h w"]:
@@ -157,9 +157,9 @@ class TwoStreamModule(LightningModule):
         `step(name, loss)` has the network `name` take its step. Return the losses of all phases and the discriminators'
         accuracies.
         """
-        pair = PosePair(*self.speed.lay_out(pair))
-        with self.speed.compiled():
-            with frozen(self.discriminators) if self.speed.frozen_discriminators else nullcontext():
+        pair = PosePair(*self.performance.lay_out(pair))
+        with self.performance.compiled():
+            with frozen(self.discriminators) if self.performance.frozen_discriminators else nullcontext():
                 generated, loss, terms = self.generator_phase(pair)
                 step("generator", loss)
             values = dict(terms)
@@ -185,8 +185,8 @@ class TwoStreamModule(LightningModule):
         net, pool = self.parallel.get(name, self.discriminators[name]), self.pools[name]
         assert isinstance(pool, FakePool)
         reals = pair.target_image, pair.source_image, pair.target_heatmaps
-        fakes = self.speed.lay_out(pool.exchange(generated, pair.source_image, pair.target_heatmaps))
-        if self.speed.one_pass:
+        fakes = self.performance.lay_out(pool.exchange(generated, pair.source_image, pair.target_heatmaps))
+        if self.performance.one_pass:
             real_scores, fake_scores = net(*map(torch.cat, zip(reals, fakes, strict=True))).chunk(2)
         else:
             real_scores, fake_scores = net(*reals), net(*fakes)

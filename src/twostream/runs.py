@@ -30,13 +30,13 @@ OUTPUTS = (
     "metrics.json",
 )
 
-# The parts of a config that say what is trained; the others say where and how it is watched.
+# The parts of a config that say what is trained; the others say where and how it is track_status.
 MODEL_KEYS = ("seed", "data", "generator", "discriminators", "loss", "schedule", "averaging")
 # Of these, what only says where things lie and how many processes read them.
 NOT_COMPARED = ("root", "weights", "num_workers", "cache")
 
 
-def plain(cfg: DictConfig) -> dict[str, Any]:
+def model_config(cfg: DictConfig) -> dict[str, Any]:
     """Return what defines the run's result as a plain, resolved dict, fit for a checkpoint that loads safely."""
     nodes = {key: cfg[key] for key in MODEL_KEYS}
     return {
@@ -46,7 +46,7 @@ def plain(cfg: DictConfig) -> dict[str, Any]:
 
 
 @contextmanager
-def claimed(run_dir: Path) -> Iterator[None]:
+def run_lock(run_dir: Path) -> Iterator[None]:
     """Hold a run's folder for this process. Raises ValueError while another process holds it.
 
     The system lets go of the folder when its process ends, however that comes.
@@ -65,17 +65,17 @@ def claimed(run_dir: Path) -> Iterator[None]:
         yield
 
 
-class Stopped(Exception):
+class TrainingInterrupted(Exception):
     """Training was asked to stop and has written a checkpoint; says by what and where."""
 
 
 @contextmanager
-def watched(run_dir: Path) -> Iterator[None]:
+def track_status(run_dir: Path) -> Iterator[None]:
     """Keep `status.json` of a run: running, then done, stopped or failed with the error."""
     write_json(run_dir / "status.json", {"state": "running"})
     try:
         yield
-    except Stopped as stop:
+    except TrainingInterrupted as stop:
         write_json(run_dir / "status.json", {"state": "stopped", "reason": str(stop)})
         raise
     except BaseException as error:

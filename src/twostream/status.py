@@ -91,7 +91,7 @@ def is_finished(run_dir: Path, evaluate: bool) -> bool:
 
 
 def is_held(run_dir: Path) -> bool:
-    """Say whether a process holds the run's folder (twostream.runs.claimed)."""
+    """Say whether a process holds the run's folder (twostream.runs.run_lock)."""
     try:
         with (run_dir / ".lock").open() as lock:
             fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)

@@ -10,7 +10,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 
-class PictureBatch(NamedTuple):
+class ImagePair(NamedTuple):
     """A batch of pose pairs as it lies in memory, before it is made ready on the device."""
 
     source_image: UInt8[Tensor, "*b 3 h w"]
@@ -19,9 +19,9 @@ class PictureBatch(NamedTuple):
     target_image: UInt8[Tensor, "*b 3 h w"]
     target_joints: Float[Tensor, "*b 18 2"]
 
-    def to(self, device: torch.device) -> "PictureBatch":
+    def to(self, device: torch.device) -> "ImagePair":
         """Return the batch on a device."""
-        return PictureBatch(*(tensor.to(device) for tensor in self))
+        return ImagePair(*(tensor.to(device) for tensor in self))
 
 
 class PosePair(NamedTuple):

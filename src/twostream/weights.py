@@ -1,6 +1,5 @@
 """Weight files of networks from elsewhere: where they lie, fetched once, checked by hash, loaded as tensors only."""
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from http.client import HTTPException
@@ -8,6 +7,8 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
+
+from twostream.files import sha256_of
 
 
 class MissingWeightsError(ValueError):
@@ -65,12 +66,6 @@ def _short(path: Path) -> str:
     """Write a path as the user knows it; the message goes into result files."""
     home = Path.home()
     return f"~/{path.relative_to(home)}" if path.is_relative_to(home) else str(path)
-
-
-def sha256_of(path: Path) -> str:
-    """Return the SHA-256 of a file in hex."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def load_state(path: Path) -> Mapping[str, Tensor]:

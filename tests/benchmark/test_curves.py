@@ -25,7 +25,7 @@ def test_forms_begin_alike_and_other_seeds_do_not(results):
     assert len(set(curves["plain"])) == 3
     assert {len(curve) for losses in results["losses"].values() for curve in losses.values()} == {3}
     assert {"l1", "perceptual", "adversarial", "shape_discriminator"} <= results["losses"]["tuned"].keys()
-    assert results["setting"] == "generated people, 32x16, width 4, no dropout, batches of 2"
+    assert results["setting"] == "synthetic people, 32x16, width 4, no dropout, batches of 2"
 
 
 def test_a_table_compares_the_ends_and_the_curves():

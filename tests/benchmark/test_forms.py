@@ -18,7 +18,7 @@ from twostream.benchmark.forms import (
 from twostream.benchmark.inference import draw_inputs
 from twostream.cli import CONF
 from twostream.nets.appearance_transfer import AppearanceTransfer, DenseAppearanceTransfer
-from twostream.speed import Compiler, Speed
+from twostream.performance import Compiler, Performance
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 
@@ -33,13 +33,15 @@ def cfg():
 def meaning(form):
     """A form as what is made of it."""
     at_module = instantiate(form.at_module).func
-    return {"precision": form.precision, "at_module": at_module, "speed": instantiate(form.speed)}
+    return {"precision": form.precision, "at_module": at_module, "performance": instantiate(form.performance)}
 
 
 PLAIN_MEANING = {
     "precision": "32-true",
     "at_module": DenseAppearanceTransfer,
-    "speed": Speed(channels_last=False, fused_adam=False, one_pass=False, frozen_discriminators=False, compiler=None),
+    "performance": Performance(
+        channels_last=False, fused_adam=False, one_pass=False, frozen_discriminators=False, compiler=None
+    ),
 }
 CHANGES = {
     "attention": {"at_module": AppearanceTransfer},
@@ -55,10 +57,10 @@ CHANGES = {
 
 
 def changed(*names):
-    speed, others = vars(PLAIN_MEANING["speed"]), {}
+    speed, others = vars(PLAIN_MEANING["performance"]), {}
     for key, value in (item for name in names for item in CHANGES[name].items()):
         speed, others = (speed | {key: value}, others) if key in speed else (speed, others | {key: value})
-    return PLAIN_MEANING | others | {"speed": Speed(**speed)}
+    return PLAIN_MEANING | others | {"performance": Performance(**speed)}
 
 
 def test_plain_turns_every_lever_off(cfg):
@@ -125,10 +127,10 @@ def test_a_run_in_a_form_differs_in_its_at_module_and_its_speed(cfg):
     before = OmegaConf.to_container(cfg)
     form = form_with(cfg, ["one_pass", "compiled"])
     run = in_form(cfg, form)
-    assert (run.generator.at_module, run.speed) == (form.at_module, form.speed)
+    assert (run.generator.at_module, run.performance) == (form.at_module, form.performance)
     after = OmegaConf.to_container(run)
     assert OmegaConf.to_container(cfg) == before
-    assert {key for key in before if before[key] != after[key]} == {"generator", "speed"}
+    assert {key for key in before if before[key] != after[key]} == {"generator", "performance"}
     assert after["generator"] | {"at_module": before["generator"]["at_module"]} == before["generator"]
 
 

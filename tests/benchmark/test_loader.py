@@ -23,7 +23,7 @@ def test_every_loader_is_measured_beside_training(cfg):
         assert row["times_training"] == pytest.approx(row["pairs_per_second"] / training)
     lines = as_markdown(results).splitlines()
     assert lines[0].startswith(
-        "generated people at 32x16: batches of 2, ready for the networks. Training, tuned: batches of 2, "
+        "synthetic people at 32x16: batches of 2, ready for the networks. Training, tuned: batches of 2, "
     )
     assert [line.count("|") for line in lines[2:]] == [6] * 8
 

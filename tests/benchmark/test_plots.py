@@ -93,7 +93,7 @@ GROWTH = {
 CURVES = {
     **ABOUT,
     "iterations": 8,
-    "setting": "generated people, 128x64",
+    "setting": "synthetic people, 128x64",
     "curves": {
         "plain": [8, 7, 6, 5, 4, 3, 2, 1],
         "one_pass": [8, 7, 6, 5, 4, 3, 2, 6],

@@ -8,7 +8,7 @@ from PIL import Image
 from twostream.build import build_datamodule, build_module, build_trainer
 from twostream.callbacks import correspondence
 from twostream.callbacks.correspondence import CorrespondencePictures, draw_pair
-from twostream.data.drawing import GAP, LINE_HEIGHT
+from twostream.data.visualize import GAP, LINE_HEIGHT
 
 
 class PictureLogger:

@@ -32,7 +32,7 @@ def test_everything_is_logged_where_the_trainer_logs(tiny_config):
     for k, block in enumerate(module.generator.blocks, start=1):
         assert losses[-1][f"sigma/block_{k}"] == pytest.approx(float(block.at_module.sigma.detach()))
         assert losses[0][f"sigma/block_{k}"] != losses[-1][f"sigma/block_{k}"]
-    assert all(row["speed/iterations_per_second"] > 0 for row in losses)
+    assert all(row["throughput/iterations_per_second"] > 0 for row in losses)
     assert not any(name.startswith("memory/") for row in rows for name in row)
 
 
@@ -134,14 +134,14 @@ def test_the_speed_leaves_validations_out(tiny_config, monkeypatch):
     assert logged == {}
     now, trainer.global_step = 104.0, 10
     callback.on_train_batch_end(trainer, module)
-    assert logged["speed/iterations_per_second"] == 10 / 4
+    assert logged["throughput/iterations_per_second"] == 10 / 4
     # Six iterations in three seconds, a validation of a minute, four in one.
     trainer.global_step = 16
     now = 167.0
     callback.on_validation_end(trainer, module)
     now, trainer.global_step = 168.0, 20
     callback.on_train_batch_end(trainer, module)
-    assert logged["speed/iterations_per_second"] == 4 / 1
+    assert logged["throughput/iterations_per_second"] == 4 / 1
     assert logged["step"] == 20
 
 
@@ -154,7 +154,7 @@ def test_no_speed_is_told_right_after_a_validation(tiny_config, monkeypatch):
     callback = Monitor()
     callback.on_validation_end(trainer, module)
     callback.on_train_batch_end(trainer, module)
-    assert "speed/iterations_per_second" not in logged
+    assert "throughput/iterations_per_second" not in logged
     assert logged["step"] == 7
 
 

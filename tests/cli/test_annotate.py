@@ -15,7 +15,7 @@ from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
 from twostream.cli import CONF
-from twostream.data.annotations import read_annotations
+from twostream.data.keypoints import read_annotations
 
 
 def annotate(folder: Path, *arguments: str) -> subprocess.CompletedProcess:

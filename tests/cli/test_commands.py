@@ -10,7 +10,7 @@ import pytest
 
 from commands import start, train, wait_until
 from twostream.cli.jobs import quote_numbered_options, variant_name
-from twostream.runs import claimed, write_failure
+from twostream.runs import run_lock, write_failure
 
 
 @pytest.mark.parametrize(
@@ -54,12 +54,12 @@ def test_numbered_options_are_quoted(given, expected):
 
 def test_a_folder_is_held_by_one_process_at_a_time(tmp_path):
     with (
-        claimed(tmp_path),
+        run_lock(tmp_path),
         pytest.raises(ValueError, match="another process is at work on this run"),
-        claimed(tmp_path),
+        run_lock(tmp_path),
     ):
         pass
-    with claimed(tmp_path):
+    with run_lock(tmp_path):
         pass
 
 

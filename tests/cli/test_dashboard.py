@@ -24,7 +24,7 @@ from twostream.cli.dashboard import (
     upload,
 )
 from twostream.cli.panels import Place, build_report, build_workspace, logged_names
-from twostream.runs import claimed
+from twostream.runs import run_lock
 from wandb_files import written
 
 # From the classes of wandb-workspaces, when they are imported.
@@ -52,7 +52,7 @@ def add_run(folder):
     """Writes the metrics.json of a run: values by `metric/protocol`."""
 
     def add(variant, values, seed=0):
-        run = {"data": "synthetic", "label": "generated people", "scale": "smoke", "variant": variant, "seed": seed}
+        run = {"data": "synthetic", "label": "synthetic people", "scale": "smoke", "variant": variant, "seed": seed}
         run |= {"iterations": 90, "batch_size": 4, "image_size": [64, 32], "commit": "abc", "dirty": False}
         run |= {"data_hash": "d", "notes": []}
         names = [name.split("/") for name in values]
@@ -70,7 +70,7 @@ def add_run(folder):
 
 @pytest.fixture
 def tables(folder, add_run):
-    add_run("full", {"ssim/patn": 0.3, "mask_ssim/patn": 0.8, "pckh/judge": 0.4})
+    add_run("full", {"ssim/patn": 0.3, "mask_ssim/patn": 0.8, "pckh/evaluator": 0.4})
     add_run("no_at_module", {"ssim/patn": 0.2, "mask_ssim/patn": 0.7})
     return read_tables(SPECS, folder, [0])
 
@@ -124,7 +124,7 @@ def test_the_workspace_has_a_section_for_each_thing(tables, config):
     assert bars == {
         "SSIM": ["final/patn/ssim"],
         "Mask-SSIM": ["final/patn/mask_ssim"],
-        "PCKh (judge)": ["final/judge/pckh"],
+        "PCKh (evaluator)": ["final/evaluator/pckh"],
     }
     for name, curves in {
         "Losses of the generator": ["train/l1", "train/adversarial"],
@@ -186,7 +186,7 @@ def test_the_report_has_text_runs_and_panels_of_each_table(tables):
         assert runs.filters.endswith(f"Tags() in ['synthetic'] and Tags() in ['smoke'] and Tags() in ['table{number}']")
         line, *bars = grid.panels
         assert (line.x, line.y) == ("iteration", ["val/ssim"])
-        assert [bar.title for bar in bars] == ["SSIM", "Mask-SSIM", "PCKh (judge)"]
+        assert [bar.title for bar in bars] == ["SSIM", "Mask-SSIM", "PCKh (evaluator)"]
     assert "'table'" in logged.runsets[0].filters
     assert [panel.table_name for panel in logged.panels] == [
         "tables/table3_at_module",
@@ -196,13 +196,13 @@ def test_the_report_has_text_runs_and_panels_of_each_table(tables):
 
 
 def test_a_table_is_told_in_numbers(folder, add_run):
-    add_run("full", {"ssim/patn": 0.25, "pckh/judge": 0.5})
+    add_run("full", {"ssim/patn": 0.25, "pckh/evaluator": 0.5})
     add_run("full", {"ssim/patn": 0.75}, seed=1)
     (table,) = read_tables(SPECS[:1], folder, [0, 1])
     names, rows = table_numbers(table)
     assert names == [
         *("Method", "variant", "SSIM", "SSIM, paper", "IS", "IS, paper", "Mask-SSIM", "Mask-SSIM, paper"),
-        *("Mask-IS", "Mask-IS, paper", "PCKh (judge)", "runs"),
+        *("Mask-IS", "Mask-IS, paper", "PCKh (evaluator)", "runs"),
     ]
     assert rows == [
         ["2s-ATN (Full)", "full", 0.5, 0.320, None, 3.504, None, 0.813, None, 3.845, 0.5, 2],
@@ -301,7 +301,7 @@ def test_uploading_is_left_to_wandb(offline_runs, folder, synced):
 
 
 def test_a_run_at_work_is_uploaded_the_next_time(offline_runs, folder, synced, caplog):
-    with claimed(folder / "full/seed0"):
+    with run_lock(folder / "full/seed0"):
         upload(folder, PLACE)
     assert synced[0][0][8:] == [str(offline_runs[2])]
     assert "another process is at work on this run; it is uploaded the next time" in caplog.text

@@ -2,22 +2,24 @@ import logging
 
 import pytest
 
-from twostream.cli.errors import reported
-from twostream.runs import Stopped
+from twostream.cli.errors import exit_on_error
+from twostream.runs import TrainingInterrupted
 
 log = logging.getLogger("command")
 
 
 def leave(error: Exception) -> int:
-    with pytest.raises(SystemExit) as left, reported(log):
+    with pytest.raises(SystemExit) as left, exit_on_error(log):
         raise error
     return left.value.code
 
 
 def test_a_stopped_run_leaves_with_status_0_and_says_how_to_go_on(caplog):
     with caplog.at_level(logging.INFO):
-        assert leave(Stopped("SIGTERM at iteration 7")) == 0
-    assert caplog.messages == ["Stopped by SIGTERM at iteration 7; started again, the run goes on from there"]
+        assert leave(TrainingInterrupted("SIGTERM at iteration 7")) == 0
+    assert caplog.messages == [
+        "TrainingInterrupted by SIGTERM at iteration 7; started again, the run goes on from there"
+    ]
 
 
 def test_an_expected_error_is_one_line(caplog):

@@ -17,7 +17,7 @@ from PIL import Image
 
 from twostream.cli import CONF
 from twostream.cli.prepare import do_step
-from twostream.data.annotations import read_annotations, write_annotations
+from twostream.data.keypoints import read_annotations, write_annotations
 
 
 def compose_prepare(*overrides: str):

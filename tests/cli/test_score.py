@@ -16,9 +16,8 @@ from stand_ins import by_skimage
 from twostream.cli import CONF
 from twostream.cli.report import print_scores
 from twostream.cli.score import main
-from twostream.data.annotations import read_annotations, write_annotations
+from twostream.data.keypoints import NUM_JOINTS, read_annotations, write_annotations
 from twostream.data.pose import person_mask
-from twostream.data.skeleton import NUM_JOINTS
 
 SIZE = (40, 32)
 NUM_PAIRS = 6
@@ -261,7 +260,7 @@ def test_without_annotations_the_masked_metrics_are_listed(score, folders):
 
 def test_what_can_not_be_is_refused_in_one_line(refused, folders, tmp_path):
     correspondence = "correspondence needs the network, not its pictures: twostream-evaluate run=FOLDER"
-    known = "ssim, mask_ssim, inception_score, mask_inception_score, fid, lpips, pckh, judge, correspondence"
+    known = "ssim, mask_ssim, inception_score, mask_inception_score, fid, lpips, pckh, evaluator, correspondence"
     for override, message in {
         "metrics=[ssim,psnr]": f"metrics: expected some of {known}, got ['psnr']",
         "metrics=[]": f"metrics: expected some of {known}, got none",
@@ -283,7 +282,7 @@ def test_the_config_wants_all_metrics_but_those_of_generated_people(folders):
     with initialize_config_dir(version_base="1.3", config_dir=CONF):
         cfg = compose("score", folders)
     everything = set(OmegaConf.load(f"{CONF}/scoring/default.yaml").metrics)
-    assert set(cfg.scoring.metrics) == everything - {"judge", "correspondence"}
+    assert set(cfg.scoring.metrics) == everything - {"evaluator", "correspondence"}
 
 
 def test_values_are_printed_in_columns(capsys):

@@ -15,9 +15,9 @@ from torch.utils.data import DataLoader, Dataset
 from twostream.cli import CONF
 from twostream.data import augment
 from twostream.data.augment import Augmentation
+from twostream.data.keypoints import FLIPPED
 from twostream.data.pose import gaussian_heatmaps
-from twostream.data.skeleton import FLIPPED
-from twostream.types import PictureBatch
+from twostream.types import ImagePair
 
 HEIGHT, WIDTH = 32, 24
 SIZE = (HEIGHT, WIDTH)
@@ -27,7 +27,7 @@ COLOUR = Augmentation(colour_probability=1, brightness=0.4, contrast=0.4, satura
 FULL = Augmentation(0.5, 0.5, 0.1, 0.1, 10, 0.5, 0.3, 0.3, 0.3, 0.1)
 
 
-def pair_of(seed: int) -> PictureBatch:
+def pair_of(seed: int) -> ImagePair:
     """Random pictures; joints inside, outside and missing."""
     random = torch.Generator().manual_seed(seed)
 
@@ -40,13 +40,13 @@ def pair_of(seed: int) -> PictureBatch:
     def picture() -> torch.Tensor:
         return torch.randint(0, 256, (3, HEIGHT, WIDTH), generator=random, dtype=torch.uint8)
 
-    return PictureBatch(picture(), joints(), picture(), joints())
+    return ImagePair(picture(), joints(), picture(), joints())
 
 
 PAIR = pair_of(0)
 
 
-def equal(one: PictureBatch, other: PictureBatch) -> bool:
+def equal(one: ImagePair, other: ImagePair) -> bool:
     return all(torch.equal(a.nan_to_num(1e6), b.nan_to_num(1e6)) for a, b in zip(one, other, strict=True))
 
 
@@ -89,7 +89,7 @@ def test_a_lit_spot_moves_with_its_joint(flip):
         joints = torch.full((18, 2), torch.nan)
         joints[joint] = torch.tensor([y, x])
         for index in range(5):
-            moved = augmentation(PictureBatch(picture, joints, picture, joints), 0, 0, index)
+            moved = augmentation(ImagePair(picture, joints, picture, joints), 0, 0, index)
             place = moved.source_joints[FLIPPED[joint] if flip else joint]
             if ((place > 1) & (place < torch.tensor(SIZE) - 2)).all():
                 distances.append((place - torch.tensor(brightest(moved.source_image))).abs().max().item())
@@ -114,7 +114,7 @@ def test_an_affine_map_is_one_similarity_for_both_pictures_and_all_joints():
 
 def test_the_border_is_repeated_into_what_comes_in():
     picture = torch.full((3, HEIGHT, WIDTH), 77, dtype=torch.uint8)
-    pair = PictureBatch(picture, PAIR.source_joints, picture, PAIR.target_joints)
+    pair = ImagePair(picture, PAIR.source_joints, picture, PAIR.target_joints)
     assert all((AFFINE(pair, 0, 0, index).source_image == 77).all() for index in range(5))
 
 
@@ -143,7 +143,7 @@ def test_colour_changes_alike_in_both_pictures_and_moves_nothing():
 
 
 def test_the_pair_that_is_given_is_not_changed():
-    pair = PictureBatch(*(tensor.clone() for tensor in PAIR))
+    pair = ImagePair(*(tensor.clone() for tensor in PAIR))
     for index in range(10):
         FULL(pair, 0, 0, index)
     assert equal(pair, PAIR)
@@ -174,7 +174,7 @@ def test_the_parts_are_drawn_independently():
     joints[:2] = torch.tensor([[16, 4], [16, 20]])  # nose and neck, which no flip swaps
     counts = np.zeros((2, 2, 2), dtype=int)
     for index in range(400):
-        done = augmentation(PictureBatch(grey, joints, grey, joints), 0, 0, index)
+        done = augmentation(ImagePair(grey, joints, grey, joints), 0, 0, index)
         along = done.source_joints[1] - done.source_joints[0]
         is_flipped, is_moved = along[1] < 0, abs(along.norm() - 16) > 1e-3
         counts[int(is_flipped), int(is_moved), int(not torch.equal(done.source_image, grey))] += 1

@@ -5,8 +5,8 @@ import pytest
 import torch
 from PIL import Image
 
-from twostream.data.annotations import read_annotations, write_annotations
 from twostream.data.dataset import PairDataset, read_split, to_pose_pair, to_uint8, to_unit_range
+from twostream.data.keypoints import read_annotations, write_annotations
 from twostream.data.pose import Gaussian
 
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from twostream.data.annotations import HEADER, read_annotations, write_annotations
+from twostream.data.keypoints import HEADER, read_annotations, write_annotations
 from twostream.data.pairs import read_pairs
 
 NAMES = [f"{identity:04d}_c1s1_000001_{box:02d}.jpg" for identity in (1, 2) for box in (1, 2)]

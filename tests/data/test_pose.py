@@ -3,6 +3,7 @@ import pytest
 import torch
 from scipy.ndimage import binary_dilation, binary_erosion
 
+from twostream.data.keypoints import JOINT_NAMES, MASK_LIMBS
 from twostream.data.pose import (
     Delta,
     Disc,
@@ -13,7 +14,6 @@ from twostream.data.pose import (
     joints_to_tensor,
     person_mask,
 )
-from twostream.data.skeleton import JOINT_NAMES, MASK_LIMBS
 
 
 def joints_of(*points: tuple[int, int, int]) -> np.ndarray:

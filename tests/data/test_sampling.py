@@ -9,7 +9,7 @@ from twostream.data.augment import Augmentation
 from twostream.data.datamodule import TrainingPairs
 from twostream.data.dataset import PairDataset
 from twostream.data.sampling import Draw, PairStream
-from twostream.types import PictureBatch
+from twostream.types import ImagePair
 
 
 def flat(stream):
@@ -57,7 +57,7 @@ def test_refuses_more_processes_than_pairs_in_a_batch():
 
 def alone(pairs, index):
     """A pair without its batch axis."""
-    return PictureBatch(*(tensor[0] for tensor in pairs.batch([index])))
+    return ImagePair(*(tensor[0] for tensor in pairs.batch([index])))
 
 
 def test_the_augmentation_is_drawn_from_the_place_in_the_stream(people_folder):

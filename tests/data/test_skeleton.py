@@ -1,4 +1,4 @@
-from twostream.data.skeleton import FLIPPED, JOINT_NAMES, LIMBS, NUM_JOINTS
+from twostream.data.keypoints import FLIPPED, JOINT_NAMES, LIMBS, NUM_JOINTS
 
 
 def other_side(name: str) -> str:

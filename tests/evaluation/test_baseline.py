@@ -46,7 +46,7 @@ def test_it_is_scored_as_the_two_stream_network_is(metrics):
     values = {(entry["metric"], entry["protocol"]) for entry in metrics["values"]}
     assert values == {
         *((m, p) for m in ("ssim", "mask_ssim") for p in ("patn", "standard")),
-        *((m, "judge") for m in ("frechet_train", "frechet_test", "pckh")),
+        *((m, "evaluator") for m in ("frechet_train", "frechet_test", "pckh")),
     }
     assert metrics["run"]["variant"] == "patn"
 
@@ -66,4 +66,4 @@ def test_every_table_takes_it(run_dir, metrics, tmp_path):
     (line,) = (line for line in text.splitlines() if line.startswith("| PATN (our code)") and line.endswith("1/1 |"))
     assert f"{value:.3f}" in line
     assert "synthetic/smoke/full/seed0: not run" in text
-    assert "can't be compared with generated people" in text
+    assert "can't be compared with synthetic people" in text

@@ -7,7 +7,7 @@ from PIL import Image
 
 from twostream.evaluation.check import check_pictures, usable_pairs
 from twostream.evaluation.folders import Found
-from twostream.evaluation.pictures import Panel, ScoredPair
+from twostream.evaluation.scored_pairs import Panel, ScoredPair
 
 
 def write(path: Path, size=(16, 12)) -> Path:

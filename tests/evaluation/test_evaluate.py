@@ -32,7 +32,7 @@ NO_AT_MODULE = "twostream.nets.appearance_transfer.NoAppearanceTransfer"
 
 @pytest.fixture(scope="module")
 def finished(people_parent, tmp_path_factory):
-    """A run that has been trained and evaluated, with its config; the first that wants a judge trains it."""
+    """A run that has been trained and evaluated, with its config; the first that wants a evaluator trains it."""
     run_dir = tmp_path_factory.mktemp("runs") / "synthetic" / "smoke" / "full" / "seed0"
     with initialize_config_dir(version_base="1.3", config_dir=CONF):
         cfg = compose("train", overrides_of_tiny_run(people_parent, run_dir))
@@ -73,7 +73,7 @@ def test_metrics_are_those_of_the_pictures_on_disk(finished, people_folder):
     values = {(entry["metric"], entry["protocol"]): entry for entry in metrics["values"]}
     assert set(values) == {
         *((m, p) for m in ("ssim", "mask_ssim") for p in ("patn", "standard")),
-        *((m, "judge") for m in ("frechet_train", "frechet_test", "pckh")),
+        *((m, "evaluator") for m in ("frechet_train", "frechet_test", "pckh")),
         *((f"correspondence_{m}", "pck@0.1") for m in ("block_1", "block_2", "same_place", "chance")),
     }
     assert {entry["n"] for entry in metrics["values"]} == {6}
@@ -97,7 +97,7 @@ def test_one_row_an_image(finished):
         if "ssim" in entry["metric"]:
             column = [float(row[f"{entry['metric']}/{entry['protocol']}"]) for row in rows]
             assert np.mean(column) == pytest.approx(entry["value"])
-    right, total = (sum(float(row[f"pckh_{count}/judge"]) for row in rows) for count in ("right", "total"))
+    right, total = (sum(float(row[f"pckh_{count}/evaluator"]) for row in rows) for count in ("right", "total"))
     pckh = next(entry for entry in metrics["values"] if entry["metric"] == "pckh")
     assert pckh["value"] == pytest.approx(right / total)
 
@@ -111,7 +111,7 @@ def test_what_is_missing_says_why(finished):
     assert "alexnet-owt-7be5be79.pth is missing" in missing.pop(("lpips", "standard"))
     assert "pose_weights: expected an .onnx file" in missing.pop(("pckh", "patn"))
     for name in ("inception_score", "mask_inception_score"):
-        assert missing.pop((name, "judge")) == "expected 1 to 6 splits for 6 images, got 10"
+        assert missing.pop((name, "evaluator")) == "expected 1 to 6 splits for 6 images, got 10"
     assert not missing
 
 
@@ -125,11 +125,11 @@ def test_every_value_says_how_it_was_computed(finished):
             assert entry["map"] == "8x4"
         else:
             assert (entry["frame"], entry["codec"]) == ("32x16", "png")
-        if entry["protocol"] == "judge":
-            assert (entry["feature_net"], len(entry["feature_net_hash"])) == ("judge", 64)
+        if entry["protocol"] == "evaluator":
+            assert (entry["feature_net"], len(entry["feature_net_hash"])) == ("evaluator", 64)
         if "frechet" in entry["metric"]:
             assert entry["reference_n"] >= 2
-    assert any(note.startswith("judge ") and "PCKh" in note for note in metrics["run"]["notes"])
+    assert any(note.startswith("evaluator ") and "PCKh" in note for note in metrics["run"]["notes"])
     assert metrics["scored_by"].keys() == {"commit", "dirty"}
     bootstrap = json.loads((finished[1] / "bootstrap.json").read_text())
     assert {key: bootstrap[key] for key in ("identities", "pairs_hash")} == metrics["test"]
@@ -149,7 +149,7 @@ def test_without_at_module_there_is_no_correspondence(finished, run_dir, scoring
 
 def test_record_says_what_the_run_is(finished):
     record = json.loads((finished[1] / "record.json").read_text())
-    expected = {"data": "synthetic", "label": "generated people", "scale": "smoke", "variant": "full", "seed": 0}
+    expected = {"data": "synthetic", "label": "synthetic people", "scale": "smoke", "variant": "full", "seed": 0}
     expected |= {"iterations": 4, "batch_size": 2, "image_size": [32, 16]}
     assert record | expected == record
     assert record["notes"] == ["perceptual loss: random weights in place of VGG-19"]
@@ -257,15 +257,15 @@ def test_the_tables_take_the_metrics(finished, tmp_path):
     metrics = json.loads((finished[1] / "metrics.json").read_text())
     value = next(e["value"] for e in metrics["values"] if (e["metric"], e["protocol"]) == ("ssim", "patn"))
     assert f"{value:.3f}" in text
-    assert "generated people, NOT Market-1501" in text
+    assert "synthetic people, NOT Market-1501" in text
     assert "random weights in place of VGG-19" in text
-    assert "PCKh (judge)" in text
-    assert "FD test (judge)" in text
+    assert "PCKh (evaluator)" in text
+    assert "FD test (evaluator)" in text
     assert "Not computed: IS, Mask-IS, FID (train), FID (test): weights-inception" in text
     assert text.count("not run") >= 8
 
 
-def test_a_prepared_folder_is_scored_without_the_judge(people_parent, people_folder, tmp_path):
+def test_a_prepared_folder_is_scored_without_the_evaluator(people_parent, people_folder, tmp_path):
     """As Market-1501 is: a folder with a manifest, made by no renderer."""
     run_dir = tmp_path / "runs" / "full"
     overrides = overrides_of_tiny_run(people_parent, run_dir)

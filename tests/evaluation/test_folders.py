@@ -8,7 +8,7 @@ from PIL import Image
 
 from twostream.cli import CONF
 from twostream.evaluation.folders import Strips, TwoFolders, picture_names
-from twostream.evaluation.pictures import read_panel
+from twostream.evaluation.scored_pairs import read_panel
 
 STRIP3, STRIP5 = Strips(3, 1, 2), Strips(5, 2, 4)
 

@@ -3,12 +3,13 @@ import pytest
 import torch
 
 from stand_ins import by_skimage
-from twostream.data.skeleton import NUM_JOINTS
-from twostream.data.synthetic.wardrobe import GARMENT_CLASSES
-from twostream.evaluation.judge import Judge
+from synthetic_people.evaluator import Evaluator
+from synthetic_people.evaluator_net import EvaluatorNet
+from synthetic_people.wardrobe import GARMENT_CLASSES
+from twostream.data.keypoints import NUM_JOINTS
 from twostream.evaluation.measures import (
+    EvaluatorMeasure,
     InceptionMeasure,
-    JudgeMeasure,
     LPIPSMeasure,
     PCKhMeasure,
     Pictures,
@@ -17,12 +18,11 @@ from twostream.evaluation.measures import (
     metrics_of,
     to_tensor,
 )
-from twostream.evaluation.pictures import Panel, ScoredPair
+from twostream.evaluation.scored_pairs import Panel, ScoredPair
 from twostream.metrics.features import LPIPS, InceptionFeatures
 from twostream.metrics.inception import Moments, frechet_distance, inception_score, moments
 from twostream.metrics.pckh import pckh, pckh_counts
 from twostream.metrics.protocols import PROTOCOLS, STANDARD
-from twostream.nets.judge import JudgeNet
 
 SMALL, BANDED = (40, 32), (256, 176)
 NAMES = ("ssim", "mask_ssim", "inception_score", "mask_inception_score", "fid", "lpips", "pckh")
@@ -244,20 +244,20 @@ def test_pckh_counts_the_joints_that_the_estimator_finds():
 
 
 @pytest.fixture
-def judge():
+def evaluator():
     torch.manual_seed(0)
-    return Judge(JudgeNet(NUM_JOINTS, GARMENT_CLASSES, stride=4), {}, torch.device("cpu"))
+    return Evaluator(EvaluatorNet(NUM_JOINTS, GARMENT_CLASSES, stride=4), {}, torch.device("cpu"))
 
 
-def test_the_judge_gives_its_own_scores_distances_and_pckh(judge):
-    # Joints over the whole picture: the head box is so large that a random judge finds some of them.
+def test_the_evaluator_gives_its_own_scores_distances_and_pckh(evaluator):
+    # Joints over the whole picture: the head box is so large that a random evaluator finds some of them.
     joints = [np.random.default_rng(i).integers(0, SMALL, (NUM_JOINTS, 2)) for i in range(20)]
     pictures = draw(SMALL, count=20)._replace(joints=joints)
-    reference = Reference("test", moments(judge(to_tensor(pictures.true)).features))
-    measure = JudgeMeasure(SMALL, judge, [reference])
+    reference = Reference("test", moments(evaluator(to_tensor(pictures.true)).features))
+    measure = EvaluatorMeasure(SMALL, evaluator, [reference])
     columns = measure(pictures)
-    whole = judge(to_tensor(pictures.generated))
-    cut = judge(to_tensor(pictures.generated * pictures.masks[..., None]))
+    whole = evaluator(to_tensor(pictures.generated))
+    cut = evaluator(to_tensor(pictures.generated * pictures.masks[..., None]))
     counts = [pckh_counts(found, true) for found, true in zip(whole.joints, joints, strict=True)]
     got = {m.name: m.statistic(columns, np.arange(20)) for m in measure.metrics()}
     expected = {
@@ -269,18 +269,18 @@ def test_the_judge_gives_its_own_scores_distances_and_pckh(judge):
     assert got == pytest.approx(expected)
     assert 0 < expected["pckh"] < 1
     for name, seen in (("features", whole.features), ("logits", whole.logits), ("mask_logits", cut.logits)):
-        np.testing.assert_array_equal(columns[f"judge/{name}"], seen)
+        np.testing.assert_array_equal(columns[f"evaluator/{name}"], seen)
     assert np.abs(whole.logits - cut.logits).max() > 1e-3
 
 
-def test_what_the_judge_says_is_under_a_protocol_of_its_own(judge):
+def test_what_the_evaluator_says_is_under_a_protocol_of_its_own(evaluator):
     reference = Reference("train", Moments(np.zeros(3), np.eye(3), 77))
-    details = described(JudgeMeasure(SMALL, judge, [reference]).metrics())
-    assert {protocol for _, protocol in details} == {"judge"}
-    net = {"version": 1, "frame": "40x32", "feature_net": "judge", "feature_net_hash": judge.weights_hash}
-    assert details["mask_inception_score", "judge"] == net | {"splits": 10}
-    assert details["frechet_train", "judge"] == net | {"reference": "train pictures", "reference_n": 77}
-    assert details["pckh", "judge"] == net
+    details = described(EvaluatorMeasure(SMALL, evaluator, [reference]).metrics())
+    assert {protocol for _, protocol in details} == {"evaluator"}
+    net = {"version": 1, "frame": "40x32", "feature_net": "evaluator", "feature_net_hash": evaluator.weights_hash}
+    assert details["mask_inception_score", "evaluator"] == net | {"splits": 10}
+    assert details["frechet_train", "evaluator"] == net | {"reference": "train pictures", "reference_n": 77}
+    assert details["pckh", "evaluator"] == net
 
 
 @pytest.mark.parametrize(

@@ -7,20 +7,20 @@ import torch
 from PIL import Image
 
 from stand_ins import Corner, FewFeatures
-from twostream.data.skeleton import NUM_JOINTS
-from twostream.data.synthetic.wardrobe import GARMENT_CLASSES
+from synthetic_people.evaluator import Evaluator, EvaluatorTraining
+from synthetic_people.evaluator_net import EvaluatorNet
+from synthetic_people.wardrobe import GARMENT_CLASSES
+from twostream.data.keypoints import NUM_JOINTS
 from twostream.evaluation import scoring
-from twostream.evaluation.judge import Judge, JudgeTraining
 from twostream.evaluation.others import score_pairs
-from twostream.evaluation.pictures import Panel, ScoredPair
+from twostream.evaluation.scored_pairs import Panel, ScoredPair
 from twostream.evaluation.scoring import Scoring
 from twostream.metrics.inception import frechet_distance, inception_score, moments
-from twostream.nets.judge import JudgeNet
 
 CPU = torch.device("cpu")
 SIZE = (40, 32)
 NUM_PAIRS = 12
-ALL_METRICS = ("ssim", "mask_ssim", "inception_score", "mask_inception_score", "fid", "lpips", "pckh", "judge")
+ALL_METRICS = ("ssim", "mask_ssim", "inception_score", "mask_inception_score", "fid", "lpips", "pckh", "evaluator")
 NO_JOINTS = "the joints are not known: name annotations=FILE"
 
 
@@ -67,7 +67,7 @@ def score(tmp_path, out, monkeypatch):
             "batch_size": 5,
             "num_workers": 0,
             "pose_estimator": Corner,
-            "judge": JudgeTraining(4, 1, 2, 2, 2, 1e-3),
+            "evaluator": EvaluatorTraining(4, 1, 2, 2, 2, 1e-3),
         }
         if has_net:
             monkeypatch.setattr(scoring, "InceptionFeatures", FewFeatures)
@@ -160,7 +160,7 @@ def test_without_the_joints_of_every_pair_what_needs_them_is_listed(score, pairs
     content = score(pairs, *ALL_METRICS, has_net=True)
     reasons = reasons_of(content)
     masked = {(name, p) for name in ("mask_ssim", "mask_inception_score") for p in ("patn", "standard")}
-    unknown = masked | {("pckh", "patn"), ("judge", "judge")}
+    unknown = masked | {("pckh", "patn"), ("evaluator", "evaluator")}
     assert {name for name, reason in reasons.items() if reason == NO_JOINTS} == unknown
     assert set(reasons) == unknown | {("lpips", "standard")}
     both = {(name, p) for name in ("ssim", "inception_score") for p in ("patn", "standard")}
@@ -174,16 +174,16 @@ def test_without_joints_only_what_was_wanted_is_listed(score, pairs):
     assert reasons_of(content) == {("mask_ssim", "standard"): NO_JOINTS}
 
 
-def test_the_judge_stands_beside_the_others(score, pairs, tmp_path, monkeypatch):
+def test_the_evaluator_stands_beside_the_others(score, pairs, tmp_path, monkeypatch):
     torch.manual_seed(0)
-    judge = Judge(JudgeNet(NUM_JOINTS, GARMENT_CLASSES, stride=4), {}, CPU)
+    evaluator = Evaluator(EvaluatorNet(NUM_JOINTS, GARMENT_CLASSES, stride=4), {}, CPU)
     asked = []
-    monkeypatch.setattr(JudgeTraining, "prepare", lambda self, *given: asked.append(given) or judge)
-    content = score(pairs, "ssim", "judge")
+    monkeypatch.setattr(EvaluatorTraining, "prepare", lambda self, *given: asked.append(given) or evaluator)
+    content = score(pairs, "ssim", "evaluator")
     assert asked == [(SIZE, tmp_path / "people", tmp_path / "cache", CPU)]
     names = ("inception_score", "mask_inception_score", "frechet_test", "pckh")
     ssim = {("ssim", "patn"), ("ssim", "standard")}
-    assert set(values_of(content)) == ssim | {(name, "judge") for name in names}
+    assert set(values_of(content)) == ssim | {(name, "evaluator") for name in names}
 
 
 def test_too_few_pictures_for_a_metric_leave_the_others(score, pairs):

@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from twostream.data.keypoints import NUM_JOINTS
 from twostream.data.pose import person_mask
-from twostream.data.skeleton import NUM_JOINTS
 from twostream.evaluation import score
 from twostream.evaluation.measures import Metric
-from twostream.evaluation.pictures import Panel, ScoredPair
 from twostream.evaluation.score import ScoreFiles, kept, measure_pairs, summarise, write_scores
+from twostream.evaluation.scored_pairs import Panel, ScoredPair
+from twostream.metrics.bootstrap import InceptionScore, Mean, Share, resample
 from twostream.metrics.inception import inception_score
-from twostream.metrics.statistics import InceptionScore, Mean, Share, resample
 
 SIZE = (24, 16)
 NUM_PAIRS = 8
@@ -408,13 +408,13 @@ def test_values_are_there_only_where_all_is(files, pairs, columns, monkeypatch, 
     order = []
 
     def fail(write):
-        def watched(path, *content):
+        def track_status(path, *content):
             order.append(path.name)
             if path.name == failing:
                 raise OSError("disk full")
             write(path, *content)
 
-        return watched
+        return track_status
 
     for name in ("write_text", "write_json"):
         monkeypatch.setattr(score, name, fail(getattr(score, name)))

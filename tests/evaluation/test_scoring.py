@@ -11,19 +11,20 @@ from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorIncepti
 from torchvision.models import alexnet
 
 from stand_ins import Corner, FewFeatures
-from twostream.data.skeleton import NUM_JOINTS
-from twostream.data.synthetic.wardrobe import GARMENT_CLASSES
+from synthetic_people.evaluator import Evaluator, EvaluatorTraining
+from synthetic_people.evaluator_net import EvaluatorNet
+from synthetic_people.wardrobe import GARMENT_CLASSES
+from twostream.data.keypoints import NUM_JOINTS
 from twostream.evaluation import scoring
-from twostream.evaluation.judge import Judge, JudgeTraining
 from twostream.evaluation.measures import metrics_of, to_tensor
-from twostream.evaluation.pictures import Panel, ScoredPair
 from twostream.evaluation.score import measure_pairs, summarise
+from twostream.evaluation.scored_pairs import Panel, ScoredPair
 from twostream.evaluation.scoring import METRICS, Scoring, Toolbox, protocols_named
+from twostream.files import sha256_of
 from twostream.metrics.features import ALEXNET, INCEPTION, LPIPS, InceptionFeatures
 from twostream.metrics.inception import inception_score, moments
 from twostream.metrics.protocols import PATN, PROTOCOLS, STANDARD
-from twostream.nets.judge import JudgeNet
-from twostream.weights import WeightFile, sha256_of
+from twostream.weights import WeightFile
 
 CPU = torch.device("cpu")
 SIZE = (40, 32)
@@ -54,7 +55,7 @@ def settings(tmp_path):
             "batch_size": 4,
             "num_workers": 0,
             "pose_estimator": Corner,
-            "judge": JudgeTraining(4, 1, 2, 2, 2, 1e-3),
+            "evaluator": EvaluatorTraining(4, 1, 2, 2, 2, 1e-3),
         }
         return Scoring(**given | changes)
 
@@ -159,7 +160,7 @@ def test_nothing_is_built_that_is_not_wanted(settings, monkeypatch, tmp_path):
     tools.add_inception()
     tools.add_lpips()
     tools.add_pckh()
-    assert tools.add_judge(tmp_path) is None
+    assert tools.add_evaluator(tmp_path) is None
     assert (tools.measures, tools.missing) == ([], [])
 
 
@@ -266,22 +267,24 @@ def test_a_set_of_true_pictures_that_is_of_no_use_is_told(settings, net, tmp_pat
     assert len(list((tmp_path / "cache").iterdir())) == 1
 
 
-def test_the_judge_is_prepared_for_the_pictures(settings, monkeypatch, tmp_path):
+def test_the_evaluator_is_prepared_for_the_pictures(settings, monkeypatch, tmp_path):
     torch.manual_seed(0)
-    judge = Judge(JudgeNet(NUM_JOINTS, GARMENT_CLASSES, stride=4), {}, CPU)
+    evaluator = Evaluator(EvaluatorNet(NUM_JOINTS, GARMENT_CLASSES, stride=4), {}, CPU)
     asked = []
-    monkeypatch.setattr(JudgeTraining, "prepare", lambda self, *given: asked.append((self, *given)) or judge)
+    monkeypatch.setattr(EvaluatorTraining, "prepare", lambda self, *given: asked.append((self, *given)) or evaluator)
     train, test = draw_panels(tmp_path / "train", 1), draw_panels(tmp_path / "test", 5)
-    wanted = settings("judge")
+    wanted = settings("evaluator")
     tools = toolbox(wanted, train=train, test=test)
-    assert tools.add_judge(tmp_path / "people") is judge
-    assert asked == [(wanted.judge, SIZE, tmp_path / "people", tmp_path / "cache", CPU)]
+    assert tools.add_evaluator(tmp_path / "people") is evaluator
+    assert asked == [(wanted.evaluator, SIZE, tmp_path / "people", tmp_path / "cache", CPU)]
     assert names_of(tools) == [
-        (name, "judge") for name in ("inception_score", "mask_inception_score", "frechet_test", "pckh")
+        (name, "evaluator") for name in ("inception_score", "mask_inception_score", "frechet_test", "pckh")
     ]
-    assert reasons_of(tools) == {("frechet_train", "judge"): "expected the features of at least 2 images, got 1"}
+    assert reasons_of(tools) == {("frechet_train", "evaluator"): "expected the features of at least 2 images, got 1"}
     images = np.stack([np.asarray(Image.open(panel.path)) for panel in test])
-    expected = moments(np.concatenate([judge(to_tensor(images[:4])).features, judge(to_tensor(images[4:])).features]))
+    expected = moments(
+        np.concatenate([evaluator(to_tensor(images[:4])).features, evaluator(to_tensor(images[4:])).features])
+    )
     (reference,) = tools.measures[0].references
     np.testing.assert_allclose(reference.moments.mean, expected.mean)
     np.testing.assert_allclose(reference.moments.covariance, expected.covariance)

@@ -10,8 +10,9 @@ from torch_fidelity.feature_extractor_inceptionv3 import URL_INCEPTION_V3, Featu
 from torchmetrics.functional.image.lpips import learned_perceptual_image_patch_similarity
 from torchvision.models import AlexNet_Weights, alexnet
 
+from twostream.files import sha256_of
 from twostream.metrics.features import ALEXNET, INCEPTION, LPIPS, InceptionFeatures
-from twostream.weights import MissingWeightsError, WeightFile, WeightStore, sha256_of
+from twostream.weights import MissingWeightsError, WeightFile, WeightStore
 
 CPU = torch.device("cpu")
 NETWORKS = pytest.mark.parametrize(("network", "file"), [(InceptionFeatures, INCEPTION), (LPIPS, ALEXNET)])

@@ -3,8 +3,7 @@ import re
 import numpy as np
 import pytest
 
-from twostream.data.annotations import found
-from twostream.data.skeleton import JOINT_NAMES
+from twostream.data.keypoints import JOINT_NAMES, found
 from twostream.metrics.pckh import HEAD, pckh, pckh_counts
 
 NOSE, RIGHT_ELBOW = 0, 3
@@ -29,7 +28,7 @@ def test_hand_worked_counts():
     assert pckh_counts(detected, TARGET) == (2, 5)
 
 
-def test_axes_are_judged_apart():
+def test_axes_are_evaluatord_apart():
     assert pckh_counts(joints(j2=(59, 20)), TARGET) == (1, 5)
     assert pckh_counts(joints(j2=(50, 29)), TARGET) == (0, 5)
 

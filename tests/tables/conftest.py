@@ -63,7 +63,7 @@ def add_run(runs: Path) -> Callable[..., Path]:
         data = str(changes.get("data", "synthetic"))
         run = {
             "data": data,
-            "label": "generated people" if data == "synthetic" else "Market-1501",
+            "label": "synthetic people" if data == "synthetic" else "Market-1501",
             "scale": "smoke",
             "variant": variant,
             "seed": seed,

@@ -27,7 +27,7 @@ MARKDOWN = rf"""| Method         |  SSIM | paper | PCKh | paper |  runs |
 | Real           |     — | 1.000 |    — |  1.00 | cited |
 
 - {NOTE}
-- The paper's numbers are from Market-1501 at 128x64 and can't be compared with generated people.
+- The paper's numbers are from Market-1501 at 128x64 and can't be compared with synthetic people.
 - random features
 """
 

@@ -25,9 +25,9 @@ def test_csv_is_unrounded(spec_path: Path, runs: Path, add_run: AddRun):
     assert lines == [
         "table,row,variant,data,label,scale,seed,iterations,batch_size,image_size,commit,dirty,data_hash,"
         "column,metric,protocol,value,n,interval_low,interval_high,splits_std,paper,missing",
-        "9,A_1 (Full),full,synthetic,generated people,smoke,0,100,8,64x32,abc1234,False,d1,"
+        "9,A_1 (Full),full,synthetic,synthetic people,smoke,0,100,8,64x32,abc1234,False,d1,"
         "SSIM,ssim,patn,0.30000000000000004,64,0.25,0.3333333333333333,0.5,0.32,",
-        "9,A_1 (Full),full,synthetic,generated people,smoke,0,100,8,64x32,abc1234,False,d1,"
+        "9,A_1 (Full),full,synthetic,synthetic people,smoke,0,100,8,64x32,abc1234,False,d1,"
         "PCKh,pckh,patn,,,,,,0.94,not computed",
         "9,w/o,no_at_module,synthetic,,smoke,0,,,,,,,SSIM,ssim,patn,,,,,,0.313,not run",
         "9,w/o,no_at_module,synthetic,,smoke,0,,,,,,,PCKh,pckh,patn,,,,,,,not run",

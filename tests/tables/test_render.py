@@ -15,7 +15,7 @@ MARKDOWN = r"""## Table 9: A table & its title.
 
 Does it help?
 
-Data: synthetic (generated people, NOT Market-1501); {about}.
+Data: synthetic (synthetic people, NOT Market-1501); {about}.
 
 Protocol patn: SSIM, PCKh.
 
@@ -25,13 +25,13 @@ Protocol patn: SSIM, PCKh.
 | w/o [1]    |     — | 0.313 |    — |     — |  0/1 |
 
 - [1] w/o: seed 0 failed: \<x> & 5% \| 1 (log: synthetic/smoke/no_at_module/seed0/train.log)
-- The paper's numbers are from Market-1501 at 128x64 and can't be compared with generated people.
+- The paper's numbers are from Market-1501 at 128x64 and can't be compared with synthetic people.
 - random features
 """
 
 LATEX = r"""\begin{table}
 \centering
-\caption{Table 9 of the paper: A table \& its title. Data: synthetic (generated people, NOT Market-1501); {about}. Protocol patn: SSIM, PCKh.}
+\caption{Table 9 of the paper: A table \& its title. Data: synthetic (synthetic people, NOT Market-1501); {about}. Protocol patn: SSIM, PCKh.}
 \label{tab:table9_test}
 \begin{tabular}{lrrrrr}
 \toprule
@@ -42,7 +42,7 @@ w/o {[}1] & --- & 0.313 & --- & --- & 0/1 \\
 \bottomrule
 \end{tabular}
 \par{\footnotesize {[}1] w/o: seed 0 failed: \textless{}x\textgreater{} \& 5\% \textbar{} 1 (log: synthetic/smoke/no\_at\_module/seed0/train.log)\par}
-\par{\footnotesize The paper's numbers are from Market-1501 at 128x64 and can't be compared with generated people.\par}
+\par{\footnotesize The paper's numbers are from Market-1501 at 128x64 and can't be compared with synthetic people.\par}
 \par{\footnotesize random features\par}
 \end{table}
 """  # noqa: E501
@@ -171,7 +171,7 @@ COMPARED = r"""| Method     |                 SSIM | paper | PCKh | paper | runs
 | w/o    | -0.090 [-0.092, -0.088] p <0.001 |
 | cat    |   0.000 [0.000, 0.000] p 1.000 ≈ |
 
-- The paper's numbers are from Market-1501 at 128x64 and can't be compared with generated people.
+- The paper's numbers are from Market-1501 at 128x64 and can't be compared with synthetic people.
 - Not computed: PCKh (only A_1 (Full), seed 0 and w/o, seed 0)
 - Not computed: PCKh, FID (only cat, seed 0)
 - Intervals: 95 %, bootstrap over 12 test identities.
@@ -226,7 +226,7 @@ def test_table_of_our_own_has_no_number(spec_path: Path, runs: Path, add_run: Ad
     add_run("full", {"ssim": 0.31})
     text = markdown(_collect(spec_path, runs))
     assert text.startswith("## A table & its title.\n")
-    assert "Data: synthetic (generated people); scale smoke;" in text
+    assert "Data: synthetic (synthetic people); scale smoke;" in text
     assert "paper" not in text
     assert r"\caption{A table \& its title. Data: " in latex(_collect(spec_path, runs))
 

@@ -58,7 +58,7 @@ def with_at_module(generator: DictConfig, form: DictConfig) -> DictConfig:
 def in_form(cfg: DictConfig, form: DictConfig) -> DictConfig:
     """Return a run's config with its generator and speed in a form."""
     changed = cfg.copy()
-    changed.generator, changed.speed = with_at_module(cfg.generator, form), form.speed
+    changed.generator, changed.performance = with_at_module(cfg.generator, form), form.performance
     return changed
 
 
@@ -73,9 +73,9 @@ class Generating(nn.Module):
     def __init__(self, generator: DictConfig, form: DictConfig, device: torch.device) -> None:
         super().__init__()
         self.form, self.device = form, device
-        self.speed = instantiate(form.speed)
+        self.performance = instantiate(form.performance)
         self.net: nn.Module = instantiate(with_at_module(generator, form)).to(device).eval()
-        self.speed.prepare([self.net], [])
+        self.performance.prepare([self.net], [])
         if form.precision == BFLOAT16:
             # The weights stay: rounded once here, they are not at every picture, which autocast would do.
             for module in self.net.modules():
@@ -84,5 +84,5 @@ class Generating(nn.Module):
 
     def forward(self, *inputs: torch.Tensor) -> Any:
         """Return a generated batch."""
-        with autocast(self.form, self.device), self.speed.compiled():
-            return self.net(*self.speed.lay_out(inputs))
+        with autocast(self.form, self.device), self.performance.compiled():
+            return self.net(*self.performance.lay_out(inputs))

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from PIL import Image
 
 from twostream.benchmark.forms import NETS, PLAIN, TUNED, shown
-from twostream.files import whole_file
+from twostream.files import atomic_write
 
 NET_COLOURS = {"two_stream": ("#56B4E9", "#0072B2"), "patn": ("#E69F00", "#D55E00")}
 """Of a network at batch 1 and at its best batch."""
@@ -213,7 +213,7 @@ def write(figure: Any, path: Path) -> None:
     canvas.draw()
     # A palette takes a third of the bytes, and lines and letters need no more colours.
     picture = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB").quantize(NUM_COLOURS)
-    with whole_file(path) as temporary:
+    with atomic_write(path) as temporary:
         picture.save(temporary, format="PNG", optimize=True, dpi=(DPI, DPI))
 
 

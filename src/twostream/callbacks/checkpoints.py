@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 
-from twostream.files import whole_file
+from twostream.files import atomic_write
 from twostream.losses.adversarial import FakePool
 from twostream.module import TwoStreamModule
 
@@ -94,7 +94,7 @@ class Checkpoints(Callback):
     def _write(self, trainer: Trainer) -> None:
         path = self.folder / LAST
         try:
-            with whole_file(path) as temporary:
+            with atomic_write(path) as temporary:
                 trainer.save_checkpoint(temporary)
                 if path.exists():
                     _link(path, self.folder / PREVIOUS)
@@ -167,7 +167,7 @@ def _to(kept: list[tuple[torch.Tensor, ...]], device: torch.device) -> list[tupl
 
 def _link(source: Path, target: Path) -> None:
     """Make `target` another name of a file that is never changed, or a copy where the file system has no links."""
-    with whole_file(target) as temporary:
+    with atomic_write(target) as temporary:
         try:
             os.link(source, temporary)
         except OSError:

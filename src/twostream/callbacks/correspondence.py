@@ -8,12 +8,12 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 
 from twostream.data.datamodule import PairDataModule
 from twostream.data.dataset import to_pose_pair, to_uint8
-from twostream.data.drawing import BlockView, correspondence_strip, points_of, positions_of_points, stacked
 from twostream.data.pose import Heatmaps
-from twostream.files import whole_file
+from twostream.data.visualize import BlockView, correspondence_strip, points_of, positions_of_points, stacked
+from twostream.files import atomic_write
 from twostream.module import TwoStreamModule
 from twostream.nets.generator import TwoStreamGenerator
-from twostream.types import PictureBatch
+from twostream.types import ImagePair
 
 STRIDE = 4
 """Pixels along a side of a position of the AT-modules' map."""
@@ -44,19 +44,19 @@ class CorrespondencePictures(Callback):
             for i in range(count)
         ]
         path = self.folder / f"correspondence_{trainer.global_step:06d}.png"
-        with whole_file(path) as temporary:
+        with atomic_write(path) as temporary:
             stacked(strips, FOOTNOTE).save(temporary)
         for logger in trainer.loggers:
             if hasattr(logger, "log_image"):
                 logger.log_image("correspondence", [str(path)], step=trainer.global_step)
 
 
-def draw_pair(generator: TwoStreamGenerator, batch: PictureBatch, heatmaps: Heatmaps) -> Image.Image:
+def draw_pair(generator: TwoStreamGenerator, batch: ImagePair, heatmaps: Heatmaps) -> Image.Image:
     """Draw where the AT-blocks look for the points of a batch of one pair, which lies where the generator is."""
     pair = to_pose_pair(batch, heatmaps)
     inputs = pair.source_image, pair.source_heatmaps, pair.target_heatmaps
     generated = to_uint8(generator(*inputs).float()).cpu()[0]
-    alone = PictureBatch(*(tensor.cpu()[0] for tensor in batch))
+    alone = ImagePair(*(tensor.cpu()[0] for tensor in batch))
     height, width = generated.shape[-2:]
     map_size = (height // STRIDE, width // STRIDE)
     points = points_of(alone.target_joints, (height, width))

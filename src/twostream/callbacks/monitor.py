@@ -18,7 +18,7 @@ class Monitor(Callback):
     """Logs how training goes, whenever the trainer logs, and has all curves counted in iterations that are done.
 
     - `lr/<net>`: the learning rate of the iteration,
-    - `speed/iterations_per_second`: since the last time, without validations,
+    - `throughput/iterations_per_second`: since the last time, without validations,
     - `memory/allocated_gib`, `memory/peak_gib`: of the GPU's memory, where there is one,
     - `sigma/block_<k>`: sigma of each AT-block (Eq. 6).
 
@@ -55,7 +55,7 @@ class Monitor(Callback):
         pl_module.log("step", float(iteration))
         began, first = self.since
         if iteration > first:
-            pl_module.log("speed/iterations_per_second", (iteration - first) / (time.perf_counter() - began))
+            pl_module.log("throughput/iterations_per_second", (iteration - first) / (time.perf_counter() - began))
         self._start_clock(trainer)
         pl_module.log_dict(gpu_memory(pl_module.device))
         pl_module.log_dict(sigmas(pl_module.generator))

@@ -8,13 +8,13 @@ import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 
 from twostream.callbacks.checkpoints import Checkpoints
-from twostream.runs import Stopped
+from twostream.runs import TrainingInterrupted
 
 SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
 
 
 class Preemption(Callback):
-    """On SIGTERM or SIGUSR1 writes a checkpoint after the iteration and leaves with `Stopped`.
+    """On SIGTERM or SIGUSR1 writes a checkpoint after the iteration and leaves with `TrainingInterrupted`.
 
     Several processes ask one another every `every_n_iterations`, so that all stop at the same iteration.
     """
@@ -30,13 +30,15 @@ class Preemption(Callback):
             self._before = {number: signal.signal(number, self._receive) for number in SIGNALS}
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
-        """Save and leave where a signal has come. Raises Stopped."""
+        """Save and leave where a signal has come. Raises TrainingInterrupted."""
         if not self._is_agreed(trainer):
             return
         for callback in trainer.callbacks:  # type: ignore[attr-defined]
             if isinstance(callback, Checkpoints):
                 callback.save(trainer)
-        raise Stopped(f"{self.received or 'a signal to another process'} at iteration {trainer.global_step}")
+        raise TrainingInterrupted(
+            f"{self.received or 'a signal to another process'} at iteration {trainer.global_step}"
+        )
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Listen no longer."""

@@ -7,8 +7,8 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 
 from twostream.data.datamodule import PairDataModule
 from twostream.data.dataset import to_pose_pair, to_uint8
-from twostream.data.drawing import sample_grid
-from twostream.files import whole_file
+from twostream.data.visualize import sample_grid
+from twostream.files import atomic_write
 
 
 class SampleGrid(Callback):
@@ -32,7 +32,7 @@ class SampleGrid(Callback):
         pair = to_pose_pair(batch.to(pl_module.device), data.heatmaps)
         generated = to_uint8(pl_module(pair).float()).cpu()
         path = self.folder / f"{trainer.global_step:06d}.png"
-        with whole_file(path) as temporary:
+        with atomic_write(path) as temporary:
             sample_grid(batch.to(torch.device("cpu")), generated).save(temporary)
         for logger in trainer.loggers:
             if hasattr(logger, "log_image"):

@@ -8,8 +8,8 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from twostream.cli import CONF
-from twostream.cli.errors import reported
-from twostream.data.estimators import annotate
+from twostream.cli.errors import exit_on_error
+from twostream.data.pose_estimators import annotate
 
 log = logging.getLogger(__name__)
 
@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 def main(cfg: DictConfig) -> None:
     """Annotate the pictures in the folder `cfg.images` and print what was found."""
     images, out = Path(cfg.images), Path(cfg.out)
-    with reported(log):
+    with exit_on_error(log):
         estimator = instantiate(cfg.pose_estimator)
         report = annotate(images, estimator, out)
         print(f"{estimator.name}: {report.num_found_joints} joints in {report.num_images} pictures")

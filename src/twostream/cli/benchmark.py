@@ -14,7 +14,7 @@ from omegaconf import DictConfig
 from twostream.benchmark import curves, growth, inference, loader, plots, profiles, training
 from twostream.callbacks.record import PACKAGES, code_version, hardware
 from twostream.cli import CONF
-from twostream.cli.errors import reported
+from twostream.cli.errors import exit_on_error
 from twostream.evaluation.evaluate import choose_device
 from twostream.files import write_json, write_text
 
@@ -33,7 +33,7 @@ PARTS = {
 @hydra.main(version_base="1.3", config_path=CONF, config_name="benchmark")
 def main(cfg: DictConfig) -> None:
     """Measure the parts `cfg.parts`, print their tables and write them to the device's kind in `cfg.out`."""
-    with reported(log):
+    with exit_on_error(log):
         if unknown := set(cfg.parts) - PARTS.keys():
             raise ValueError(f"parts: expected some of {', '.join(PARTS)}, got {', '.join(sorted(unknown))}")
         if find_spec("matplotlib") is None:

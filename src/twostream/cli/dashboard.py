@@ -15,11 +15,11 @@ import hydra
 from omegaconf import DictConfig
 
 from twostream.cli import CONF
-from twostream.cli.errors import reported
+from twostream.cli.errors import exit_on_error
 from twostream.cli.panels import Place, SectionPlan, build_report, build_workspace, logged_names, table_key
 from twostream.files import write_json
 from twostream.loggers import check_installed, start
-from twostream.runs import claimed
+from twostream.runs import run_lock
 from twostream.tables.collect import Results, collect
 from twostream.tables.fields import field, only_keys
 from twostream.tables.spec import Cited, Row, load_spec
@@ -38,7 +38,7 @@ NOT_ONLINE = ("offline", "disabled", "dryrun")
 @hydra.main(version_base="1.3", config_path=CONF, config_name="dashboard")
 def main(cfg: DictConfig) -> None:
     """Bring W&B up to date with the runs in the folder `cfg.runs` and print where to look."""
-    with reported(log):
+    with exit_on_error(log):
         check_online()
         for address in make_dashboard(cfg).values():
             print(address)
@@ -116,7 +116,7 @@ def upload(folder: Path, place: Place) -> None:
         paths = []
         for run_dir, files in not_uploaded(folder).items():
             try:
-                stack.enter_context(claimed(run_dir))
+                stack.enter_context(run_lock(run_dir))
             except ValueError as error:
                 log.warning("%s; it is uploaded the next time", error)
                 continue

@@ -5,21 +5,21 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from twostream.runs import Stopped, cause_of
+from twostream.runs import TrainingInterrupted, cause_of
 
 EXPECTED = (ValueError, OSError, ImportError)
 
 
 @contextmanager
-def reported(log: logging.Logger) -> Iterator[None]:
+def exit_on_error(log: logging.Logger) -> Iterator[None]:
     """Log an error and leave with exit status 1: one line where the message says it all, else with its traceback.
 
     As with Hydra, HYDRA_FULL_ERROR=1 shows every traceback. A run that was asked to stop leaves with status 0.
     """
     try:
         yield
-    except Stopped as stop:
-        log.info("Stopped by %s; started again, the run goes on from there", stop)
+    except TrainingInterrupted as stop:
+        log.info("TrainingInterrupted by %s; started again, the run goes on from there", stop)
         raise SystemExit(0) from None
     except Exception as error:
         cause = cause_of(error)

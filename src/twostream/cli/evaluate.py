@@ -8,10 +8,10 @@ from omegaconf import DictConfig
 
 from twostream.build import build_scoring
 from twostream.cli import CONF
-from twostream.cli.errors import reported
+from twostream.cli.errors import exit_on_error
 from twostream.cli.report import print_scores
 from twostream.evaluation.evaluate import choose_device, evaluate_run
-from twostream.runs import claimed
+from twostream.runs import run_lock
 
 log = logging.getLogger(__name__)
 
@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 def main(cfg: DictConfig) -> None:
     """Evaluate the run in the folder `cfg.run` and print its values."""
     run_dir = Path(cfg.run)
-    with reported(log), claimed(run_dir):
+    with exit_on_error(log), run_lock(run_dir):
         metrics = evaluate_run(run_dir, build_scoring(cfg), choose_device(cfg.device))
         print_scores(metrics)
         print(run_dir / "metrics.json")

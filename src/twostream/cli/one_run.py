@@ -13,9 +13,9 @@ from pytorch_lightning.utilities import rank_zero_only
 from twostream.build import build_datamodule, build_module, build_scoring, build_trainer, check
 from twostream.curves import keep_rows_until
 from twostream.evaluation.evaluate import choose_device, evaluate_run, is_trained
-from twostream.evaluation.resume import find_checkpoint
 from twostream.files import write_json
-from twostream.runs import CONFIG, check_same_config, claimed, clear_outputs, plain, watched
+from twostream.resume import find_checkpoint
+from twostream.runs import CONFIG, check_same_config, clear_outputs, model_config, run_lock, track_status
 
 log = logging.getLogger(__name__)
 # Warnings of Lightning come through, its hints and advertisements do not.
@@ -32,10 +32,10 @@ def do_run(cfg: DictConfig, run_dir: Path) -> None:
     is_first = is_first_process()
     with ExitStack() as stack:
         if is_first:
-            stack.enter_context(claimed(run_dir))
-        check_same_config(run_dir, plain(cfg))
+            stack.enter_context(run_lock(run_dir))
+        check_same_config(run_dir, model_config(cfg))
         if is_first:
-            stack.enter_context(watched(run_dir))
+            stack.enter_context(track_status(run_dir))
         if not is_trained(run_dir):
             train(cfg, run_dir)
         if is_first and cfg.evaluate and not (run_dir / "metrics.json").is_file():
@@ -50,7 +50,7 @@ def is_first_process() -> bool:
 
 
 def train(cfg: DictConfig, run_dir: Path) -> None:
-    """Train the run to its end, from its beginning or from a checkpoint. Raises Stopped where it was asked to stop."""
+    """Train the run to its end, from the beginning or a checkpoint. Raises TrainingInterrupted on request."""
     check(cfg)
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
     data = build_datamodule(cfg)
@@ -63,7 +63,7 @@ def train(cfg: DictConfig, run_dir: Path) -> None:
         else:
             log.info("%s goes on from iteration %d of %s", run_dir, checkpoint.iteration, checkpoint.path.name)
             keep_rows_until(run_dir / "logs" / "metrics.csv", checkpoint.iteration)
-        write_json(run_dir / CONFIG, plain(cfg))
+        write_json(run_dir / CONFIG, model_config(cfg))
     path = None if checkpoint is None else checkpoint.path
     trainer.fit(module, datamodule=data, ckpt_path=path, weights_only=True)
     # What follows is the work of one process, and torchmetrics would wait for the others. After an error they may not

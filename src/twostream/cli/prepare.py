@@ -9,10 +9,10 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from twostream.cli import CONF
-from twostream.cli.errors import reported
-from twostream.data.preparation.pipeline import Choices, Estimation, pairs_alone, prepare
-from twostream.data.preparation.plan import Inputs
-from twostream.data.preparation.report import report
+from twostream.cli.errors import exit_on_error
+from twostream.prepare.pipeline import Choices, Estimation, pairs_alone, prepare
+from twostream.prepare.plan import Inputs
+from twostream.prepare.preparation_report import report
 
 log = logging.getLogger(__name__)
 
@@ -24,7 +24,7 @@ NOT_OF_THE_DATA = ("device", "download")
 @hydra.main(version_base="1.3", config_path=CONF, config_name="prepare")
 def main(cfg: DictConfig) -> None:
     """Do the step `cfg.step` and print what came out."""
-    with reported(log):
+    with exit_on_error(log):
         do_step(cfg)
 
 

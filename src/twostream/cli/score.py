@@ -9,9 +9,9 @@ from omegaconf import DictConfig
 
 from twostream.build import build_scoring
 from twostream.cli import CONF
-from twostream.cli.errors import reported
+from twostream.cli.errors import exit_on_error
 from twostream.cli.report import print_scores
-from twostream.data.annotations import read_annotations
+from twostream.data.keypoints import read_annotations
 from twostream.evaluation.check import usable_pairs
 from twostream.evaluation.evaluate import choose_device
 from twostream.evaluation.others import score_pairs
@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 @hydra.main(version_base="1.3", config_path=CONF, config_name="score")
 def main(cfg: DictConfig) -> None:
     """Find the pairs in `cfg.images`, score them, print the values and write them to `cfg.out`."""
-    with reported(log):
+    with exit_on_error(log):
         scoring = build_scoring(cfg)
         joints = read_annotations(Path(cfg.annotations)) if cfg.annotations else {}
         found = instantiate(cfg.layout).find(Path(cfg.images), _path(cfg.targets), joints)

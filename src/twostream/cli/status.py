@@ -8,7 +8,7 @@ import hydra
 from omegaconf import DictConfig
 
 from twostream.cli import CONF
-from twostream.cli.errors import reported
+from twostream.cli.errors import exit_on_error
 from twostream.status import collect_status, render_status
 
 log = logging.getLogger(__name__)
@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 @hydra.main(version_base="1.3", config_path=CONF, config_name="status")
 def main(cfg: DictConfig) -> None:
     """Print one line a run of the folder `cfg.runs`, and one for all of them."""
-    with reported(log):
+    with exit_on_error(log):
         runs = collect_status(Path(cfg.runs), list(cfg.ablations), list(cfg.seeds), time.time())
         if not cfg.unless_done or any(run.state != "done" for run in runs):
             print(render_status(runs))

@@ -7,7 +7,7 @@ import hydra
 from omegaconf import DictConfig
 
 from twostream.cli import CONF
-from twostream.cli.errors import reported
+from twostream.cli.errors import exit_on_error
 from twostream.tables.render import write_tables
 
 log = logging.getLogger(__name__)
@@ -16,7 +16,7 @@ log = logging.getLogger(__name__)
 @hydra.main(version_base="1.3", config_path=CONF, config_name="table")
 def main(cfg: DictConfig) -> None:
     """Write the tables as Markdown, CSV and LaTeX and print them."""
-    with reported(log):
+    with exit_on_error(log):
         folder = Path(cfg.runs)
         if len(folder.parts) < 3:
             raise ValueError(f"runs: expected a folder such as runs/synthetic/smoke, got {folder}")

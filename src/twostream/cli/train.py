@@ -10,11 +10,11 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from twostream.cli import CONF
-from twostream.cli.errors import reported
+from twostream.cli.errors import exit_on_error
 from twostream.cli.jobs import quote_numbered_options
 from twostream.cli.processes import end_with_parent, run_in_own_process
 from twostream.progress import read_progress
-from twostream.runs import check_same_config, plain
+from twostream.runs import check_same_config, model_config
 from twostream.status import is_finished
 
 log = logging.getLogger(__name__)
@@ -28,7 +28,7 @@ def run(cfg: DictConfig) -> float | None:
     """
     run_dir = Path(HydraConfig.get().runtime.output_dir)
     if HydraConfig.get().mode is not RunMode.MULTIRUN:
-        with reported(log):
+        with exit_on_error(log):
             # Imported here: the process that only starts the jobs of a sweep needs none of it.
             from twostream.cli.one_run import do_run
 
@@ -36,7 +36,7 @@ def run(cfg: DictConfig) -> float | None:
         return None
     end_with_parent()
     if is_finished(run_dir, cfg.evaluate):
-        check_same_config(run_dir, plain(cfg))
+        check_same_config(run_dir, model_config(cfg))
         log.info("%s is finished", run_dir)
     else:
         run_in_own_process(HydraConfig.get().overrides.task, run_dir, cfg.trainer.devices)

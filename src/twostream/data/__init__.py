@@ -1,1 +1,1 @@
-"""Pose pairs: the field's files on disk, generated people, and batches for training."""
+"""Pose pairs: the field's files on disk, synthetic people, and batches for training."""

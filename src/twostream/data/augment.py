@@ -10,8 +10,8 @@ import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
-from twostream.data.skeleton import FLIPPED
-from twostream.types import PictureBatch
+from twostream.data.keypoints import FLIPPED
+from twostream.types import ImagePair
 
 # Most that each setting may be.
 LIMITS = {
@@ -76,7 +76,7 @@ class Augmentation:
         """Whether a pair can be changed at all."""
         return max(self.flip_probability, self.affine_probability, self.colour_probability) > 0
 
-    def __call__(self, pair: PictureBatch, seed: int, epoch: int, index: int) -> PictureBatch:
+    def __call__(self, pair: ImagePair, seed: int, epoch: int, index: int) -> ImagePair:
         """Augment one pair.
 
         The draw depends on the three numbers alone, not on the process or on the pairs before: albumentations' own
@@ -106,7 +106,7 @@ class Augmentation:
         joints[is_found] = torch.from_numpy(done["keypoints"])
         if any(part == "HorizontalFlip" for part, _ in done["applied_transforms"]):
             joints = joints[:, FLIPPED]
-        return PictureBatch(_channels_first(done["image"]), joints[0], _channels_first(done["target"]), joints[1])
+        return ImagePair(_channels_first(done["image"]), joints[0], _channels_first(done["target"]), joints[1])
 
 
 def _build_pipeline(settings: Augmentation) -> Any:

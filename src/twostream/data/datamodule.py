@@ -13,11 +13,11 @@ from torch.utils.data import BatchSampler, DataLoader, Dataset
 
 from twostream.data.augment import Augmentation
 from twostream.data.dataset import PairDataset, named_in, read_split, to_pose_pair
+from twostream.data.images import AnnotatedImages
 from twostream.data.pairs import Pair, identity_of
-from twostream.data.pictures import AnnotatedPictures
 from twostream.data.pose import Heatmaps
 from twostream.data.sampling import Draw, PairStream
-from twostream.types import PictureBatch, PosePair
+from twostream.types import ImagePair, PosePair
 
 CACHES = ("auto", "none", "ram", "device")
 SHARE_OF_GPU = 4
@@ -132,7 +132,7 @@ class PairDataModule(LightningDataModule):
         joints, pairs = read_split(self.folder, "train", self.image_size)
         train_pairs, val_pairs = split_identities(pairs, self.num_val_identities, self.num_val_pairs)
         names = named_in(train_pairs + val_pairs)
-        pictures = AnnotatedPictures(self.folder / "train", joints, names, self.image_size, self.cache != "none")
+        pictures = AnnotatedImages(self.folder / "train", joints, names, self.image_size, self.cache != "none")
         self.train, self.val = PairDataset(pictures, train_pairs), PairDataset(pictures, val_pairs)
         self.is_on_device = False
         if self.trainer is not None:
@@ -144,7 +144,7 @@ class PairDataModule(LightningDataModule):
             self.train.pictures.move_to(device)
             self.is_on_device = True
 
-    def train_dataloader(self) -> DataLoader[PictureBatch]:
+    def train_dataloader(self) -> DataLoader[ImagePair]:
         """Return the batches that the trainer has still to take: one epoch is the whole run."""
         assert self.trainer is not None
         place = self.trainer.global_rank, self.trainer.world_size
@@ -152,7 +152,7 @@ class PairDataModule(LightningDataModule):
 
     def training_loader(
         self, num_batches: int, rank: int = 0, world_size: int = 1, start: int = 0
-    ) -> DataLoader[PictureBatch]:
+    ) -> DataLoader[ImagePair]:
         """Return the training batches of a process, as `PairStream` draws them."""
         stream = PairStream(
             len(self.train),
@@ -166,7 +166,7 @@ class PairDataModule(LightningDataModule):
         )
         return self._loader(TrainingPairs(self.train, self.augmentation, self.seed), stream, self.num_workers)
 
-    def val_dataloader(self) -> DataLoader[PictureBatch]:
+    def val_dataloader(self) -> DataLoader[ImagePair]:
         """Return this process's share of the validation pairs, none twice, the last batch included."""
         assert self.trainer is not None
         if len(self.val) < self.trainer.world_size:
@@ -187,7 +187,7 @@ class PairDataModule(LightningDataModule):
         stream = PairStream(len(self.train), iteration + 1, self.batch_size, self.seed, self.pairs_per_epoch)
         return [self.train.pairs[draw.pair] for draw in stream.batch(iteration, range(self.batch_size))]
 
-    def on_after_batch_transfer(self, batch: PictureBatch, dataloader_idx: int) -> PosePair:
+    def on_after_batch_transfer(self, batch: ImagePair, dataloader_idx: int) -> PosePair:
         """Make the batch ready on the device."""
         return to_pose_pair(batch, self.heatmaps)
 
@@ -196,7 +196,7 @@ class PairDataModule(LightningDataModule):
         num_bytes = len(self.train.pictures) * 3 * math.prod(self.image_size)
         return device.type == "cuda" and SHARE_OF_GPU * num_bytes <= free_memory(device)
 
-    def _loader(self, pairs: Dataset[PictureBatch], batches: Any, num_workers: int) -> DataLoader[PictureBatch]:
+    def _loader(self, pairs: Dataset[ImagePair], batches: Any, num_workers: int) -> DataLoader[ImagePair]:
         return PairLoader(
             pairs,
             batch_sampler=batches,
@@ -206,7 +206,7 @@ class PairDataModule(LightningDataModule):
         )
 
 
-class PairLoader(DataLoader[PictureBatch]):
+class PairLoader(DataLoader[ImagePair]):
     """Tells Lightning that it goes on by itself: its batches begin with the trainer's iteration."""
 
     def state_dict(self) -> dict[str, Any]:
@@ -217,7 +217,7 @@ class PairLoader(DataLoader[PictureBatch]):
         """Take nothing."""
 
 
-class TrainingPairs(Dataset[PictureBatch]):
+class TrainingPairs(Dataset[ImagePair]):
     """The training pairs as the stream draws them, each augmented by its place in the stream."""
 
     def __init__(self, pairs: PairDataset, augmentation: Augmentation, seed: int) -> None:
@@ -228,17 +228,17 @@ class TrainingPairs(Dataset[PictureBatch]):
     def __len__(self) -> int:
         return len(self.pairs)
 
-    def __getitems__(self, draws: Sequence[Draw]) -> PictureBatch:
+    def __getitems__(self, draws: Sequence[Draw]) -> ImagePair:
         """Return the pairs of some draws as one batch."""
         batch = self.pairs.batch([draw.pair for draw in draws])
         if not self.augmentation.is_on:
             return batch
-        pairs = [PictureBatch(*tensors) for tensors in zip(*batch, strict=True)]
+        pairs = [ImagePair(*tensors) for tensors in zip(*batch, strict=True)]
         done = [
             self.augmentation(pair, self.seed, draw.epoch, draw.position)
             for pair, draw in zip(pairs, draws, strict=True)
         ]
-        return PictureBatch(*(torch.stack(tensors) for tensors in zip(*done, strict=True)))
+        return ImagePair(*(torch.stack(tensors) for tensors in zip(*done, strict=True)))
 
 
 def _as_it_is(batch: Any) -> Any:

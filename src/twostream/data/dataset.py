@@ -8,14 +8,14 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from twostream.data.annotations import JointArray, read_annotations
+from twostream.data.images import AnnotatedImages
+from twostream.data.keypoints import JointArray, read_annotations
 from twostream.data.pairs import Pair, read_pairs
-from twostream.data.pictures import AnnotatedPictures
 from twostream.data.pose import Heatmaps
-from twostream.types import PictureBatch, PosePair
+from twostream.types import ImagePair, PosePair
 
 
-class PairDataset(Dataset[PictureBatch]):
+class PairDataset(Dataset[ImagePair]):
     """Pose pairs of a split's pictures.
 
     Args:
@@ -24,17 +24,17 @@ class PairDataset(Dataset[PictureBatch]):
 
     """
 
-    def __init__(self, pictures: AnnotatedPictures, pairs: Sequence[Pair]) -> None:
+    def __init__(self, pictures: AnnotatedImages, pairs: Sequence[Pair]) -> None:
         self.pictures = pictures
         self.pairs = list(pairs)
         # A tensor, not the list: looking into a list makes loader processes copy it.
-        self._places = torch.tensor([[pictures.place_of[name] for name in pair] for pair in pairs])
+        self._places = torch.tensor([[pictures.index_of[name] for name in pair] for pair in pairs])
 
     @classmethod
     def of_split(cls, root: Path, split: str, image_size: tuple[int, int], in_memory: bool = True) -> "PairDataset":
         """Read the pairs of `split` (`train` or `test`) of a data folder in the field's layout."""
         joints, pairs = read_split(root, split, image_size)
-        return cls(AnnotatedPictures(root / split, joints, named_in(pairs), image_size, in_memory), pairs)
+        return cls(AnnotatedImages(root / split, joints, named_in(pairs), image_size, in_memory), pairs)
 
     @property
     def joints(self) -> dict[str, JointArray]:
@@ -44,7 +44,7 @@ class PairDataset(Dataset[PictureBatch]):
     def __len__(self) -> int:
         return len(self.pairs)
 
-    def batch(self, indices: Sequence[int]) -> PictureBatch:
+    def batch(self, indices: Sequence[int]) -> ImagePair:
         """Return the pairs of `indices` as one batch."""
         return self.pictures.take(self._places[list(indices)])
 
@@ -70,7 +70,7 @@ def read_split(
     return joints, read_pairs(root / f"pairs-{split}.csv", known=joints)
 
 
-def to_pose_pair(batch: PictureBatch, heatmaps: Heatmaps) -> PosePair:
+def to_pose_pair(batch: ImagePair, heatmaps: Heatmaps) -> PosePair:
     """Make a batch ready for the networks, on the device where it lies: images to [-1, 1], joints to heatmaps."""
     height, width = batch.source_image.shape[-2:]
     return PosePair(

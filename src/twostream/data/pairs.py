@@ -6,8 +6,7 @@ from collections.abc import Container, Iterable, Mapping
 from itertools import permutations
 from pathlib import Path
 
-from twostream.data.annotations import JointArray, found, read_lines
-from twostream.data.skeleton import TORSO
+from twostream.data.keypoints import TORSO, JointArray, found, read_lines
 from twostream.files import write_text
 
 HEADER = ("from", "to")

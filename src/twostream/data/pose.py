@@ -10,8 +10,7 @@ from skimage.draw import disk, polygon
 from skimage.morphology import closing, footprint_rectangle
 from torch import Tensor
 
-from twostream.data.annotations import JointArray, found
-from twostream.data.skeleton import MASK_LIMBS
+from twostream.data.keypoints import MASK_LIMBS, JointArray, found
 
 Heatmaps = Callable[[Float[Tensor, "b 18 2"], tuple[int, int]], Float[Tensor, "b 18 h w"]]
 """Draws joints (y, x in pixels, NaN where missing) at an image size (height, width); values in [0, 1]."""

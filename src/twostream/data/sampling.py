@@ -59,7 +59,7 @@ class PairStream(Sampler[list[Draw]]):
         self.batch_size = batch_size
         self.seed = seed
         self.pairs_per_epoch = pairs_per_epoch
-        self.share = share_of(batch_size, rank, world_size)
+        self.share = rank_slice(batch_size, rank, world_size)
         self.start = start
         # A batch reaches over two epochs at most often; shorter epochs are drawn again.
         self._epoch = lru_cache(maxsize=2)(self._draw_epoch)
@@ -84,6 +84,6 @@ class PairStream(Sampler[list[Draw]]):
         return draw.integers(self.num_pairs, size=self.pairs_per_epoch)
 
 
-def share_of(count: int, rank: int, world_size: int) -> range:
+def rank_slice(count: int, rank: int, world_size: int) -> range:
     """Return the places of `count` that belong to a process; shares differ by one at most."""
     return range(count * rank // world_size, count * (rank + 1) // world_size)

@@ -8,7 +8,7 @@ from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from twostream.evaluation.folders import Found
-from twostream.evaluation.pictures import Panel, ScoredPair, read_panel
+from twostream.evaluation.scored_pairs import Panel, ScoredPair, read_panel
 from twostream.metrics.similarity import BORDER
 
 log = logging.getLogger(__name__)

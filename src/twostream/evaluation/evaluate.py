@@ -8,24 +8,23 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
+from synthetic_people.people import SyntheticPeople
 from twostream.build import build_datamodule
 from twostream.callbacks.averaging import KEY as AVERAGED
 from twostream.data.datamodule import PairDataModule
 from twostream.data.dataset import PairDataset, read_split
-from twostream.data.drawing import sample_grid
-from twostream.data.synthetic.people import SyntheticPeople
-from twostream.evaluation.correspondence import PROTOCOL as CORRESPONDENCE
-from twostream.evaluation.correspondence import correspondence_metrics, measure_correspondence
+from twostream.data.visualize import sample_grid
 from twostream.evaluation.generate import generate, image_name, load_checkpoint, load_generator
+from twostream.evaluation.matching import PROTOCOL as CORRESPONDENCE
+from twostream.evaluation.matching import correspondence_metrics, measure_correspondence
 from twostream.evaluation.measures import metrics_of
-from twostream.evaluation.pictures import Panel, ScoredPair, read_panel
 from twostream.evaluation.score import ScoreFiles, kept, measure_pairs, write_scores
+from twostream.evaluation.scored_pairs import Panel, ScoredPair, read_panel
 from twostream.evaluation.scoring import Scoring, Toolbox
-from twostream.files import whole_file, write_text
+from twostream.files import atomic_write, sha256_of, write_text
 from twostream.loggers import log_summary
 from twostream.metrics.protocols import PROTOCOLS
 from twostream.nets.generator import TwoStreamGenerator
-from twostream.weights import sha256_of
 
 CHECKPOINT = Path("checkpoints", "last.ckpt")
 NUM_GRID_PAIRS = 16
@@ -148,10 +147,10 @@ def _choose_measures(tools: Toolbox, data: PairDataModule) -> list[str]:
     tools.add_lpips()
     tools.add_pckh()
     if not isinstance(data.source, SyntheticPeople):
-        tools.names = [name for name in tools.names if name not in ("judge", "correspondence")]
+        tools.names = [name for name in tools.names if name not in ("evaluator", "correspondence")]
         return []
-    judge = tools.add_judge(data.root)
-    return [] if judge is None else [judge.describe()]
+    evaluator = tools.add_evaluator(data.root)
+    return [] if evaluator is None else [evaluator.describe()]
 
 
 def is_trained(run_dir: Path) -> bool:
@@ -191,5 +190,5 @@ def _draw_grid(dataset: PairDataset, images: Path, path: Path) -> None:
     indices = [i * len(dataset) // count for i in range(count)]
     pictures = [read_panel(Panel(images / image_name(dataset.pairs[i]))) for i in indices]
     generated = torch.stack([torch.from_numpy(picture.copy()).permute(2, 0, 1) for picture in pictures])
-    with whole_file(path) as temporary:
+    with atomic_write(path) as temporary:
         sample_grid(dataset.batch(indices), generated).save(temporary)

@@ -5,9 +5,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from twostream.data.annotations import JointArray
+from twostream.data.keypoints import JointArray
 from twostream.evaluation.names import Names, is_picture, source_and_target, stem_of
-from twostream.evaluation.pictures import Panel, ScoredPair
+from twostream.evaluation.scored_pairs import Panel, ScoredPair
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from twostream.callbacks.averaging import KEY as AVERAGED
 from twostream.data.dataset import PairDataset, to_pose_pair, to_uint8
 from twostream.data.pairs import Pair
 from twostream.data.pose import Heatmaps
-from twostream.files import whole_file
+from twostream.files import atomic_write
 
 
 def image_name(pair: Pair) -> str:
@@ -71,7 +71,7 @@ def generate(
         pair = to_pose_pair(batch.to(device), heatmaps)
         generated = generator(pair.source_image, pair.source_heatmaps, pair.target_heatmaps)
         for index, picture in zip(indices, to_uint8(generated).permute(0, 2, 3, 1).cpu().numpy(), strict=True):
-            with whole_file(folder / image_name(dataset.pairs[index])) as temporary:
+            with atomic_write(folder / image_name(dataset.pairs[index])) as temporary:
                 Image.fromarray(picture).save(temporary)
         bar.update(len(indices))
     bar.close()

@@ -9,19 +9,19 @@ import torch
 from jaxtyping import Bool, UInt8
 from torch import Tensor
 
-from twostream.data.annotations import JointArray
-from twostream.data.estimators import PoseEstimator
-from twostream.evaluation.judge import Judge
-from twostream.evaluation.pictures import ScoredPair
+from synthetic_people.evaluator import Evaluator
+from twostream.data.keypoints import JointArray
+from twostream.data.pose_estimators import PoseEstimator
+from twostream.evaluation.scored_pairs import ScoredPair
 from twostream.metrics import protocols
+from twostream.metrics.bootstrap import Columns, FrechetDistance, InceptionScore, Mean, Share, Statistic
 from twostream.metrics.features import LPIPS, MIN_SIZE, InceptionFeatures
 from twostream.metrics.inception import Moments
 from twostream.metrics.pckh import pckh_counts
 from twostream.metrics.similarity import mask_ssim, masked, ssim
-from twostream.metrics.statistics import Columns, FrechetDistance, InceptionScore, Mean, Share, Statistic
 
-JUDGE = "judge"
-"""The protocol of all that the judge of generated people says; never mixed with another network's numbers."""
+EVALUATOR = "evaluator"
+"""The protocol of all that the evaluator of synthetic people says; never mixed with another network's numbers."""
 
 
 @dataclass(frozen=True)
@@ -193,36 +193,39 @@ class PCKhMeasure:
         return [Metric("pckh", "patn", Share("pckh_right/patn", "pckh_total/patn"), details)]
 
 
-class JudgeMeasure:
-    """IS, Mask-IS, Frechet distances and PCKh as the judge of generated people sees them."""
+class EvaluatorMeasure:
+    """IS, Mask-IS, Frechet distances and PCKh as the evaluator of synthetic people sees them."""
 
-    def __init__(self, image_size: tuple[int, int], judge: Judge, references: Sequence[Reference]) -> None:
+    def __init__(self, image_size: tuple[int, int], evaluator: Evaluator, references: Sequence[Reference]) -> None:
         self.image_size = image_size
-        self.judge = judge
+        self.evaluator = evaluator
         self.references = references
 
     def __call__(self, pictures: Pictures) -> Columns:
-        """Return the judge's features and logits, those of the cut-out person, and counts of joints."""
+        """Return the evaluator's features and logits, those of the cut-out person, and counts of joints."""
         assert pictures.masks is not None
-        whole = self.judge(to_tensor(pictures.generated))
+        whole = self.evaluator(to_tensor(pictures.generated))
         cut = np.stack([masked(image, mask) for image, mask in zip(pictures.generated, pictures.masks, strict=True)])
         return {
-            "judge/features": whole.features,
-            "judge/logits": whole.logits,
-            "judge/mask_logits": self.judge(to_tensor(cut)).logits,
-            **_count_joints(JUDGE, whole.joints, pictures.joints),
+            "evaluator/features": whole.features,
+            "evaluator/logits": whole.logits,
+            "evaluator/mask_logits": self.evaluator(to_tensor(cut)).logits,
+            **_count_joints(EVALUATOR, whole.joints, pictures.joints),
         }
 
     def metrics(self) -> list[Metric]:
-        """Return the scores, distances and the share of right joints, all under the protocol `judge`."""
+        """Return the scores, distances and the share of right joints, all under the protocol `evaluator`."""
         details: dict[str, object] = {"version": 1, "frame": "{}x{}".format(*self.image_size)}
-        details |= {"feature_net": self.judge.name, "feature_net_hash": self.judge.weights_hash}
+        details |= {"feature_net": self.evaluator.name, "feature_net_hash": self.evaluator.weights_hash}
         splits = details | {"splits": InceptionScore.num_splits}
         return [
-            Metric("inception_score", JUDGE, InceptionScore("judge/logits"), splits),
-            Metric("mask_inception_score", JUDGE, InceptionScore("judge/mask_logits"), splits),
-            *(_distance("frechet", JUDGE, "judge/features", reference, details) for reference in self.references),
-            Metric("pckh", JUDGE, Share(f"pckh_right/{JUDGE}", f"pckh_total/{JUDGE}"), details),
+            Metric("inception_score", EVALUATOR, InceptionScore("evaluator/logits"), splits),
+            Metric("mask_inception_score", EVALUATOR, InceptionScore("evaluator/mask_logits"), splits),
+            *(
+                _distance("frechet", EVALUATOR, "evaluator/features", reference, details)
+                for reference in self.references
+            ),
+            Metric("pckh", EVALUATOR, Share(f"pckh_right/{EVALUATOR}", f"pckh_total/{EVALUATOR}"), details),
         ]
 
 

@@ -5,9 +5,9 @@ from collections import defaultdict
 from collections.abc import Iterable
 
 from twostream.data.pairs import Pair
-from twostream.files import PICTURE_SUFFIXES
+from twostream.files import IMAGE_SUFFIXES
 
-ANY_SUFFIX = "|".join(map(re.escape, PICTURE_SUFFIXES))
+ANY_SUFFIX = "|".join(map(re.escape, IMAGE_SUFFIXES))
 SUFFIX = re.compile(rf"({ANY_SUFFIX})\Z", re.IGNORECASE)
 SUFFIX_INSIDE = re.compile(rf"({ANY_SUFFIX})_", re.IGNORECASE)
 SEPARATORS = ("___|_2_", "_")

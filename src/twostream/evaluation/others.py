@@ -7,9 +7,9 @@ from typing import Any
 import torch
 
 from twostream.evaluation.folders import picture_names
-from twostream.evaluation.measures import JUDGE, metrics_of
-from twostream.evaluation.pictures import Panel, ScoredPair, read_panel
+from twostream.evaluation.measures import EVALUATOR, metrics_of
 from twostream.evaluation.score import ScoreFiles, measure_pairs, write_scores
+from twostream.evaluation.scored_pairs import Panel, ScoredPair, read_panel
 from twostream.evaluation.scoring import MASKED, Scoring, Toolbox, protocols_named
 from twostream.metrics.protocols import PATN
 
@@ -31,7 +31,7 @@ def score_pairs(
         scoring: which metrics, and where their networks come from.
         protocol: name of the protocol, or `all`.
         train_images: folder of the training split's true pictures, for FID.
-        people_root: where generated people lie, for the judge.
+        people_root: where synthetic people lie, for the evaluator.
         out: the JSON file; the CSV and the resamples go beside it.
         about: what is known of the pictures, kept as `run`.
         device: where networks run.
@@ -54,7 +54,7 @@ def score_pairs(
     tools.add_inception()
     tools.add_lpips()
     tools.add_pckh()
-    tools.add_judge(people_root)
+    tools.add_evaluator(people_root)
     measures = [tools.similarity(), *tools.measures]
     cache = out.with_name(f".{out.stem}.scoring")
     columns = measure_pairs(pairs, measures[0], measures[1:], cache, scoring.batch_size, scoring.num_workers)
@@ -66,6 +66,10 @@ def score_pairs(
 
 def _leave_out_what_wants_joints(tools: Toolbox) -> None:
     names = [protocol.name for protocol in tools.protocols]
-    wanted = {**dict.fromkeys(MASKED, names), "pckh": [name for name in names if name == PATN.name], "judge": [JUDGE]}
+    wanted = {
+        **dict.fromkeys(MASKED, names),
+        "pckh": [name for name in names if name == PATN.name],
+        "evaluator": [EVALUATOR],
+    }
     for name in [name for name in tools.names if name in wanted]:
         tools.leave_out([name], wanted[name], "the joints are not known: name annotations=FILE")

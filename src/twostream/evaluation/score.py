@@ -19,9 +19,9 @@ from twostream.callbacks.record import code_version
 from twostream.data.pairs import identity_of
 from twostream.data.pose import person_mask
 from twostream.evaluation.measures import Measure, Metric, Pictures
-from twostream.evaluation.pictures import ScoredPair, read_panel
-from twostream.files import whole_file, write_json, write_text
-from twostream.metrics.statistics import SEED, Columns, InceptionScore, resample
+from twostream.evaluation.scored_pairs import ScoredPair, read_panel
+from twostream.files import atomic_write, write_json, write_text
+from twostream.metrics.bootstrap import SEED, Columns, InceptionScore, resample
 
 log = logging.getLogger(__name__)
 FORMAT = 2
@@ -195,7 +195,7 @@ def _keep_only_parts_of(key: str, cache: Path) -> None:
 
 
 def _save_part(path: Path, columns: Columns) -> None:
-    with whole_file(path) as temporary:
+    with atomic_write(path) as temporary:
         np.savez(temporary, **columns)  # type: ignore[arg-type]
 
 

@@ -12,12 +12,12 @@ import torch
 from jaxtyping import Float, UInt8
 from tqdm import tqdm
 
-from twostream.data.estimators import PoseEstimator
-from twostream.evaluation.judge import Judge, JudgeTraining
+from synthetic_people.evaluator import Evaluator, EvaluatorTraining
+from twostream.data.pose_estimators import PoseEstimator
 from twostream.evaluation.measures import (
-    JUDGE,
+    EVALUATOR,
+    EvaluatorMeasure,
     InceptionMeasure,
-    JudgeMeasure,
     LPIPSMeasure,
     Measure,
     PCKhMeasure,
@@ -25,8 +25,8 @@ from twostream.evaluation.measures import (
     SimilarityMeasure,
     to_tensor,
 )
-from twostream.evaluation.pictures import Panel, batches, read_panel
-from twostream.files import whole_file
+from twostream.evaluation.scored_pairs import Panel, batches, read_panel
+from twostream.files import atomic_write
 from twostream.metrics.features import LPIPS, InceptionFeatures
 from twostream.metrics.inception import Moments, moments
 from twostream.metrics.protocols import PATN, PROTOCOLS, STANDARD, Protocol
@@ -37,7 +37,7 @@ Features = Callable[[torch.Tensor], Float[np.ndarray, "b d"]]
 
 METRICS = (
     *("ssim", "mask_ssim", "inception_score", "mask_inception_score", "fid", "lpips", "pckh"),
-    *("judge", "correspondence"),
+    *("evaluator", "correspondence"),
 )
 MASKED = ("mask_ssim", "mask_inception_score")
 
@@ -50,11 +50,11 @@ class Scoring:
         metrics: some of `METRICS`.
         weights_dir: folder of weight files; None is torch.hub's own.
         download: fetch a weight file on its first use.
-        cache_dir: where judges and the features of reference sets are kept.
+        cache_dir: where evaluators and the features of reference sets are kept.
         batch_size: pictures that a network sees at a time.
         num_workers: processes that read and compare pictures.
         pose_estimator: builds the estimator of PCKh.
-        judge: how the judge of generated people is trained.
+        evaluator: how the evaluator of synthetic people is trained.
 
     Raises ValueError for an unknown metric.
 
@@ -67,7 +67,7 @@ class Scoring:
     batch_size: int
     num_workers: int
     pose_estimator: Callable[[], PoseEstimator]
-    judge: JudgeTraining
+    evaluator: EvaluatorTraining
 
     def __post_init__(self) -> None:
         unknown = sorted(set(self.metrics) - set(METRICS))
@@ -152,17 +152,19 @@ class Toolbox:
             except (ValueError, ImportError) as error:
                 self.leave_out(["pckh"], [PATN.name], str(error))
 
-    def add_judge(self, people_root: Path) -> Judge | None:
-        """Add the judge of generated people where it is wanted, and return it."""
-        if "judge" not in self.names:
+    def add_evaluator(self, people_root: Path) -> Evaluator | None:
+        """Add the evaluator of synthetic people where it is wanted, and return it."""
+        if "evaluator" not in self.names:
             return None
-        judge = self.scoring.judge.prepare(self.image_size, people_root, Path(self.scoring.cache_dir), self.device)
-        sets = self._look_at_references("frechet", JUDGE, judge, lambda images: judge(images).features)
-        self.measures.append(JudgeMeasure(self.image_size, judge, sets))
-        return judge
+        evaluator = self.scoring.evaluator.prepare(
+            self.image_size, people_root, Path(self.scoring.cache_dir), self.device
+        )
+        sets = self._look_at_references("frechet", EVALUATOR, evaluator, lambda images: evaluator(images).features)
+        self.measures.append(EvaluatorMeasure(self.image_size, evaluator, sets))
+        return evaluator
 
     def _look_at_references(
-        self, distance: str, protocol: str, net: InceptionFeatures | Judge, features: Features
+        self, distance: str, protocol: str, net: InceptionFeatures | Evaluator, features: Features
     ) -> list[Reference]:
         sets = []
         for name, panels in self.references.items():
@@ -185,7 +187,7 @@ class Toolbox:
                     seen.append(features(to_tensor(np.stack([self._read(panel) for panel in some]))))
                     bar.update(len(some))
             found = moments(np.concatenate(seen))
-            with whole_file(path) as temporary:
+            with atomic_write(path) as temporary:
                 np.savez(temporary, mean=found.mean, covariance=found.covariance)
         with np.load(path, allow_pickle=False) as kept:
             return Moments(kept["mean"], kept["covariance"], len(panels))

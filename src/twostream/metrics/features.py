@@ -9,7 +9,8 @@ from torch import Tensor
 from torchmetrics.functional.image.lpips import _LPIPS
 from torchvision.models import AlexNet_Weights
 
-from twostream.weights import WeightFile, WeightStore, load_state, sha256_of
+from twostream.files import sha256_of
+from twostream.weights import WeightFile, WeightStore, load_state
 
 INCEPTION = WeightFile(
     "weights-inception-2015-12-05-6726825d.pth",

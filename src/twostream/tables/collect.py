@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from twostream.tables.fields import field, no_repeats
-from twostream.tables.run import Run, Value, read_json, read_run
+from twostream.tables.results import Run, Value, read_json, read_run
 from twostream.tables.spec import Column, Row, Spec
 
 

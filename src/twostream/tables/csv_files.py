@@ -5,8 +5,8 @@ import io
 from collections.abc import Iterable, Sequence
 
 from twostream.tables.collect import Results
+from twostream.tables.comparison import compare
 from twostream.tables.notes import CITED, size_text
-from twostream.tables.statistics import compare
 
 
 def csv_text(results: Results) -> str:

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from twostream.tables.collect import Results
+from twostream.tables.comparison import Comparison, compare
 from twostream.tables.notes import CITED, UNDECIDED, missing_rows
-from twostream.tables.run import Value
+from twostream.tables.results import Value
 from twostream.tables.spec import Cited, Column, Row
-from twostream.tables.statistics import Comparison, compare
 
 DASH = "—"
 

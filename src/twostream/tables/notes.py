@@ -4,9 +4,9 @@ import re
 from collections.abc import Collection, Iterable
 
 from twostream.tables.collect import Results
-from twostream.tables.run import Run
+from twostream.tables.comparison import Comparison, compare
+from twostream.tables.results import Run
 from twostream.tables.spec import Row
-from twostream.tables.statistics import Comparison, compare
 
 Key = tuple[str, int]
 

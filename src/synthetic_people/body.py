@@ -1,0 +1,251 @@
+"""The figure: body shape, and the solids and joints of a shape in a pose."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from synthetic_people.poses import Arm, Leg, Pose
+from synthetic_people.primitives import Part, RoundCone
+from twostream.data.keypoints import JOINT_NAMES
+
+
+@dataclass(frozen=True)
+class BodyShape:
+    """Build of a person, and the parts that follow its clothes.
+
+    Attributes:
+        height: in metres.
+        girth: thickness of trunk and limbs against an average person.
+        shoulders: width of the shoulders against an average person.
+        hips: width of the hips against an average person.
+        legs: length of the legs against an average person of this height.
+        sleeve_ease: metres by which cloth widens the arms.
+        trouser_ease: metres by which cloth widens the legs.
+        skirt: length in metres below the waist; 0 wears none.
+        long_hair: hair reaches the shoulders.
+        bag: wears a bag on the back.
+    """
+
+    height: float
+    girth: float
+    shoulders: float
+    hips: float
+    legs: float
+    sleeve_ease: float = 0.0
+    trouser_ease: float = 0.0
+    skirt: float = 0.0
+    long_hair: bool = False
+    bag: bool = False
+
+
+def sample_shape(rng: np.random.Generator) -> BodyShape:
+    """Draw the build of a grown person, without anything that follows the clothes."""
+    return BodyShape(
+        height=float(np.clip(rng.normal(1.71, 0.08), 1.52, 1.92)),
+        girth=float(np.clip(rng.normal(1.02, 0.11), 0.82, 1.35)),
+        shoulders=rng.uniform(0.9, 1.1),
+        hips=rng.uniform(0.9, 1.12),
+        legs=rng.uniform(0.96, 1.04),
+    )
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A person in a pose, standing on the ground z = 0 and facing +y; x is its right side.
+
+    Attributes:
+        solids: one per body part that is there.
+        joints: (18, 3) places of the COCO joints in metres, in the order of `skeleton.JOINT_NAMES`.
+        head: (3, 3) columns right, front, up of the head.
+    """
+
+    solids: tuple[RoundCone, ...]
+    joints: NDArray[np.float64]
+    head: NDArray[np.float64]
+
+
+def _turn_x(degrees: float) -> NDArray[np.float64]:
+    c, s = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
+    return np.array([[1, 0, 0], [0, c, -s], [0, s, c]])
+
+
+def _turn_y(degrees: float) -> NDArray[np.float64]:
+    c, s = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
+    return np.array([[c, 0, s], [0, 1, 0], [-s, 0, c]])
+
+
+def _turn_z(degrees: float) -> NDArray[np.float64]:
+    c, s = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
+    return np.array([[c, -s, 0], [s, c, 0], [0, 0, 1]])
+
+
+def _down(axes: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Frame of a solid that runs down the body whose columns are right, front, up."""
+    return np.stack([axes[:, 0], axes[:, 1], -axes[:, 2]])
+
+
+class _Builder:
+    """Puts the solids and joints of one figure together, in metres of an average person."""
+
+    def __init__(self, shape: BodyShape, pose: Pose):
+        self.shape, self.pose = shape, pose
+        self.scale = shape.height / 1.75
+        self.solids: list[RoundCone] = []
+        self.joints: dict[str, NDArray[np.float64]] = {}
+
+    def add(
+        self, part: Part, start: NDArray, frame: NDArray, length: float, radii: tuple[float, float],
+        width: float = 1.0, depth: float = 1.0, ease: float = 0.0, open_end: bool = False,
+    ) -> RoundCone:  # fmt: skip
+        """Add a solid; lengths grow with the height, radii with the girth too."""
+        thick = self.scale * self.shape.girth
+        grown = (radii[0] * thick + ease, radii[1] * thick + ease)
+        solid = RoundCone(part, start, frame, length * self.scale, grown, width, depth, open_end)
+        self.solids.append(solid)
+        return solid
+
+    def trunk(self) -> None:
+        """Add hips, chest, neck, head and all that hangs on them."""
+        pose, shape = self.pose, self.shape
+        hips = _turn_x(-pose.tilt)
+        chest = hips @ _turn_x(-pose.bend) @ _turn_y(pose.lean) @ _turn_z(pose.twist)
+        waist = 0.17 * self.scale * hips[:, 2]
+        seat = 0.096 if shape.skirt > 0 else 0.112  # else it would stick out of the skirt
+        self.add(Part.HIPS, waist, _down(hips), 0.16, (0.098, seat), 1.46 * shape.hips, 1.02)
+        top = waist + 0.25 * self.scale * chest[:, 2]
+        self.add(Part.CHEST, top, _down(chest), 0.24, (0.112, 0.1), 1.46 * shape.shoulders, 1.02)
+        neck = waist + 0.34 * self.scale * chest[:, 2]
+        self.joints["neck"] = neck
+        if shape.bag:
+            place = waist + self.scale * (0.24 * chest[:, 2] - 0.16 * shape.girth * chest[:, 1])
+            self.add(Part.BAG, place, _down(chest), 0.2, (0.1, 0.115), 1.25, 0.75)
+        reach = 0.178 * self.scale * shape.shoulders
+        across = np.stack([chest[:, 2], chest[:, 1], -chest[:, 0]])
+        self.add(Part.SHOULDERS, neck + reach * chest[:, 0], across, 2 * reach / self.scale, (0.06, 0.06))
+        for side, name, arm in ((1, "RIGHT", pose.right_arm), (-1, "LEFT", pose.left_arm)):
+            shoulder = neck + side * reach * chest[:, 0]
+            self.arm(side, name, arm, shoulder, chest)
+            self.leg(side, name, pose.right_leg if side > 0 else pose.left_leg, hips)
+        if shape.skirt > 0:
+            self.skirt(hips)
+        self.head(neck, chest)
+
+    def head(self, neck: NDArray, chest: NDArray) -> None:
+        """Add neck, head, hair and the joints of the face."""
+        axes = chest @ _turn_x(-self.pose.nod) @ _turn_z(self.pose.turn)
+        skull = neck + self.scale * (0.09 * chest[:, 2] + 0.125 * axes[:, 2] + 0.02 * axes[:, 1])
+        self.add(Part.NECK, neck + 0.1 * self.scale * chest[:, 2], _down(chest), 0.09, (0.052, 0.075), 1.1, 1.0)
+        head = RoundCone(
+            Part.HEAD,
+            skull,
+            _down(axes),
+            0.066 * self.scale,
+            (0.1 * self.scale, 0.07 * self.scale),
+            0.88,
+            1.0,
+        )
+        back = skull + self.scale * (0.022 * axes[:, 2] - 0.03 * axes[:, 1])
+        hair_length = 0.03 * self.scale
+        hair = RoundCone(Part.HAIR, back, _down(axes), hair_length, (0.109 * self.scale, 0.1 * self.scale), 0.94)
+        self.solids += [head, hair]
+        if self.shape.long_hair:
+            start = back - self.scale * (0.03 * axes[:, 1] + 0.03 * axes[:, 2])
+            down = _down(axes) * 0.55 + _down(chest) * 0.45
+            frame = down / np.linalg.norm(down, axis=1, keepdims=True)
+            long = RoundCone(Part.LONG_HAIR, start, frame, 0.24 * self.scale,
+                             (0.09 * self.scale, 0.07 * self.scale), 1.12, 0.75)  # fmt: skip
+            self.solids.append(long)
+        self.joints["nose"] = head.surface_point(0.0, 0.62) + 0.012 * self.scale * axes[:, 1]
+        for side, name in ((1, "right"), (-1, "left")):
+            self.joints[f"{name} eye"] = head.surface_point(side * 0.085, 0.47)
+            self.joints[f"{name} ear"] = head.surface_point(side * 0.27, 0.5)
+        self.head_axes = axes
+
+    def arm(self, side: int, name: str, arm: Arm, shoulder: NDArray, chest: NDArray) -> None:
+        """Add upper arm, lower arm and hand of one side (1 right, -1 left)."""
+        upper = chest @ _turn_y(-side * arm.spread) @ _turn_x(arm.swing) @ _turn_z(side * arm.turn)
+        lower = upper @ _turn_x(arm.elbow)
+        elbow = shoulder - 0.285 * self.scale * upper[:, 2]
+        wrist = elbow - 0.25 * self.scale * lower[:, 2]
+        ease = self.shape.sleeve_ease
+        self.add(Part[f"{name}_UPPER_ARM"], shoulder, _down(upper), 0.285, (0.056, 0.044), ease=ease)
+        self.add(Part[f"{name}_LOWER_ARM"], elbow, _down(lower), 0.25, (0.043, 0.031), ease=ease)
+        hand = wrist - 0.05 * self.scale * lower[:, 2]
+        self.add(Part[f"{name}_HAND"], hand, _down(lower), 0.07, (0.034, 0.028), 0.75, 1.2)
+        lowered = name.lower()
+        self.joints |= {f"{lowered} shoulder": shoulder, f"{lowered} elbow": elbow, f"{lowered} wrist": wrist}
+
+    def leg(self, side: int, name: str, leg: Leg, hips: NDArray) -> None:
+        """Add thigh, calf and foot of one side (1 right, -1 left)."""
+        stride = 0.6 if self.shape.skirt > 0 else 1.0  # a skirt holds the legs together
+        swing, bend = stride * leg.swing, stride * leg.knee
+        thigh = _turn_y(-side * leg.spread) @ _turn_x(swing)
+        calf = thigh @ _turn_x(-bend)
+        # the sole stays level as far as the ankle lets it
+        foot = calf @ _turn_x(float(np.clip(bend - swing, -25, 35)))
+        hip = side * 0.098 * self.scale * self.shape.hips * hips[:, 0]
+        knee = hip - 0.43 * self.scale * self.shape.legs * thigh[:, 2]
+        ankle = knee - 0.41 * self.scale * self.shape.legs * calf[:, 2]
+        ease = self.shape.trouser_ease
+        length = self.shape.legs
+        self.add(Part[f"{name}_THIGH"], hip, _down(thigh), 0.43 * length, (0.088, 0.06), ease=ease)
+        self.add(Part[f"{name}_CALF"], knee, _down(calf), 0.41 * length, (0.06, 0.04), ease=ease)
+        heel = ankle + self.scale * (-0.035 * foot[:, 2] - 0.02 * foot[:, 1])
+        frame = np.stack([foot[:, 0], foot[:, 2], foot[:, 1]])
+        self.add(Part[f"{name}_FOOT"], heel, frame, 0.17, (0.048, 0.038), 1.0, 0.95)
+        lowered = name.lower()
+        self.joints |= {f"{lowered} hip": hip, f"{lowered} knee": knee, f"{lowered} ankle": ankle}
+
+    def skirt(self, hips: NDArray) -> None:
+        """Add an open cone from the waist that follows the legs and is widened by a stride."""
+        names = ("right knee", "left knee", "right ankle", "left ankle")
+        right_knee, left_knee, right_ankle, left_ankle = (self.joints[name] for name in names)
+        long = float(np.clip((self.shape.skirt - 0.45) / 0.4, 0, 1))
+        knees = (right_knee + left_knee) / 2 * (1 - long) + (right_ankle + left_ankle) / 2 * long
+        spread = float(np.linalg.norm(right_knee - left_knee))
+        start = 0.13 * self.scale * hips[:, 2]
+        down = (knees - start) / np.linalg.norm(knees - start)
+        right = hips[:, 0] - (hips[:, 0] @ down) * down
+        right /= np.linalg.norm(right)
+        frame = np.stack([right, np.cross(right, down), down])
+        length = self.shape.skirt / self.scale
+        hem = 0.125 + 0.12 * length + 0.5 * length * max(spread / self.scale - 0.2, 0.0)
+        self.add(Part.SKIRT, start, frame, length, (0.108, hem), 1.42 * self.shape.hips, 1.2, open_end=True)
+
+    def figure(self) -> Figure:
+        """Return the figure with its lowest point on the ground."""
+        self.trunk()
+        lowest = min(
+            min(solid.start[2] - solid.radii[0], solid.end[2] - solid.radii[1])
+            for solid in self.solids
+            if solid.part in (Part.RIGHT_FOOT, Part.LEFT_FOOT)
+        )
+        lift = np.array([0.0, 0.0, -lowest])
+        solids = tuple(
+            RoundCone(s.part, s.start + lift, s.frame, s.length, s.radii, s.width, s.depth, s.open_end)
+            for s in self.solids
+        )
+        joints = np.stack([self.joints[name] for name in JOINT_NAMES]) + lift
+        return Figure(solids, joints, self.head_axes)
+
+
+def build_figure(shape: BodyShape, pose: Pose) -> Figure:
+    """Put a body into a pose.
+
+    Args:
+        shape: the build.
+        pose: the joint angles.
+
+    Returns:
+        The figure on the ground, facing +y, with the hips near the origin of x and y.
+    """
+    return _Builder(shape, pose).figure()
+
+
+def arms_are_free(figure: Figure) -> bool:
+    """Say whether no elbow, wrist or hand lies inside the trunk or the head."""
+    trunk = [solid for solid in figure.solids if solid.part in (Part.CHEST, Part.HIPS, Part.HEAD)]
+    hands = [solid.end for solid in figure.solids if solid.part in (Part.RIGHT_HAND, Part.LEFT_HAND)]
+    points = [*figure.joints[[3, 4, 6, 7]], *hands]
+    return not any(solid.contains(point, 0.025) for solid in trunk for point in points)

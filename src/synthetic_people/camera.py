@@ -1,0 +1,85 @@
+"""A pinhole camera that frames a figure as a person detector's box would."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from synthetic_people.body import Figure
+from synthetic_people.primitives import Part
+
+
+@dataclass(frozen=True)
+class Camera:
+    """A perspective camera without distortion.
+
+    Attributes:
+        position: (3,) in metres.
+        axes: (3, 3) unit rows: image right, image down, forward.
+        focal: focal length in pixels.
+        centre: x and y of the principal point in pixels; pixel i covers i to i + 1.
+    """
+
+    position: NDArray[np.float64]
+    axes: NDArray[np.float64]
+    focal: float
+    centre: tuple[float, float]
+
+    def project(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Map (n, 3) points in metres to (n, 3): x and y in pixels and depth in metres."""
+        seen = (points - self.position) @ self.axes.T
+        depth = seen[:, 2:]
+        return np.concatenate([seen[:, :2] / depth * self.focal + self.centre, depth], axis=1)
+
+
+def _look_at(position: NDArray[np.float64], target: NDArray[np.float64], roll: float) -> NDArray[np.float64]:
+    """Rows right, down, forward of a camera that looks at a target, turned by `roll` degrees."""
+    forward = (target - position) / np.linalg.norm(target - position)
+    right = np.cross(forward, [0.0, 0.0, 1.0])
+    right /= np.linalg.norm(right)
+    down = np.cross(forward, right)
+    c, s = np.cos(np.radians(roll)), np.sin(np.radians(roll))
+    return np.stack([c * right + s * down, c * down - s * right, forward])
+
+
+def _box(camera: Camera, figure: Figure, skipped: tuple[Part, ...]) -> NDArray[np.float64]:
+    """Left, top, right and bottom of the figure in pixels, without the skipped parts."""
+    solids = [solid for solid in figure.solids if solid.part not in skipped]
+    places = camera.project(np.array([[solid.start, solid.end] for solid in solids]).reshape(-1, 3))
+    radii = np.array([solid.radii for solid in solids]).reshape(-1, 1) * camera.focal / places[:, 2:]
+    low, high = places[:, :2] - radii, places[:, :2] + radii
+    return np.concatenate([low.min(0), high.max(0)])
+
+
+def frame_figure(
+    figure: Figure, yaw: float, image_size: tuple[int, int], height: float, rng: np.random.Generator
+) -> Camera:
+    """Choose a camera that sees a figure whole and nearly centred.
+
+    Args:
+        figure: who is seen.
+        yaw: where the camera stands around the person, in degrees: 0 sees the front, 90 the right side.
+        image_size: height and width in pixels.
+        height: of the person, in metres.
+        rng: where distance, height of the camera, tilt and place in the frame come from.
+
+    Returns:
+        The camera; the person fills 82 to 95 % of the frame's height, less when it is wide.
+    """
+    rows, columns = image_size
+    distance, level = rng.uniform(4.0, 8.0), rng.uniform(1.0, 2.9)
+    angle = np.radians(yaw)
+    position = np.array([distance * np.sin(angle), distance * np.cos(angle), level])
+    axes = _look_at(position, np.array([0.0, 0.0, 0.5 * height]), rng.normal(0, 1.2))
+    unit = Camera(position, axes, 1.0, (0.0, 0.0))
+    arms = (Part.RIGHT_LOWER_ARM, Part.RIGHT_HAND, Part.LEFT_LOWER_ARM, Part.LEFT_HAND)
+    left, top, right, bottom = _box(unit, figure, arms if rng.random() < 0.15 else ())
+    fill = rng.uniform(0.82, 0.95)
+    focal = min(fill * rows / (bottom - top), 1.25 * fill * rows * distance / height)
+    focal *= float(np.clip(0.96 * columns / (focal * (right - left)), 0.87, 1.0))
+    trunk = unit.project(figure.joints[[1, 8, 11]])[:, 0].mean()
+    middle = 0.5 * (left + right) if focal * (right - left) < columns else 0.5 * trunk + 0.25 * (left + right)
+    shift = rng.uniform(-0.04, 0.04, 2) * (columns, 0.5 * rows)
+    centre_x = columns / 2 - focal * middle + shift[0]
+    centre_y = rows / 2 - focal * (top + bottom) / 2 + shift[1]
+    return Camera(position, axes, float(focal), (float(centre_x), float(centre_y)))

@@ -1,0 +1,253 @@
+"""Ray casting of a figure: picture, visible joints and surface coordinates."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from synthetic_people.body import Figure
+from synthetic_people.camera import Camera
+from synthetic_people.clothes import Outfit
+from synthetic_people.primitives import NUM_PARTS, Part, RoundCone, intersect
+
+_SAMPLES = 3  # rays per pixel and axis; odd, so that one ray goes through the pixel's centre
+
+# How far in metres a joint may lie behind the first surface and still be found.  A pose estimator tells
+# the far shoulder and hip from the rest of the trunk; a limb behind the trunk it misses.
+_DEPTH_MARGIN = np.array(
+    [
+        0.06, 0.45,  # nose, neck
+        0.42, 0.22, 0.17, 0.42, 0.22, 0.17,  # shoulder, elbow and wrist, right and left
+        0.42, 0.24, 0.2, 0.42, 0.24, 0.2,  # hip, knee and ankle, right and left
+        0.06, 0.06, 0.09, 0.09,  # eyes, ears
+    ]
+)  # fmt: skip
+# Direction of nose, eyes and ears seen from within the head: right, front; and the least cosine of the
+# angle to the camera at which they are seen.
+_FACE = ((0, (0.0, 1.0), -0.1), (14, (0.5, 0.87), 0.05), (15, (-0.5, 0.87), 0.05),
+         (16, (0.97, -0.1), -0.25), (17, (-0.97, -0.1), -0.25))  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Light:
+    """A far light and the sky.
+
+    Attributes:
+        direction: (3,) unit vector towards the light, in the camera's axes (right, down, forward).
+        ambient: brightness where the light does not reach.
+        direct: brightness that the light adds where it falls straight.
+        tint: (3,) factor of the whole picture's colours.
+    """
+
+    direction: NDArray[np.float32]
+    ambient: float
+    direct: float
+    tint: NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class View:
+    """One picture of a figure and what is known of it.
+
+    Attributes:
+        image: (h, w, 3) RGB, 0 to 255.
+        joints: (18, 2) y and x in pixels, -1 for a joint out of the frame or hidden.
+        part: (h, w) body part at the pixel's centre, 0 for the background.
+        u: (h, w) turn around the part, -0.5 to 0.5; 0 on the background.
+        v: (h, w) place along the part, 0 to 1; 0 on the background.
+        depth: (h, w) metres from the camera along its axis, infinite on the background.
+    """
+
+    image: NDArray[np.uint8]
+    joints: NDArray[np.int64]
+    part: NDArray[np.uint8]
+    u: NDArray[np.float16]
+    v: NDArray[np.float16]
+    depth: NDArray[np.float32]
+
+
+def sample_light(rng: np.random.Generator) -> Light:
+    """Draw a light from above: from the left or right, before or behind the person."""
+    angle, height = rng.uniform(0, 2 * np.pi), np.radians(rng.uniform(25, 60))
+    side = np.cos(height)
+    # rarely from straight behind, where no lit side would be seen
+    direction = np.array([side * np.cos(angle), -np.sin(height), side * (np.sin(angle) * 0.7 - 0.35)])
+    direction /= np.linalg.norm(direction)
+    tint = rng.uniform(0.88, 1.06) * (1 + rng.normal(0, 0.02, 3))
+    return Light(direction.astype(np.float32), rng.uniform(0.56, 0.7), rng.uniform(0.42, 0.58), tint.astype(np.float32))
+
+
+def render_view(
+    figure: Figure,
+    outfit: Outfit,
+    camera: Camera,
+    light: Light,
+    background: NDArray[np.float32],
+) -> View:
+    """Take a picture of a dressed figure.
+
+    Args:
+        figure: the posed person.
+        outfit: its clothes.
+        camera: the camera; its frame has the background's size.
+        light: the light.
+        background: (h, w, 3) colours in [0, 1] behind the person, lit already.
+
+    Returns:
+        The picture with joints and surface coordinates.
+    """
+    rows, columns = background.shape[:2]
+    solids = {solid.part: solid for solid in figure.solids}
+    depth, part = _cast(solids, camera, rows * _SAMPLES, columns * _SAMPLES)
+    u, v, normal = _surface(solids, camera, depth, part)
+    seen = part > 0
+    span = np.zeros((NUM_PARTS, 2), np.float32)
+    for name, solid in solids.items():
+        span[name] = solid.span
+    colour = np.zeros((*part.shape, 3), np.float32)
+    albedo = outfit.albedo(part[seen], u[seen], v[seen], span[part[seen]])
+    shadow = _cast_shadow(depth, light, camera)[seen]
+    colour[seen] = albedo * _shade(normal, shadow, light)[:, None]
+    ground = background * _ground_shadow(figure, camera, rows, columns)[..., None]
+    cover = _shrink(seen.astype(np.float32))[..., None]
+    image = (_shrink(colour) + (1 - cover) * ground) * light.tint
+    centre = (slice(_SAMPLES // 2, None, _SAMPLES),) * 2
+    return View(
+        image=(np.clip(image, 0, 1) * 255 + 0.5).astype(np.uint8),
+        joints=_visible_joints(figure, camera, depth[centre]),
+        part=part[centre].copy(),
+        u=u[centre].astype(np.float16),
+        v=v[centre].astype(np.float16),
+        depth=depth[centre].copy(),
+    )
+
+
+def _shrink(samples: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Mean over the rays of each pixel."""
+    # adding strided slices is faster than a mean over axes of a reshaped array
+    starts = range(_SAMPLES)
+    total = np.zeros_like(samples[::_SAMPLES, ::_SAMPLES])
+    for down in starts:
+        for right in starts:
+            total += samples[down::_SAMPLES, right::_SAMPLES]
+    return total / np.float32(_SAMPLES**2)
+
+
+def _ray_axes(camera: Camera, rows: int, columns: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Slopes of the rays to the right (columns,) and down (rows,), per metre of depth."""
+    x = ((np.arange(columns) + 0.5) / _SAMPLES - camera.centre[0]) / camera.focal
+    y = ((np.arange(rows) + 0.5) / _SAMPLES - camera.centre[1]) / camera.focal
+    return x.astype(np.float32), y.astype(np.float32)
+
+
+def _rectangle(solid: RoundCone, camera: Camera, rows: int, columns: int) -> tuple[slice, slice]:
+    """Rays that may hit a solid: those around the projections of its two spheres."""
+    ends = camera.project(np.stack([solid.start, solid.end]))
+    stretch = max(solid.width, solid.depth, 1.0)
+    radii = np.array(solid.radii)[:, None] * stretch
+    # a sphere's outline is a little wider than its great circle
+    reach = camera.focal * radii / np.sqrt(ends[:, 2:] ** 2 - radii**2) * 1.05
+    low = np.floor((ends[:, :2] - reach).min(0) * _SAMPLES).astype(int)
+    high = np.ceil((ends[:, :2] + reach).max(0) * _SAMPLES).astype(int) + 1
+    low, high = np.maximum(low, 0), np.clip(high, 0, [columns, rows])
+    return slice(low[1], high[1]), slice(low[0], high[0])
+
+
+def _cast(
+    solids: dict[Part, RoundCone], camera: Camera, rows: int, columns: int
+) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
+    """Depth (infinite where nothing is hit) and body part of the first surface on each ray."""
+    depth = np.full((rows, columns), np.inf, np.float32)
+    part = np.zeros((rows, columns), np.uint8)
+    slope_x, slope_y = _ray_axes(camera, rows, columns)
+    for name, solid in solids.items():
+        window = _rectangle(solid, camera, rows, columns)
+        x, y = slope_x[window[1]][None], slope_y[window[0]][:, None]
+        if not x.size or not y.size:
+            continue
+        turn = (solid.to_local @ camera.axes.T).astype(np.float32)
+        origin = (solid.to_local @ (camera.position - solid.start)).astype(np.float32)
+        direction = tuple(turn[i, 0] * x + (turn[i, 1] * y + turn[i, 2]) for i in range(3))
+        hit = intersect(solid, origin, direction)
+        nearer = hit < depth[window]
+        np.copyto(depth[window], hit, where=nearer)
+        np.copyto(part[window], np.uint8(name), where=nearer)
+    return depth, part
+
+
+def _surface(
+    solids: dict[Part, RoundCone], camera: Camera, depth: NDArray[np.float32], part: NDArray[np.uint8]
+) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
+    """Return maps of u and v, and the (n, 3) normals in the camera's axes of the n rays that hit."""
+    turn, shift = np.zeros((NUM_PARTS, 3, 3), np.float32), np.zeros((NUM_PARTS, 3), np.float32)
+    size = np.zeros((NUM_PARTS, 4), np.float32)
+    for name, solid in solids.items():
+        turn[name] = solid.to_local @ camera.axes.T
+        shift[name] = solid.to_local @ (camera.position - solid.start)
+        size[name] = solid.length, solid.radii[0], solid.span[1], solid.sine / np.sqrt(1 - solid.sine**2)
+    slope_x, slope_y = _ray_axes(camera, *depth.shape)
+    row, column = np.nonzero(part)
+    near, which = depth[row, column], part[row, column]
+    length, radius, span, slope = size[which].T
+    rays = np.stack([slope_x[column] * near, slope_y[row] * near, near], axis=1)
+    matrices = turn[which]
+    local = np.einsum("nij,nj->ni", matrices, rays) + shift[which]
+    x, y, z = local.T
+    u, v = np.zeros_like(depth), np.zeros_like(depth)
+    u[row, column] = np.arctan2(x, y) / np.float32(2 * np.pi)
+    v[row, column] = np.clip((z + radius) / span, 0, 1)
+    # the normal points away from the centre of the sphere that touches the surface here
+    local[:, 2] -= np.clip(z - slope * np.hypot(x, y), 0, length)
+    normal = np.einsum("nij,ni->nj", matrices, local)
+    return u, v, normal / np.linalg.norm(normal, axis=1, keepdims=True)
+
+
+def _shade(normal: NDArray[np.float32], shadow: NDArray[np.float32], light: Light) -> NDArray[np.float32]:
+    """Brightness of surfaces: sky from above, the light where it falls, darker towards the outline."""
+    facing = np.maximum(normal @ light.direction, 0)
+    sky = 1 - np.float32(0.12) * (1 + normal[:, 1])
+    outline = np.float32(0.78) + np.float32(0.22) * np.sqrt(np.abs(normal[:, 2]))
+    return (light.ambient * sky + light.direct * facing * shadow) * outline * (0.6 + 0.4 * shadow)
+
+
+def _cast_shadow(depth: NDArray[np.float32], light: Light, camera: Camera) -> NDArray[np.float32]:
+    """Factor 0 to 1 of light that is not held back by a nearer part some centimetres towards the light."""
+    free = np.ones_like(depth)
+    rays_per_metre = camera.focal * _SAMPLES / np.linalg.norm(camera.position[:2])
+    for metres in (0.03, 0.06):
+        step = np.round(light.direction[:2] * metres * rays_per_metre).astype(int)
+        # what wraps around the frame is a pixel or two at its edge
+        towards = np.roll(depth, (-step[1], -step[0]), axis=(0, 1))
+        with np.errstate(invalid="ignore"):
+            gap = depth - towards
+            free -= 0.3 * ((gap > 0.04) & (gap < 0.5))
+    return free
+
+
+def _ground_shadow(figure: Figure, camera: Camera, rows: int, columns: int) -> NDArray[np.float32]:
+    """Factor that darkens the floor softly around the feet."""
+    x, y = np.arange(columns) + 0.5, (np.arange(rows) + 0.5)[:, None]
+    shadow = np.zeros((rows, columns), np.float32)
+    for solid in figure.solids:
+        if solid.part in (Part.RIGHT_FOOT, Part.LEFT_FOOT):
+            middle = (solid.start + solid.end) / 2 * (1, 1, 0)
+            px, py, far = camera.project(middle[None])[0]
+            wide = 0.2 * camera.focal / far
+            flat = wide * max(camera.position[2] / far, 0.22)
+            blob = np.exp(-(((x - px) / wide) ** 2) - ((y - py) / flat) ** 2)
+            shadow = np.maximum(shadow, blob.astype(np.float32))
+    return 1 - np.float32(0.45) * shadow
+
+
+def _visible_joints(figure: Figure, camera: Camera, depth: NDArray[np.float32]) -> NDArray[np.int64]:
+    """(18, 2) y and x of the joints that a pose estimator would find, -1 for the others."""
+    places = camera.project(figure.joints)
+    x, y = np.floor(places[:, :2]).astype(np.int64).T
+    inside = (x >= 0) & (y >= 0) & (x < depth.shape[1]) & (y < depth.shape[0])
+    surface = depth[np.where(inside, y, 0), np.where(inside, x, 0)]
+    found = inside & (places[:, 2] - surface < _DEPTH_MARGIN)
+    for joint, (right, front), least in _FACE:
+        direction = right * figure.head[:, 0] + front * figure.head[:, 1]
+        toward = camera.position - figure.joints[joint]
+        found[joint] &= direction @ toward / np.linalg.norm(toward) > least
+    return np.where(found[:, None], np.stack([y, x], axis=1), -1)

@@ -1,0 +1,154 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from twostream.data.keypoints import found, read_annotations, write_annotations
+
+HEADER = "name:keypoints_y:keypoints_x"
+ROW = "0001_c1s1_000001_01.jpg: " + str([0, 5] + [-1] * 16) + ": " + str([0, -7] + [-1] * 16)
+
+
+def write(path: Path, *lines: str) -> Path:
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return path
+
+
+def test_reads_y_before_x(tmp_path):
+    joints = read_annotations(write(tmp_path / "a.csv", HEADER, ROW))["0001_c1s1_000001_01.jpg"]
+    assert joints[:3].tolist() == [[0, 0], [5, -7], [-1, -1]]
+
+
+def test_zero_is_a_joint_and_only_minus_one_is_missing(tmp_path):
+    joints = read_annotations(write(tmp_path / "a.csv", HEADER, ROW))["0001_c1s1_000001_01.jpg"]
+    assert found(joints)[:3].tolist() == [True, True, False]
+
+
+@pytest.mark.parametrize("header", [HEADER, HEADER + "," * 34])
+@pytest.mark.parametrize("row", [ROW, ROW.replace(": ", ":")])
+def test_copies_of_the_field_are_read(tmp_path, header, row):
+    assert len(read_annotations(write(tmp_path / "a.csv", header, row))) == 1
+
+
+def test_round_trip(tmp_path):
+    joints = {f"{i}.jpg": np.random.default_rng(i).integers(-1, 128, (18, 2)) for i in range(3)}
+    write_annotations(tmp_path / "a.csv", joints)
+    again = read_annotations(tmp_path / "a.csv")
+    assert list(again) == list(joints)
+    assert all((again[name] == joints[name]).all() for name in joints)
+
+
+def test_names_spelt_as_paths_stay_as_they_are(tmp_path):
+    name = "fashion/WOMEN/Shorts/id_00000748/01_2_side.jpg"
+    row = ROW.replace("0001_c1s1_000001_01.jpg", name)
+    assert list(read_annotations(write(tmp_path / "a.csv", HEADER, row))) == [name]
+
+
+def test_a_file_of_one_empty_row_or_of_none_is_read(tmp_path):
+    assert read_annotations(write(tmp_path / "a.csv", HEADER, "")) == {}
+
+
+JOINTS = f"{[1] * 18}"
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        ([""], r"a\.csv:1: expected the header .*got ''"),
+        (["name;y;x"], r"a\.csv:1: expected the header .*got 'name;y;x'"),
+        ([HEADER, ROW, "x.jpg: [1]"], r"a\.csv:3: expected 3 fields separated by ':', got 2: 'x\.jpg: \[1\]'"),
+        ([HEADER, f" : {JOINTS}: {JOINTS}"], r"a\.csv:2: expected a picture's name, got none"),
+        ([HEADER, f"x.jpg: {[1] * 17}: {[1] * 17}"], r"a\.csv:2: expected 18 joints .*, got 17"),
+        ([HEADER, "x.jpg: []: []"], r"a\.csv:2: expected 18 joints .*, got 0"),
+        ([HEADER, f"x.jpg: {[1] * 19}: {[1] * 19}"], r"a\.csv:2: expected 18 joints .*, got 19"),
+        ([HEADER, f"x.jpg: {JOINTS}: {[1] * 17}"], r"a\.csv:2: expected as many y as x, got 18 y and 17 x"),
+        ([HEADER, ROW, "", f"x.jpg: []: {JOINTS}"], r"a\.csv:4: expected as many y as x, got 0 y and 18 x"),
+        ([HEADER, f"x.jpg: {[0.5] * 18}: {JOINTS}"], r"a\.csv:2: expected a JSON list of 18 integers, got '\[0\.5, "),
+        ([HEADER, f"x.jpg: {[2**15] * 18}: {JOINTS}"], r"a\.csv:2: expected a JSON list of 18 integers"),
+        ([HEADER, f"x.jpg: {JOINTS}: [NaN, 1]"], r"a\.csv:2: expected a JSON list of 18 integers, got '\[NaN, 1\]'"),
+        ([HEADER, f"x.jpg: {JOINTS}: [true]"], r"a\.csv:2: expected a JSON list of 18 integers, got '\[true\]'"),
+        ([HEADER, f"x.jpg: {JOINTS}: (1, 2)"], r"a\.csv:2: expected a JSON list of 18 integers, got '\(1, 2\)'"),
+        ([HEADER, f"x.jpg: [1, 2: {JOINTS}"], r"a\.csv:2: expected a JSON list of 18 integers, got '\[1, 2'"),
+        ([HEADER, f"x.jpg: 5: {JOINTS}"], r"a\.csv:2: expected a JSON list of 18 integers, got '5'"),
+        ([HEADER, f"x.jpg: [{'1' * 5000}]: {JOINTS}"], r"a\.csv:2: expected a JSON list of 18 integers, got '\[11"),
+        ([HEADER, f"x.jpg: {'[' * 100_000}: {JOINTS}"], r"a\.csv:2: expected a JSON list of 18 integers, got '\[\["),
+        ([HEADER, ROW, ROW], r"a\.csv:3: '0001_c1s1_000001_01.jpg' is annotated twice"),
+    ],
+)
+def test_malformed_files_are_refused_with_file_and_line(tmp_path, lines, message):
+    with pytest.raises(ValueError, match=message):
+        read_annotations(write(tmp_path / "a.csv", *lines))
+
+
+def test_bytes_that_are_no_text_are_refused_with_the_file(tmp_path):
+    (tmp_path / "a.csv").write_bytes(HEADER.encode() + b"\n\xff")
+    with pytest.raises(ValueError, match=r"a\.csv: expected UTF-8 text, got byte 0xff at offset 29"):
+        read_annotations(tmp_path / "a.csv")
+
+
+def test_missing_joints_written_as_zero_are_refused(tmp_path):
+    forks = f"x.jpg: {[0, 0, *range(2, 18)]}: {[0, 0, *range(2, 18)]}"
+    whole = f"y.jpg: {JOINTS}: {JOINTS}"
+    with pytest.raises(
+        ValueError, match=r"a\.csv:4: 2 joints lie at \(0, 0\), and no joint of the file is -1: expected -1 for both"
+    ):
+        read_annotations(write(tmp_path / "a.csv", HEADER, whole, "", forks))
+    assert len(read_annotations(write(tmp_path / "a.csv", HEADER, forks, ROW))) == 2
+
+
+def test_one_joint_in_the_corner_is_a_joint(tmp_path):
+    row = f"x.jpg: {[0, *range(1, 18)]}: {[0, *range(1, 18)]}"
+    assert found(read_annotations(write(tmp_path / "a.csv", HEADER, row))["x.jpg"]).all()
+
+
+def rows_of(*xs: int) -> list[str]:
+    """One picture for each x, with two joints: one in the middle, one there."""
+    missing = [-1] * 16
+    return [HEADER, *(f"{i}.jpg: {[50, 60, *missing]}: {[88, x, *missing]}" for i, x in enumerate(xs))]
+
+
+@pytest.mark.parametrize(
+    ("width", "xs"),
+    [
+        (176, (-31, 205)),
+        (176, (-40, 215)),
+        (256, (9, 245)),
+        (256, (0, 255)),
+        (256, (-20, 250)),  # no file of the 176-wide frame: it would end at 215
+        (256, (-5, 200)),
+        (200, (-31, 200)),
+        (None, (-3000, 3000)),
+    ],
+)
+def test_joints_outside_the_picture_are_kept(tmp_path, width, xs):
+    joints = read_annotations(write(tmp_path / "a.csv", *rows_of(*xs)), width)
+    assert [array[1].tolist() for array in joints.values()] == [[60, x] for x in xs]
+
+
+@pytest.mark.parametrize(
+    ("width", "xs", "message"),
+    [
+        (176, (30, 216, 245), r"a\.csv:3: x = 216 belongs to another frame: expected -40 to 215 for pictures 176 wide"),
+        (176, (-41,), r"a\.csv:2: x = -41 belongs to another frame: expected -40 to 215"),
+        (256, (100, 215, -31), r"a\.csv:4: x = -31 belongs to another frame: expected 0 to 255 for pictures 256 wide"),
+        (
+            64,
+            (100,),
+            r"a\.csv:2: x = 88 belongs to another frame: expected -14 to 77 for pictures 64 wide; set data\.ima",
+        ),
+    ],
+)
+def test_x_of_another_frame_is_refused_with_file_line_and_value(tmp_path, width, xs, message):
+    with pytest.raises(ValueError, match=message):
+        read_annotations(write(tmp_path / "a.csv", *rows_of(*xs)), width)
+
+
+def test_generated_people_are_in_their_frame(people_folder):
+    path = people_folder / "annotation-test.csv"
+    assert read_annotations(path, width=16).keys() == read_annotations(path).keys()
+
+
+@pytest.mark.parametrize("width", [64, 176, 256])
+def test_missing_joints_are_in_every_frame(tmp_path, width):
+    rows = [f"{i}.jpg: {[-1] * 18}: {[-1] * 18}" for i in range(2)]
+    assert len(read_annotations(write(tmp_path / "a.csv", HEADER, *rows), width)) == 2

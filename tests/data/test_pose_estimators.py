@@ -1,0 +1,439 @@
+import sys
+import zipfile
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from onnx import TensorProto, helper, numpy_helper
+from PIL import Image
+from rtmlib import Body
+from rtmlib.tools.pose_estimation.post_processings import convert_coco_to_openpose
+from torchvision.models.detection import KeypointRCNN_ResNet50_FPN_Weights, keypointrcnn_resnet50_fpn
+
+from twostream.data import pose_estimators as estimators
+from twostream.data.keypoints import found, read_annotations
+from twostream.data.pose_estimators import (
+    KeypointRCNNEstimator,
+    PoseEstimator,
+    RTMPoseEstimator,
+    annotate,
+    coco_to_openpose,
+    keypoint_rcnn,
+)
+from twostream.files import sha256_of
+from twostream.weights import MissingWeightsError, WeightFile
+
+COCO_NOSE, COCO_LEFT_SHOULDER, COCO_RIGHT_SHOULDER, COCO_LEFT_WRIST = 0, 5, 6, 9
+NOSE, NECK, RIGHT_SHOULDER, LEFT_SHOULDER, LEFT_WRIST = 0, 1, 2, 5, 7
+MISSING = [-1, -1]
+
+
+def save_onnx(path, input_shape, nodes, outputs):
+    graph = helper.make_graph(
+        nodes,
+        "tiny",
+        [helper.make_tensor_value_info("input", TensorProto.FLOAT, input_shape)],
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in outputs.items()],
+    )
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=10), path)
+    return path
+
+
+def constant(name, array):
+    return helper.make_node("Constant", [], [name], value=numpy_helper.from_array(np.asarray(array)))
+
+
+def save_answers(path, input_shape, **answers):
+    """A model that answers with the same arrays whatever it is shown."""
+    nodes = [constant(name, array.astype(np.float32)) for name, array in answers.items()]
+    return save_onnx(path, input_shape, nodes, {name: array.shape for name, array in answers.items()})
+
+
+def simcc(size, peaks, num_joints=17, height=0.9):
+    """Peaks at bins (x, y), half a pixel of the model's input each, by COCO joint; nothing for the others."""
+    width, rows = size
+    simcc_x, simcc_y = np.zeros((1, num_joints, 2 * width)), np.zeros((1, num_joints, 2 * rows))
+    for joint, (x, y) in peaks.items():
+        simcc_x[0, joint, x], simcc_y[0, joint, y] = height, height
+    return {"simcc_x": simcc_x, "simcc_y": simcc_y}
+
+
+def save_brightest(path, channel):
+    """A model of 96x128 that finds every joint where one of its input's channels is brightest."""
+    nodes = [constant("channel", np.int64(channel)), helper.make_node("Gather", ["input", "channel"], ["one"], axis=1)]
+    for name, length, other in (("simcc_x", 96, 1), ("simcc_y", 128, 2)):
+        nodes += [
+            helper.make_node("ReduceMax", ["one"], [f"{name}_max"], axes=[other], keepdims=0),
+            constant(f"{name}_column", np.array([1, length, 1])),
+            constant(f"{name}_bins", np.array([1, length, 2])),
+            constant(f"{name}_row", np.array([1, 1, 2 * length])),
+            constant(f"{name}_joints", np.array([1, 17, 2 * length])),
+            helper.make_node("Reshape", [f"{name}_max", f"{name}_column"], [f"{name}_1"]),
+            helper.make_node("Expand", [f"{name}_1", f"{name}_bins"], [f"{name}_2"]),
+            helper.make_node("Reshape", [f"{name}_2", f"{name}_row"], [f"{name}_3"]),
+            helper.make_node("Expand", [f"{name}_3", f"{name}_joints"], [name]),
+        ]
+    return save_onnx(path, [1, 3, 128, 96], nodes, {"simcc_x": [1, 17, 192], "simcc_y": [1, 17, 256]})
+
+
+def black(height, width, count=1):
+    return torch.zeros(count, 3, height, width, dtype=torch.uint8)
+
+
+PEAKS = {COCO_NOSE: (24, 16), COCO_LEFT_SHOULDER: (32, 24), COCO_RIGHT_SHOULDER: (16, 24), COCO_LEFT_WRIST: (0, 24)}
+
+
+@pytest.fixture
+def pose_file(tmp_path):
+    """A model of input 24x32 (width x height)."""
+    return save_answers(tmp_path / "pose.onnx", [1, 3, 32, 24], **simcc((24, 32), PEAKS))
+
+
+def test_the_order_is_that_of_rtmlibs_own_conversion():
+    random = np.random.default_rng(0)
+    keypoints, scores = random.uniform(0, 99, (17, 2)), random.uniform(0, 1, 17)
+    points, expected_scores = convert_coco_to_openpose(keypoints[None], scores[None])
+    joints = coco_to_openpose(keypoints, scores, 0.3, (100, 100))
+    is_found = expected_scores[0] >= 0.3
+    assert 8 < is_found.sum() < 18
+    assert (found(joints) == is_found).all()
+    assert (joints[is_found] == np.rint(points[0][is_found])[:, ::-1]).all()
+
+
+@pytest.mark.parametrize("unsure", [COCO_LEFT_SHOULDER, COCO_RIGHT_SHOULDER])
+def test_the_neck_is_the_middle_of_two_found_shoulders(unsure):
+    keypoints, scores = np.zeros((17, 2)), np.full(17, 0.5)
+    keypoints[COCO_LEFT_SHOULDER], keypoints[COCO_RIGHT_SHOULDER] = (20, 31), (11, 36.2)
+    assert coco_to_openpose(keypoints, scores, 0.5, (64, 32))[NECK].tolist() == [34, 16]
+    scores[unsure] = 0.4
+    assert coco_to_openpose(keypoints, scores, 0.5, (64, 32))[NECK].tolist() == MISSING
+
+
+def test_a_joint_outside_the_picture_is_not_found():
+    keypoints = np.zeros((17, 2))
+    keypoints[[0, 1, 2, 3, 4]] = [(-0.6, 5), (5, -0.6), (31.6, 5), (5, 63.6), (31.4, 63.4)]
+    keypoints[COCO_LEFT_SHOULDER], keypoints[COCO_RIGHT_SHOULDER] = (-4, 10), (20, 10)
+    joints = coco_to_openpose(keypoints, np.ones(17), 0.3, (64, 32))
+    of_coco = {0: 0, 1: 15, 2: 14, 3: 17, 4: 16}
+    assert [joints[of_coco[i]].tolist() for i in range(5)] == [MISSING] * 4 + [[63, 31]]
+    assert joints[NECK].tolist() == MISSING
+    assert joints[RIGHT_SHOULDER].tolist() == [10, 20]
+
+
+def test_rtmpose_takes_the_whole_picture_for_the_box(pose_file):
+    estimator = RTMPoseEstimator(pose_file, device="cpu")
+    joints = estimator(black(64, 48, count=2))
+    # The box of 48x64, padded by 1.25, is 60x80 around (24, 32): a bin is 60 / 24 / 2 = 1.25 pixels along both axes,
+    # and bin 0 lies at (-6, -8).
+    expected = {NOSE: [12, 24], LEFT_SHOULDER: [22, 34], RIGHT_SHOULDER: [22, 14], NECK: [22, 24]}
+    for of_picture in joints:
+        assert {i: of_picture[i].tolist() for i in np.flatnonzero(found(of_picture))} == expected
+    assert joints[0, LEFT_WRIST].tolist() == MISSING  # at x = -6
+    assert isinstance(estimator, PoseEstimator)
+    assert (estimator.name, estimator.weights_hash) == ("RTMPose", sha256_of(pose_file))
+
+
+def test_rtmpose_leaves_out_what_it_is_not_sure_of(pose_file):
+    assert not found(RTMPoseEstimator(pose_file, threshold=0.95, device="cpu")(black(64, 48))[0]).any()
+
+
+def test_a_model_of_open_size_is_shown_rtmposes_own(tmp_path):
+    peaks = simcc((192, 256), {COCO_NOSE: (48, 64)})
+    path = save_answers(tmp_path / "pose.onnx", [1, 3, "height", "width"], **peaks)
+    # 192x256 padded is 240x320: a bin is 0.625 pixels, and bin 0 lies at (-24, -32).
+    assert RTMPoseEstimator(path, device="cpu")(black(256, 192))[0, NOSE].tolist() == [8, 6]
+
+
+@pytest.mark.parametrize(("height", "width", "y", "x"), [(64, 48, 50, 9), (64, 48, 3, 40), (40, 40, 20, 33)])
+def test_rtmpose_finds_what_the_model_was_shown(tmp_path, height, width, y, x):
+    estimator = RTMPoseEstimator(save_brightest(tmp_path / "pose.onnx", channel=0), device="cpu")
+    picture = black(height, width)
+    picture[:, 0, y, x] = 255
+    assert estimator(picture)[0, NOSE].tolist() == [y, x]
+
+
+def test_rtmpose_is_shown_red_as_the_first_channel(tmp_path):
+    estimator = RTMPoseEstimator(save_brightest(tmp_path / "pose.onnx", channel=2), device="cpu")
+    picture = black(64, 48)
+    picture[:, 0, 50, 9] = 255
+    assert not found(estimator(picture)[0]).any()
+    picture[:, 2, 20, 30] = 255
+    assert estimator(picture)[0, NOSE].tolist() == [20, 30]
+
+
+def save_detector(path, *boxes):
+    return save_answers(path, [1, 3, 32, 32], dets=np.array(boxes)[None])
+
+
+def test_rtmpose_crops_to_the_largest_person_that_yolox_finds(pose_file, tmp_path):
+    # Boxes (left, top, right, bottom, score) in the detector's 32x32, half the picture's size.
+    boxes = [(0, 0, 4, 4, 0.9), (4, 8, 16, 24, 0.6), (0, 0, 32, 32, 0.2)]
+    detector = save_detector(tmp_path / "yolox.onnx", *boxes)
+    estimator = RTMPoseEstimator(pose_file, detect=True, detector_weights=detector, device="cpu")
+    # (8, 16) to (32, 48) padded is 30x40 around (20, 32): a bin is 0.625 pixels, and bin 0 lies at (5, 12).
+    for joints in estimator(black(64, 48, count=2)):
+        assert joints[[NOSE, LEFT_SHOULDER, RIGHT_SHOULDER, LEFT_WRIST]].tolist() == [
+            [22, 20],
+            [27, 25],
+            [27, 15],
+            [27, 5],
+        ]
+    assert estimator.name == "YOLOX + RTMPose"
+
+
+def test_where_yolox_finds_nobody_there_are_no_joints(pose_file, tmp_path):
+    detector = save_detector(tmp_path / "yolox.onnx", (0, 0, 32, 32, 0.2))
+    estimator = RTMPoseEstimator(pose_file, detect=True, detector_weights=detector, device="cpu")
+    assert (estimator(black(64, 48)) == -1).all()
+
+
+def test_yolox_without_suppression_in_the_model(pose_file, tmp_path):
+    """Raw YOLOX: a row a cell of the strides 8, 16 and 32; here one cell sees a person."""
+    rows = np.zeros((16 + 4 + 1, 6))
+    rows[20] = [0.625, 1, np.log(0.75), np.log(1), 1, 0.9]  # centre and size over the stride, objectness, class
+    detector = save_answers(tmp_path / "yolox.onnx", [1, 3, 32, 32], output=rows[None])
+    estimator = RTMPoseEstimator(pose_file, detect=True, detector_weights=detector, device="cpu")
+    # Centre (20, 32), size 24x32 in the detector; twice that in the picture: 60x80 around (40, 64), bin 0 at (10, 24).
+    assert estimator(black(64, 64))[0, NOSE].tolist() == [44, 40]
+
+
+def test_what_rtmlib_prints_stays_off_stdout(pose_file, capsys):
+    RTMPoseEstimator(pose_file, device="cpu")
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert f"load {pose_file} with onnxruntime backend" in printed.err
+
+
+@pytest.fixture
+def archive(pose_file, tmp_path, monkeypatch):
+    """An archive in the place of the published one, which is fetched into an empty cache."""
+    path = tmp_path / "published.zip"
+    with zipfile.ZipFile(path, "w") as file:
+        file.write(pose_file, "20230504/rtmpose/end2end.onnx")
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "cache"))
+    monkeypatch.setitem(Body.MODE["balanced"], "pose", path.as_uri())
+    monkeypatch.setitem(Body.MODE["balanced"], "det", path.with_name("nothere.zip").as_uri())
+    return path
+
+
+def test_rtmlibs_own_file_is_fetched_and_hashed(archive, pose_file):
+    estimator = RTMPoseEstimator(device="cpu")
+    assert estimator.weights_hash == sha256_of(pose_file)
+    assert estimator(black(64, 48))[0, NOSE].tolist() == [12, 24]
+    archive.unlink()
+    assert RTMPoseEstimator(device="cpu").weights_hash == sha256_of(pose_file)
+
+
+def test_a_file_that_can_not_be_fetched_says_what_to_do(archive):
+    url = archive.with_name("nothere.zip").as_uri()
+    message = (
+        rf"nothere\.zip can't be downloaded \(.*\): fetch {url} and name the \.onnx file in it with detector_weights"
+    )
+    with pytest.raises(MissingWeightsError, match=message):
+        RTMPoseEstimator(detect=True, device="cpu")
+
+
+def test_a_file_that_was_cut_off_says_what_to_do(archive):
+    archive.write_bytes(b"cut off")
+    with pytest.raises(MissingWeightsError, match=r"published\.zip can't be downloaded .* with pose_weights"):
+        RTMPoseEstimator(device="cpu")
+
+
+@pytest.mark.parametrize("key", ["pose_weights", "detector_weights"])
+def test_a_named_file_that_is_not_there(pose_file, tmp_path, key):
+    files = {"pose_weights": pose_file, "detector_weights": pose_file, key: tmp_path / "nothere.onnx"}
+    with pytest.raises(MissingWeightsError, match=rf"{key}: expected an \.onnx file, there is none at .*nothere\.onnx"):
+        RTMPoseEstimator(**files, detect=True, device="cpu")
+
+
+def test_a_file_that_is_no_model(tmp_path):
+    path = tmp_path / "broken.onnx"
+    path.write_bytes(b"broken")
+    with pytest.raises(ValueError, match=r"broken\.onnx: expected a model that rtmlib runs as its RTMPose, got: .*"):
+        RTMPoseEstimator(path, device="cpu")
+
+
+def test_a_model_of_another_kind(pose_file, tmp_path):
+    with pytest.raises(ValueError, match=r"pose\.onnx: expected a model that rtmlib runs as its YOLOX"):
+        RTMPoseEstimator(pose_file, detect=True, detector_weights=pose_file, device="cpu")
+    detector = save_detector(tmp_path / "yolox.onnx", (0, 0, 32, 32, 0.2))
+    with pytest.raises(ValueError, match=r"yolox\.onnx: expected a model that rtmlib runs as its RTMPose"):
+        RTMPoseEstimator(detector, device="cpu")
+    hand = save_answers(tmp_path / "hand.onnx", [1, 3, 32, 24], **simcc((24, 32), {}, num_joints=21))
+    with pytest.raises(ValueError, match=r"hand\.onnx: expected a model of COCO's 17 joints, got one of 21"):
+        RTMPoseEstimator(hand, device="cpu")
+
+
+def test_a_detector_that_would_not_be_used(pose_file):
+    with pytest.raises(ValueError, match="detector_weights: expected detect=true beside it"):
+        RTMPoseEstimator(pose_file, detector_weights=pose_file, device="cpu")
+
+
+@pytest.mark.parametrize("package", ["rtmlib", "onnxruntime"])
+def test_without_the_packages(pose_file, monkeypatch, package):
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(ImportError, match=r"pip install twostream\[pose\]"):
+        RTMPoseEstimator(pose_file)
+
+
+def test_the_device_is_one_that_onnxruntime_has(pose_file, monkeypatch):
+    monkeypatch.setattr("onnxruntime.get_available_providers", lambda: ["CPUExecutionProvider"])
+    assert found(RTMPoseEstimator(pose_file, device="auto")(black(64, 48))[0])[NOSE]
+    for device in ("cuda:0", "gpu"):
+        with pytest.raises(
+            ValueError, match=f"device: expected auto, cpu, or with onnxruntime-gpu cuda, got '{device}'"
+        ):
+            RTMPoseEstimator(pose_file, device=device)
+
+
+class TinyRCNN(torch.nn.Module):
+    """Answers with what was loaded into it, and keeps what it was shown."""
+
+    def __init__(self, num_people=2):
+        super().__init__()
+        self.register_buffer("scores", torch.zeros(num_people))
+        self.register_buffer("keypoints", torch.zeros(num_people, 17, 3))
+        self.register_buffer("keypoints_scores", torch.zeros(num_people, 17))
+
+    def forward(self, images):
+        assert not self.training
+        self.shown = images
+        return [dict(self.named_buffers())]
+
+
+@pytest.fixture
+def save_people(tmp_path, monkeypatch):
+    """Puts a tiny model with these answers in the place of torchvision's."""
+
+    def save(scores, keypoints, keypoints_scores):
+        state = {"scores": scores, "keypoints": keypoints, "keypoints_scores": keypoints_scores}
+        path = tmp_path / "tiny.pth"
+        torch.save(state, path)
+        monkeypatch.setattr(estimators, "KEYPOINT_RCNN", WeightFile(path.name, "https://nowhere", sha256_of(path)))
+        monkeypatch.setattr(estimators, "keypoint_rcnn", lambda: TinyRCNN(len(scores)))
+        return tmp_path
+
+    return save
+
+
+@pytest.fixture
+def two_people(save_people):
+    """The second is the surer one: its nose has the middle of pixel (y 7, x 4), its left wrist no score."""
+    keypoints = torch.full((2, 17, 3), 1.0)
+    keypoints[1, :, :2] = torch.tensor([20.9, 30.9])
+    keypoints[1, COCO_NOSE, :2] = torch.tensor([4.5, 7.5])
+    scores = torch.full((2, 17), 5.0)
+    scores[1, COCO_LEFT_WRIST] = 1.9
+    return save_people(torch.tensor([0.6, 0.8]), keypoints, scores)
+
+
+def test_keypoint_rcnn_takes_the_surest_person(two_people):
+    estimator = KeypointRCNNEstimator(two_people, device="cpu")
+    joints = estimator(torch.full((2, 3, 64, 48), 51, dtype=torch.uint8))
+    assert joints.shape == (2, 18, 2)
+    assert joints[1, [NOSE, NECK, LEFT_WRIST]].tolist() == [[7, 4], [30, 20], MISSING]
+    (shown,) = estimator._model.shown
+    torch.testing.assert_close(shown, torch.full((3, 64, 48), 0.2))
+    assert isinstance(estimator, PoseEstimator)
+    assert estimator.weights_hash == sha256_of(two_people / "tiny.pth")
+
+
+def test_keypoint_rcnn_leaves_out_unsure_joints_and_people(two_people):
+    assert not found(KeypointRCNNEstimator(two_people, threshold=5.1, device="cpu")(black(64, 48))[0]).any()
+    assert found(KeypointRCNNEstimator(two_people, person_threshold=0.79, device="cpu")(black(64, 48))[0]).any()
+    assert (KeypointRCNNEstimator(two_people, person_threshold=0.81)(black(64, 48)) == -1).all()
+
+
+def test_keypoint_rcnn_finds_nobody(save_people):
+    folder = save_people(torch.zeros(0), torch.zeros(0, 17, 3), torch.zeros(0, 17))
+    assert (KeypointRCNNEstimator(folder, device="cpu")(black(64, 48)) == -1).all()
+
+
+def test_keypoint_rcnn_without_weights_says_where_to_put_them(tmp_path):
+    message = r"keypointrcnn_resnet50_fpn_coco-fc266e95\.pth is missing: put it into .*, from https://download\.pytorch"
+    with pytest.raises(MissingWeightsError, match=message):
+        KeypointRCNNEstimator(tmp_path, download=False)
+
+
+def test_keypoint_rcnn_is_built_as_torchvision_does_for_its_weights(monkeypatch):
+    ours = keypoint_rcnn()
+    state = ours.state_dict()
+    monkeypatch.setattr(KeypointRCNN_ResNet50_FPN_Weights, "get_state_dict", lambda *args, **kwargs: state)
+    theirs = keypointrcnn_resnet50_fpn(weights=KeypointRCNN_ResNet50_FPN_Weights.COCO_V1)
+    assert "eps=0.0" in repr(theirs)
+    assert repr(ours) == repr(theirs)
+
+
+@pytest.mark.slow
+def test_keypoint_rcnn_runs_for_real(tmp_path, monkeypatch):
+    path = tmp_path / "random.pth"
+    torch.manual_seed(0)
+    torch.save(keypoint_rcnn().state_dict(), path)
+    monkeypatch.setattr(estimators, "KEYPOINT_RCNN", WeightFile(path.name, "https://nowhere", sha256_of(path)))
+    estimator = KeypointRCNNEstimator(tmp_path, threshold=-1e9, person_threshold=0, device="cpu")
+    path.unlink()
+    joints = estimator(torch.randint(0, 256, (1, 3, 64, 48), dtype=torch.uint8))
+    assert found(joints[0]).any()
+
+
+class Corners:
+    """Finds both shoulders and both hips at the last pixel of a picture, and where it is red the nose at the first."""
+
+    name = "corners"
+    weights_hash = "0"
+
+    def __call__(self, images):
+        joints = np.full((len(images), 18, 2), -1)
+        joints[:, [2, 5, 8, 11]] = images.shape[2] - 1, images.shape[3] - 1
+        joints[(images[:, 0] > images[:, 2]).flatten(1).all(1).numpy(), NOSE] = 0
+        return joints
+
+
+def save_picture(path, size, colour, orientation=None):
+    exif = Image.Exif()
+    if orientation:
+        exif[0x0112] = orientation
+    Image.new("RGB", size, colour).save(path, exif=exif)
+
+
+def test_a_folder_is_annotated_in_the_order_of_names(tmp_path):
+    save_picture(tmp_path / "b.JPG", (20, 30), "red", orientation=6)
+    save_picture(tmp_path / "a.png", (40, 50), "blue")
+    (tmp_path / "notes.txt").write_text("no picture")
+    (tmp_path / "deeper").mkdir()
+    save_picture(tmp_path / "deeper" / "c.png", (40, 50), "blue")
+    out = tmp_path / "new" / "annotation.csv"
+    report = annotate(tmp_path, Corners(), out)
+    assert (report.num_images, report.num_found_joints, report.num_torsos) == (2, 9, 2)
+    joints = read_annotations(out)
+    assert list(joints) == ["a.png", "b.JPG"]
+    assert joints["a.png"][[NOSE, RIGHT_SHOULDER]].tolist() == [MISSING, [49, 39]]
+    # Orientation 6 stands on its side: 20x30 in the file is 30x20 to the eye.
+    assert joints["b.JPG"][[NOSE, RIGHT_SHOULDER]].tolist() == [[0, 0], [19, 29]]
+
+
+def never(images):
+    pytest.fail("nothing is estimated before all is checked")
+
+
+def test_all_unreadable_pictures_are_named_and_nothing_is_written(tmp_path, monkeypatch):
+    monkeypatch.setattr(Corners, "__call__", never)
+    save_picture(tmp_path / "a.png", (40, 50), "blue")
+    (tmp_path / "b.png").write_bytes((tmp_path / "a.png").read_bytes()[:60])
+    (tmp_path / "c.jpg").write_bytes(b"")
+    with pytest.raises(ValueError, match=r"2 of 3 pictures can't be read: b\.png \(.*\); c\.jpg \(.*\)"):
+        annotate(tmp_path, Corners(), tmp_path / "out.csv")
+    assert not (tmp_path / "out.csv").exists()
+
+
+@pytest.mark.parametrize("name", ["12:30.png", " a.png", "a\nb.png"])
+def test_a_name_that_the_file_can_not_hold_is_refused(tmp_path, name):
+    save_picture(tmp_path / name, (40, 50), "blue")
+    with pytest.raises(ValueError, match=r"expected names without ':', line breaks and spaces at an end, got \["):
+        annotate(tmp_path, Corners(), tmp_path / "out.csv")
+
+
+def test_a_folder_without_pictures(tmp_path):
+    with pytest.raises(ValueError, match=r"expected pictures \(\.png, \.jpg, \.jpeg\), there are none"):
+        annotate(tmp_path, Corners(), tmp_path / "out.csv")

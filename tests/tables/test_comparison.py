@@ -1,0 +1,173 @@
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from twostream.tables.collect import collect
+from twostream.tables.comparison import Comparisons, compare, holm, paired_bootstrap, paired_t_test
+from twostream.tables.spec import load_spec
+
+AddRun = Callable[..., Path]
+KEY = ("no_at_module", "SSIM")
+DRAWN = {"ssim": [0.31, 0.33, 0.30, 0.32]}
+OTHER = {"ssim": [0.30, 0.30, 0.28, 0.30]}
+
+
+def _compare(spec_path: Path, runs: Path, seeds: tuple[int, ...] = (0,)) -> Comparisons:
+    return compare(collect(load_spec(spec_path), runs, "synthetic", "smoke", seeds))
+
+
+def test_paired_bootstrap_worked_by_hand():
+    # Differences 1, 3, 2, 2: variance (1 + 1) / 3; t(0.975, 11) = 2.200985 from a table.
+    error = (2 / 3) ** 0.5
+    low, high, p = paired_bootstrap(-2, [11, 23, 32, 42], [10, 20, 30, 40], 12)
+    assert low == pytest.approx(-2 - 2.200985 * error)
+    assert high == pytest.approx(-2 + 2.200985 * error)
+    assert p == pytest.approx(2 * stats.t.cdf(-2 / error, 11))
+    assert 0.02 < p < 0.05
+
+
+def test_paired_bootstrap_agrees_with_the_t_test_it_stands_for():
+    # The error of a mean over the identities is what the bootstrap of that mean spreads by.
+    random = np.random.default_rng(0)
+    ours = random.normal(0.3, 0.05, 12)
+    base = ours + random.normal(0.02, 0.03, 12)
+    draws = random.integers(0, 12, (20000, 12))
+    low, high, p = paired_bootstrap(
+        float((ours - base).mean()), ours[draws].mean(1).tolist(), base[draws].mean(1).tolist(), 12
+    )
+    expected = stats.ttest_rel(ours, base)
+    # Resampling n values spreads by the sample's deviation with ddof 0, a factor of (11 / 12) ** 0.5.
+    interval = expected.confidence_interval()
+    assert (high - low) / (interval.high - interval.low) == pytest.approx((11 / 12) ** 0.5, rel=0.02)
+    assert p == pytest.approx(2 * stats.t.sf(abs(expected.statistic) * (12 / 11) ** 0.5, 11), rel=0.1)
+
+
+def test_paired_t_test_is_scipys():
+    ours, base = [0.31, 0.33, 0.36], [0.30, 0.35, 0.33]
+    expected = stats.ttest_rel(ours, base)
+    interval = expected.confidence_interval(0.95)
+    result = paired_t_test(np.subtract(ours, base).tolist())
+    assert result == pytest.approx((interval.low, interval.high, expected.pvalue))
+
+
+@pytest.mark.parametrize(("difference", "p"), [(0.0, 1), (0.25, 0)])
+def test_constant_differences_are_certain(difference: float, p: float):
+    assert paired_t_test([difference] * 3) == (difference, difference, p)
+    replicates = [0.5 + difference, 0.75 + difference]
+    assert paired_bootstrap(difference, replicates, [0.5, 0.75], 12) == (difference, difference, p)
+
+
+def test_differences_equal_but_for_rounding_do_not_warn():
+    low, high, p = paired_t_test([0.3 - 0.2, 0.4 - 0.3, 0.5 - 0.4])
+    assert (low, high) == pytest.approx((0.1, 0.1))
+    assert p < 1e-9
+
+
+def test_holm_worked_by_hand():
+    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+
+
+def test_holm_of_none_of_one_and_up_to_one():
+    assert holm([]) == []
+    assert holm([0.04]) == [0.04]
+    assert holm([0.6, 0.7]) == [1, 1]
+
+
+def test_one_seed_is_compared_over_identities(compared_path: Path, runs: Path, add_run: AddRun):
+    add_run("full", {"ssim": 0.3}, replicates=OTHER)
+    add_run("no_at_module", {"ssim": 0.32}, replicates=DRAWN)
+    comparison = _compare(compared_path, runs).found[KEY]
+    expected = stats.t(11, loc=0.02, scale=np.std([0.01, 0.03, 0.02, 0.02], ddof=1))
+    assert (comparison.low, comparison.high) == pytest.approx(expected.interval(0.95))
+    assert comparison.p == comparison.p_holm == pytest.approx(2 * expected.cdf(0))
+    assert (comparison.seeds, comparison.identities, comparison.undecided) == ((0,), 12, False)
+
+
+def test_seeds_in_common_are_compared_in_pairs(compared_path: Path, runs: Path, add_run: AddRun):
+    ours, base = {0: 0.31, 2: 0.36, 3: 0.9}, {0: 0.30, 1: 0.1, 2: 0.33}
+    for seed, value in ours.items():
+        add_run("no_at_module", {"ssim": value}, seed)
+    for seed, value in base.items():
+        add_run("full", {"ssim": value}, seed)
+    comparison = _compare(compared_path, runs, (0, 1, 2, 3)).found[KEY]
+    expected = stats.ttest_rel([0.31, 0.36], [0.30, 0.33])
+    assert comparison.difference == pytest.approx(0.02)
+    assert comparison.p == pytest.approx(expected.pvalue)
+    assert (comparison.seeds, comparison.identities, comparison.undecided) == ((0, 2), None, True)
+
+
+def test_holms_family_is_a_column(compared_path: Path, runs: Path, add_run: AddRun):
+    add_run("full", {"ssim": 0.3, "pckh": 0.3}, replicates={**OTHER, "pckh": OTHER["ssim"]})
+    add_run("no_at_module", {"ssim": 0.32, "pckh": 0.32}, replicates={**DRAWN, "pckh": DRAWN["ssim"]})
+    add_run("both_add", {"ssim": 0.3}, replicates=DRAWN)
+    found = _compare(compared_path, runs).found
+    assert list(found) == [KEY, ("both_add", "SSIM"), ("no_at_module", "PCKh")]
+    assert found[KEY].p_holm == 2 * found[KEY].p
+    assert found["both_add", "SSIM"].p_holm == found["both_add", "SSIM"].p == 1
+    assert found["no_at_module", "PCKh"].p_holm == found["no_at_module", "PCKh"].p
+
+
+def test_nothing_is_compared_unasked_or_without_values(
+    spec_path: Path, compared_path: Path, runs: Path, add_run: AddRun
+):
+    add_run("no_at_module", {"ssim": 0.32}, replicates=DRAWN)
+    assert _compare(compared_path, runs) == Comparisons({}, {})
+    add_run("full", {"ssim": 0.3}, replicates=OTHER)
+    spec_path.write_text(spec_path.read_text().replace("compare_with: full", ""))
+    assert _compare(spec_path, runs) == Comparisons({}, {})
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "reason"),
+    [
+        ("metrics", '"p1"', '"p2"', "no_at_module/seed0 was scored on other test pairs than full/seed0"),
+        ("metrics", '"d1"', '"d2"', "no_at_module/seed0 was scored on other test pairs than full/seed0"),
+        ("metrics", '"n": 64', '"n": 64, "w": 1', "no_at_module/seed0 was scored with other settings than full/seed0"),
+        ("metrics", "0.32", "NaN", "no_at_module or full has a value that is not finite"),
+        ("bootstrap", '"p1"', '"p2"', "no_at_module/seed0 has a bootstrap.json of other test pairs"),
+        ("bootstrap", '"ssim"', '"pckh"', "no_at_module/seed0 has no replicates in bootstrap.json"),
+        (
+            "bootstrap",
+            '"seed": 0',
+            '"seed": 1',
+            "no_at_module/seed0 and full/seed0 were resampled with other identities",
+        ),
+        ("bootstrap", ": 12", ": 11", "no_at_module/seed0 and full/seed0 were resampled with other identities"),
+        ("bootstrap", "0.33, ", "", "no_at_module/seed0 and full/seed0 have 3 and 4 replicates"),
+        ("bootstrap", "0.33", "Infinity", "no_at_module/seed0 and full/seed0 have replicates that are not finite"),
+    ],
+)
+def test_what_has_no_pairs_is_refused(
+    compared_path: Path, runs: Path, add_run: AddRun, file: str, old: str, new: str, reason: str
+):
+    add_run("full", {"ssim": 0.3}, replicates=OTHER)
+    path = add_run("no_at_module", {"ssim": 0.32}, replicates=DRAWN).with_name(f"{file}.json")
+    assert old in path.read_text()
+    path.write_text(path.read_text().replace(old, new))
+    assert _compare(compared_path, runs) == Comparisons({}, {KEY: reason})
+
+
+@pytest.mark.parametrize("without", ["full", "no_at_module"])
+def test_run_without_bootstrap_is_not_compared(compared_path: Path, runs: Path, add_run: AddRun, without: str):
+    for variant in ("full", "no_at_module"):
+        add_run(variant, {"ssim": 0.3}, replicates=None if variant == without else DRAWN)
+    assert _compare(compared_path, runs).refused == {KEY: f"{without}/seed0 has no bootstrap.json"}
+
+
+def test_too_few_replicates_or_identities_are_refused(compared_path: Path, runs: Path, add_run: AddRun):
+    reason = "no_at_module/seed0 and full/seed0 have fewer than two replicates or test identities"
+    paths = [add_run(variant, {"ssim": 0.3}, replicates={"ssim": [0.3]}) for variant in ("full", "no_at_module")]
+    assert _compare(compared_path, runs).refused == {KEY: reason}
+    for path in paths:
+        bootstrap = path.with_name("bootstrap.json")
+        bootstrap.write_text(bootstrap.read_text().replace("[0.3]", "[0.3, 0.4]").replace(": 12", ": 1"))
+    assert _compare(compared_path, runs).refused == {KEY: reason}
+
+
+def test_rows_without_a_seed_in_common_are_not_compared(compared_path: Path, runs: Path, add_run: AddRun):
+    add_run("full", {"ssim": 0.3}, 0, replicates=OTHER)
+    add_run("no_at_module", {"ssim": 0.3}, 1, replicates=DRAWN)
+    assert _compare(compared_path, runs, (0, 1)).refused == {KEY: "no_at_module and full have no seed in common"}

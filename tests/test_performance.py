@@ -1,0 +1,291 @@
+import importlib
+import sys
+import types
+from contextlib import nullcontext
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from hydra.errors import ConfigCompositionException
+from hydra.utils import instantiate
+from pytorch_lightning.callbacks import LambdaCallback
+from torch import Tensor, nn
+
+from twostream import build
+from twostream.cli.one_run import do_run
+from twostream.losses.objective import Objective
+from twostream.module import TwoStreamModule
+from twostream.performance import Compiler, Performance
+from twostream.types import PosePair
+
+SMALL = ["discriminators.appearance.num_blocks=1", "discriminators.shape.num_blocks=1"]
+# Dropout is drawn in the order of the memory, which is another one with the channels last.
+PLAIN = ["performance=baseline", "generator.dropout=0", "loss.pool_size=2", "schedule.learning_rate=1e-3", *SMALL]
+TRUE = [f"performance.{lever}=true" for lever in ("channels_last", "fused_adam", "one_pass", "frozen_discriminators")]
+AOT, EAGER = (f"performance.compiler.backend={name}" for name in ("aot_eager", "eager"))
+
+
+def is_last(tensor: Tensor) -> bool:
+    return tensor.is_contiguous(memory_format=torch.channels_last)
+
+
+class Iterated:
+    """A module's iterations on one pair in float64, where the rounding is far from what any lever could do."""
+
+    def __init__(self, module: TwoStreamModule, pair: PosePair):
+        self.module = module.double()
+        for name, weight in module.named_parameters():
+            if name.endswith("sigma"):
+                nn.init.constant_(weight, 0.5)
+        module.configure_model()
+        self.pair = PosePair(*(tensor.double() for tensor in pair))
+        self.optimizers = dict(zip(module.nets, module.configure_optimizers()[0], strict=True))
+        self.seen: list[tuple[str, list[str]]] = []
+        self.values: list[dict[str, Tensor]] = []
+
+    def step(self, name: str, loss: Tensor):
+        self.optimizers[name].zero_grad()
+        loss.backward()
+        nets = self.module.nets
+        self.seen.append((name, [n for n in nets if any(p.grad is not None for p in nets[n].parameters())]))
+        self.optimizers[name].step()
+
+    def go_on(self, iterations: int = 1) -> "Iterated":
+        self.values += [self.module.iterate(self.pair, self.step) for _ in range(iterations)]
+        return self
+
+
+def iterated(cfg, pair: PosePair, package: types.ModuleType = build, iterations: int = 3) -> Iterated:
+    torch.manual_seed(0)
+    return Iterated(package.build_module(cfg), pair).go_on(iterations)
+
+
+def assert_same(one: Iterated, other: Iterated):
+    assert len(one.values) == len(other.values) == 3
+    torch.testing.assert_close(other.values, one.values, rtol=1e-8, atol=1e-9)
+    weights = (dict(made.module.state_dict()) for made in (other, one))
+    torch.testing.assert_close(*weights, rtol=1e-8, atol=1e-9)
+
+
+@pytest.mark.parametrize("levers", [*([lever] for lever in TRUE), TRUE, ["generator/at_module=dense"]], ids=str)
+def test_a_lever_leaves_an_iteration_as_it_was(tiny_config, random_pair, levers):
+    plain = iterated(tiny_config(*PLAIN), random_pair)
+    assert_same(plain, iterated(tiny_config(*PLAIN, *levers), random_pair))
+
+
+def test_every_net_moves_in_these_iterations_and_past_fakes_come_back(tiny_config, random_pair):
+    starts, plain = (iterated(tiny_config(*PLAIN), random_pair, iterations=count) for count in (0, 3))
+    for net, start in zip(plain.module.nets.values(), starts.module.nets.values(), strict=True):
+        assert max(change.abs().max() for change in map(torch.sub, net.parameters(), start.parameters())) > 1e-3
+    without_pool = iterated(tiny_config(*PLAIN, "loss.pool_size=0"), random_pair)
+    assert not torch.allclose(without_pool.values[2]["shape_discriminator"], plain.values[2]["shape_discriminator"])
+
+
+def test_frozen_discriminators_gain_no_gradient_in_the_phase_of_the_generator(tiny_config, random_pair):
+    nets = ["generator", "appearance", "shape"]
+    assert iterated(tiny_config(*PLAIN), random_pair, iterations=1).seen[0] == ("generator", nets)
+    frozen = iterated(tiny_config(*PLAIN, "performance.frozen_discriminators=true"), random_pair, iterations=1)
+    assert frozen.seen == [("generator", nets[:1]), ("appearance", nets[:2]), ("shape", nets)]
+    assert all(weight.requires_grad for weight in frozen.module.parameters())
+
+
+@pytest.mark.parametrize(("one_pass", "own_phase"), [("true", [4]), ("false", [2, 2])])
+def test_one_pass_scores_true_and_generated_images_in_one_batch(tiny_config, random_pair, one_pass, own_phase):
+    made, sizes = iterated(tiny_config(*PLAIN, f"performance.one_pass={one_pass}"), random_pair, iterations=0), []
+    for name, net in made.module.discriminators.items():
+        net.register_forward_pre_hook(lambda _, inputs, name=name: sizes.append((name, len(inputs[0]))))
+    made.go_on()
+    own = [(name, size) for name in ("appearance", "shape") for size in own_phase]
+    assert sizes == [("appearance", 2), ("shape", 2), *own]
+
+
+@pytest.mark.parametrize("last", [True, False])
+def test_channels_last_lays_out_weights_and_what_comes_to_the_nets(tiny_config, random_pair, last):
+    cfg = tiny_config(*PLAIN, f"performance.channels_last={last}")
+    made, got = iterated(cfg, random_pair, iterations=0), []
+    convolutions = [[m for m in net.modules() if isinstance(m, nn.Conv2d)] for net in made.module.nets.values()]
+    for first, *_ in convolutions:
+        first.register_forward_pre_hook(lambda _, inputs: got.append(is_last(inputs[0])))
+    made.go_on(2)
+    perceptual = made.module.objective.perceptual
+    weights = [convolution.weight for net in convolutions for convolution in net if convolution.kernel_size != (1, 1)]
+    assert len(weights) > 20
+    assert {is_last(weight) for weight in [*weights, perceptual.weight_0, perceptual.weight_2]} == {last}
+    assert got == 2 * 7 * [last]  # The generator once, a discriminator in its phase and twice in its own.
+
+
+@pytest.mark.parametrize("fused", [True, None])
+def test_fused_adam_is_asked_for(tiny_config, fused):
+    module = build.build_module(tiny_config(*PLAIN, f"performance.fused_adam={bool(fused)}"))
+    assert [optimizer.defaults["fused"] for optimizer in module.configure_optimizers()[0]] == [fused] * 3
+
+
+class Compilations:
+    """Stands in for the backend of a module's compiler, counts the graphs it is given and the calls of their code."""
+
+    def __init__(self, module: TwoStreamModule):
+        compiler = module.performance.compiler
+        self.backend = torch._dynamo.lookup_backend(compiler.backend)
+        self.graphs = self.calls = 0
+        module.performance = replace(module.performance, compiler=replace(compiler, backend=self))
+
+    def __call__(self, graph, inputs):
+        self.graphs += 1
+        compiled = self.backend(graph, inputs)
+
+        def run(*arguments):
+            self.calls += 1
+            return compiled(*arguments)
+
+        return run
+
+
+# torch's own: its tracer looks at every input, and in 2.11 makes an object of every autograd function.
+TRACED = pytest.mark.filterwarnings(
+    "ignore:The .grad attribute of a Tensor that is not a leaf Tensor:UserWarning",
+    "ignore:.*should not be instantiated. Methods on autograd functions are all static:DeprecationWarning",
+)
+
+
+@TRACED
+@pytest.mark.parametrize(
+    ("overrides", "graphs", "calls"),
+    [
+        # A discriminator has one graph for each phase; in its own it is called twice, or once.
+        pytest.param(["performance/compiler=nets", AOT], 1 + 2 + 2, 1 + 3 + 3, marks=pytest.mark.slow),
+        # Both phases take equal shapes, and only what is frozen tells their graphs apart.
+        pytest.param(["performance/compiler=blocks", AOT, TRUE[3]], 5 + 2 + 2, 5 + 3 + 3, marks=pytest.mark.slow),
+        # Two encoders, two blocks, of which the last has no fusion of the sources, and a decoder.
+        pytest.param(["performance/compiler=blocks", AOT, *TRUE], 5 + 2 + 2, 5 + 2 + 2, marks=pytest.mark.slow),
+        pytest.param(
+            ["performance/compiler=nets", EAGER, "generator=patn", *TRUE], *2 * [1 + 2 + 2], marks=pytest.mark.slow
+        ),
+    ],
+    ids=["nets", "frozen", "blocks", "patn"],
+)
+def test_compiled_nets_do_as_plain_ones_and_are_compiled_once(
+    tiny_config, random_pair, unchecked, overrides, graphs, calls
+):
+    common = [*PLAIN, *(word for word in overrides if word.startswith("generator"))]
+    plain = iterated(tiny_config(*common), random_pair, unchecked)
+    torch.manual_seed(0)
+    module = unchecked.build_module(tiny_config(*common, *overrides))
+    backend = Compilations(module)
+    fast = Iterated(module, random_pair)
+    importlib.import_module("twostream.performance").run_eagerly(True)
+    fast.go_on()
+    first = backend.graphs, backend.calls
+    # torch 2.11 cuts a part that is a sequence into its members.
+    assert first == (graphs, calls) or ("performance/compiler=blocks" in overrides and first > (graphs, calls))
+    with torch.no_grad():
+        assert module.eval()(PosePair(*(torch.cat([tensor, tensor[:1]]) for tensor in fast.pair))).shape[0] == 3
+    module.train()
+    assert backend.calls == first[1]
+    assert_same(plain, fast.go_on(2))
+    fast.go_on(2)
+    assert (backend.graphs, backend.calls) == (first[0], 5 * first[1])
+
+
+@TRACED
+def test_a_run_compiles_in_its_first_iteration_and_validates_eagerly(tiny_config, unchecked):
+    cfg = tiny_config(*SMALL, "performance/compiler=blocks", EAGER)
+    module, trainer = unchecked.build_module(cfg), unchecked.build_trainer(cfg)
+    backend, notes = Compilations(module), []
+    watch = LambdaCallback(
+        on_train_batch_start=lambda trainer, module, pair, index: module(pair),
+        on_train_batch_end=lambda *_: notes.append(("iteration", backend.graphs, backend.calls)),
+        on_validation_start=lambda *_: notes.append(("before", backend.graphs, backend.calls)),
+        on_validation_end=lambda *_: notes.append(("after", backend.graphs, backend.calls)),
+    )
+    trainer.callbacks.append(watch)
+    trainer.fit(module, datamodule=unchecked.build_datamodule(cfg))
+    _, graphs, calls = notes[0]
+    assert graphs >= 9
+    after = {"iteration": [1, 2, 3, 4], "before": [2, 4], "after": [2, 4]}
+    assert sorted(notes) == sorted((when, graphs, count * calls) for when, counts in after.items() for count in counts)
+    names = list(torch.load(Path(cfg.run_dir, "checkpoints", "last.ckpt"), weights_only=True)["state_dict"])
+    assert names == list(unchecked.build_module(tiny_config(*SMALL, "performance=baseline")).state_dict())
+    names = {path.name for path in Path(cfg.run_dir, "samples").iterdir()}
+    assert names == {f"{kind}{step:06d}.png" for kind in ("", "correspondence_") for step in (2, 4)}
+    torch.compile(torch.neg, backend=backend)(torch.ones(1))
+    assert (backend.graphs, backend.calls) == (graphs + 1, 4 * calls + 1)
+
+
+@pytest.mark.parametrize("size", [0, 50])
+@pytest.mark.parametrize("overrides", [["generator=patn"], ["loss/adversarial=least_squares", TRUE[0]]], ids=str)
+def test_an_iteration_waits_for_no_value_of_the_device(tiny_config, on_meta, size, overrides):
+    made = on_meta(tiny_config(*SMALL, f"loss.pool_size={size}", *overrides)).go_on(2)
+    assert all(value.is_meta for values in made.values for value in values.values())
+    assert [len(pool.kept) for pool in made.module.pools.values()] == [size, size]
+
+
+@pytest.mark.parametrize("read", [Tensor.item, bool])
+def test_a_value_that_is_read_would_be_seen(tiny_config, on_meta, monkeypatch, read):
+    monkeypatch.setattr(Objective, "accuracy", lambda self, real, fake: read(real.mean() > 0))
+    with pytest.raises(RuntimeError, match="meta tensors"):
+        on_meta(tiny_config(*SMALL)).go_on()
+
+
+@pytest.fixture
+def on_meta(random_pair, monkeypatch):
+    """Builds a module on torch's device without values, which can't be read there, with a batch that fills a pool."""
+    monkeypatch.setattr(sys.modules["torch.optim.optimizer"], "_get_fused_kernels_supported_devices", lambda: ["meta"])
+    pair = PosePair(*(tensor.repeat(30, 1, 1, 1).to("meta") for tensor in random_pair))
+
+    def make(cfg) -> Iterated:
+        with torch.device("meta"):
+            module = build.build_module(cfg)
+        return Iterated(module, pair)
+
+    return make
+
+
+def test_a_run_channels_last_that_is_cut_off_ends_as_one_that_is_not(tiny_config, tmp_path, monkeypatch):
+    settings = [*SMALL, "performance.channels_last=true", "loss.pool_size=3", "evaluate=false"]
+    training_step, begun, ends = TwoStreamModule.training_step, [], []
+
+    def step(self, pair, index):
+        begun.append(self.trainer.global_step)
+        if begun == [0, 1, 2, 3]:
+            raise OSError("gone")
+        return training_step(self, pair, index)
+
+    monkeypatch.setattr(TwoStreamModule, "training_step", step)
+    for folder in (tmp_path / "cut_off", tmp_path / "whole"):
+        cfg = tiny_config(*settings, f"run_dir={folder}")
+        with nullcontext() if begun else pytest.raises(OSError, match="gone"):
+            do_run(cfg, folder)
+        do_run(cfg, folder)
+        ends.append(torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True))
+    # The second run of a folder goes on, or finds the run done.
+    assert begun == [0, 1, 2, 3, 2, 3, 0, 1, 2, 3]
+    assert is_last(ends[0]["state_dict"]["generator.blocks.0.source_conv.0.weight"])
+    one, other = ([dict(end["state_dict"]), *(o["state"] for o in end["optimizer_states"])] for end in ends)
+    torch.testing.assert_close(one, other, rtol=0, atol=0)
+
+
+def test_every_speed_composes(tiny_config):
+    nets, blocks = (Compiler(by_block, False, "inductor") for by_block in (False, True))
+    plain, default, gpu = (
+        Performance(*4 * [False], None),
+        Performance(False, True, False, True, None),
+        Performance(*4 * [True], nets),
+    )
+    for overrides, speed, precision in (
+        ([], default, "32-true"),
+        (["performance=baseline"], plain, "32-true"),
+        (["performance=baseline", "performance/compiler=blocks"], replace(plain, compiler=blocks), "32-true"),
+        (["performance=default", "performance/compiler=nets"], replace(default, compiler=nets), "32-true"),
+        (["performance=gpu"], gpu, "bf16-mixed"),
+        (["performance=gpu", "performance/compiler=blocks"], replace(gpu, compiler=blocks), "bf16-mixed"),
+        (["performance=gpu", "trainer.precision=32-true"], gpu, "32-true"),
+    ):
+        cfg = tiny_config(*overrides)
+        assert (instantiate(cfg.performance), cfg.trainer.precision) == (speed, precision), overrides
+
+
+@pytest.mark.parametrize("key", ["performance.chanels_last", "performance.compiler.by_blok"])
+def test_a_misspelt_key_fails(tiny_config, key):
+    with pytest.raises(ConfigCompositionException, match=key):
+        tiny_config("performance=gpu", f"{key}=true")
