@@ -96,6 +96,15 @@ class TwoStreamModule(LightningModule):
         """The networks by name, the generator first."""
         return {"generator": self.generator, **dict(self.discriminators.items())}
 
+    @property
+    def iteration(self) -> int:
+        """Iterations done: updates of the generator."""
+        return self.trainer.global_step
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add the iteration."""
+        checkpoint["iteration"] = self.iteration
+
     def configure_model(self) -> None:
         """Make the networks ready to be run as `performance` says."""
         self.performance.prepare(self.nets.values(), [self.objective])

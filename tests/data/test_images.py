@@ -100,7 +100,7 @@ def test_a_picture_of_another_size_is_not_decoded(folder):
 
 def test_pictures_over_pillows_limit_are_unreadable(folder, monkeypatch):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
-    with pytest.raises(ValueError, match=r"8 of 8 .*\n.*the picture can't be read: Image size \(512 pixels\) exceeds"):
+    with pytest.raises(ValueError, match=r"8 of 8 .*\n.*expected an image: Image size \(512 pixels\) exceeds"):
         PairDataset.of_split(folder, "test", (32, 16))
 
 
