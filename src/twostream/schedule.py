@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from torch import nn
-from torch.optim import Adam
+from torch.optim import Adam, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 
@@ -38,11 +38,11 @@ class Schedule:
             return 1.0
         return max(0.0, (self.iterations - iteration) / max(1, self.decay_iterations))
 
-    def optimizer(self, net: nn.Module, fused: bool) -> Adam:
+    def optimizer(self, net: nn.Module, fused: bool) -> Optimizer:
         """Return Adam for a network, with one kernel for all of its parameters if `fused`."""
         return Adam(net.parameters(), lr=self.learning_rate, betas=(self.beta1, self.beta2), fused=fused or None)
 
-    def scheduler(self, optimizer: Adam) -> LambdaLR:
+    def scheduler(self, optimizer: Optimizer) -> LambdaLR:
         """Return the scheduler of an optimizer, to be stepped once an iteration."""
         # A plain function leaves nothing but the iteration in a checkpoint.
         return LambdaLR(optimizer, lambda iteration: self.factor(iteration))
