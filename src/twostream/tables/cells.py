@@ -97,16 +97,7 @@ def main_grid(
     value: Callable[[Cell], str],
     marks: Mapping[str, str],
 ) -> Grid:
-    """Return the `value` of each column with the paper's number next to it, and the number of runs.
-
-    Args:
-        results: those of the table.
-        rows: to be shown.
-        columns: to be shown.
-        value: text of a cell.
-        marks: of rows by variant, appended to the label.
-
-    """
+    """Return the `value` of each column with the paper's number next to it, and the number of runs; mark the labels."""
     parts = []
     for column in columns:
         parts.append((column.label, column, value))

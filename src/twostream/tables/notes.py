@@ -8,7 +8,7 @@ from twostream.tables.results import Results, RunKey
 from twostream.tables.spec import Row
 
 ABOUT_ZERO = "≈"  # marks a difference whose interval contains 0
-CITED = "cited"  # in the place of a number of runs
+CITED = "cited"  # replaces the number of runs
 
 Texts = dict[str, dict[RunKey, str]]  # a text of each run, by column or fact
 
@@ -28,7 +28,7 @@ def notes(results: Results, comparisons: Comparisons) -> list[str]:
     lines = [f"[{i}] {row.label}: {why}" for i, (row, why) in enumerate(missing_rows(results), start=1)]
     if results.spec.cited:
         lines.append(f"{CITED}: numbers from the paper, without runs here.")
-    lines += _not_the_papers(results)
+    lines += _not_comparable(results)
     lines += [f"Runs differ: {name} {text}{only}" for name, text, only in grouped(results, _facts(results)) if only]
     for columns, reason, only in grouped(results, not_computed(results), results.runs):
         lines.append(f"Not computed: {columns}: {reason}{only}")
@@ -62,8 +62,8 @@ def data_text(results: Results) -> str:
     paper = results.spec.paper
     if paper and results.data == paper.data:
         return paper.label
-    names = _labels(results) + ([f"NOT {paper.label}"] if paper else [])
-    return f"{results.data} ({', '.join(names)})" if names else results.data
+    names = [run.label for run in results.runs.values()] + ([f"NOT {paper.label}"] if paper else [])
+    return f"{results.data} ({', '.join(dict.fromkeys(names))})" if names else results.data
 
 
 def size_text(size: Collection[int]) -> str:
@@ -71,23 +71,19 @@ def size_text(size: Collection[int]) -> str:
     return "x".join(map(str, size))
 
 
-def _labels(results: Results) -> list[str]:
-    return list(dict.fromkeys(run.label for run in results.runs.values()))
-
-
-def _not_the_papers(results: Results) -> list[str]:
+def _not_comparable(results: Results) -> list[str]:
     """Warn where the paper's numbers are of other data or another image size."""
-    paper = results.spec.paper
+    paper, runs = results.spec.paper, results.runs.values()
     if paper is None:
         return []
     size = size_text(paper.image_size)
-    others = _labels(results) or [results.data]
+    others = [run.label for run in runs] or [results.data]
     if results.data == paper.data:
-        others = sorted({size_text(run.image_size) for run in results.runs.values()} - {size})
-    source = f"{paper.label} at {size}"
-    return (
-        [f"The paper's numbers are from {source} and can't be compared with {' or '.join(others)}."] if others else []
-    )
+        others = [size_text(run.image_size) for run in runs if run.image_size != paper.image_size]
+    if not others:
+        return []
+    named = " or ".join(dict.fromkeys(others))
+    return [f"The paper's numbers are from {paper.label} at {size} and can't be compared with {named}."]
 
 
 def _facts(results: Results) -> Texts:
@@ -111,7 +107,7 @@ def _facts(results: Results) -> Texts:
 
 
 def not_computed(results: Results) -> Texts:
-    """Return the reasons of the columns without a value; a run may give none."""
+    """Return the reasons that runs give for columns without a value."""
     reasons: Texts = {}
     for column in results.spec.all_columns():
         for key, run in results.runs.items():
@@ -159,10 +155,7 @@ def _about_comparisons(results: Results, comparisons: Comparisons) -> list[str]:
 
 
 def grouped(results: Results, texts: Texts, among: Collection[RunKey] = ()) -> list[tuple[str, str, str]]:
-    """Return each text with the columns that share it, before it, and after it its runs unless those are all.
-
-    All runs are `among`, by default those of the column.
-    """
+    """Return (columns, text, runs) for each text; `runs` is empty if all of `among`, or of the column, share it."""
     groups: dict[tuple[str, str], list[str]] = {}
     for column, by_run in texts.items():
         for text in dict.fromkeys(by_run.values()):

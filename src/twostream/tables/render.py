@@ -87,7 +87,7 @@ def short_text(results: Results, path: Path) -> str:
 
 
 def markdown(results: Results) -> str:
-    """Return the whole table as GitHub Markdown."""
+    """Return the full table as GitHub Markdown."""
     comparisons = compare(results)
     parts = [escape(text) for text in (f"## {results.spec.heading}", results.spec.question, *heading(results))]
     for title, grid in grids(results, comparisons).items():
@@ -99,7 +99,7 @@ def markdown(results: Results) -> str:
 
 
 def latex(results: Results) -> str:
-    """Return the whole table as a LaTeX float for the booktabs package."""
+    """Return the full table as a LaTeX float for the booktabs package."""
     comparisons, spec = compare(results), results.spec
     caption = spec.title if spec.number is None else f"Table {spec.number} of the paper: {spec.title}"
     lines = [
