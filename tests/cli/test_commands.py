@@ -81,7 +81,7 @@ def test_the_tables_of_no_runs_say_so(tmp_path):
     command = [sys.executable, "-c", "from twostream.cli.table import main; main()"]
     command += ["runs=runs/synthetic/smoke", "seeds=[0,1]", f"specs=[{','.join(specs)}]"]
     done = subprocess.run(command, cwd=tmp_path, text=True, capture_output=True, check=True)
-    assert done.stdout.count("## Table") == 3
+    assert done.stdout.count("Full table: ") == 3
     assert "synthetic/smoke/full/seed1: not run" in done.stdout
     assert (tmp_path / "runs/synthetic/smoke/tables/table3_at_module.csv").is_file()
 

@@ -436,8 +436,8 @@ def test_errors_of_the_server_are_one_line(tables, folder, monkeypatch):
     ("override", "message"),
     [
         ("runs=somewhere", "runs: expected a folder such as runs/synthetic/smoke, got somewhere"),
-        ("sections=[{name: a, line: [b]}]", r"sections\[0\]: key 'line': expected one of lines, name, pictures"),
-        ("sections=[{lines: [b]}]", r"sections\[0\]: expected the key 'name', got lines"),
+        ("sections=[{name: a, line: [b]}]", r"sections\[0\]: line: Key 'line' not in 'SectionPlan'"),
+        ("sections=[{lines: [b]}]", r"sections\[0\]: name: .* has missing mandatory value"),
     ],
 )
 def test_a_wrong_config_is_refused(folder, override, message):

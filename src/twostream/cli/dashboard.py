@@ -20,9 +20,8 @@ from twostream.cli.panels import Place, SectionPlan, build_report, build_workspa
 from twostream.files import write_json
 from twostream.loggers import check_installed, start
 from twostream.runs import run_lock
-from twostream.tables.collect import Results, collect
-from twostream.tables.fields import field, only_keys
-from twostream.tables.spec import Cited, Row, load_spec
+from twostream.tables.results import Results, collect
+from twostream.tables.spec import Cited, Row, from_config, load_spec
 
 log = logging.getLogger(__name__)
 
@@ -72,8 +71,7 @@ def make_dashboard(cfg: DictConfig) -> dict[str, str]:
 
 def section_plan(node: DictConfig, where: str) -> SectionPlan:
     """Read a section of the workspace from the config. Raises ValueError for a key that is unknown or missing."""
-    only_keys(node, {"name", "lines", "pictures"}, where)
-    return SectionPlan(field(node, "name", str, where), tuple(node.get("lines", ())), tuple(node.get("pictures", ())))
+    return from_config(SectionPlan, node, where)
 
 
 def check_online() -> None:

@@ -2,13 +2,13 @@
 
 import csv
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from twostream.loggers import ITERATION
-from twostream.tables.collect import Results
 from twostream.tables.render import markdown
+from twostream.tables.results import Results
 from twostream.tables.spec import Column
 
 if TYPE_CHECKING:
@@ -24,8 +24,8 @@ class SectionPlan:
     """A section of the workspace: names of curves, one panel each, and of pictures."""
 
     name: str
-    lines: tuple[str, ...] = ()
-    pictures: tuple[str, ...] = ()
+    lines: list[str] = field(default_factory=list)
+    pictures: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)

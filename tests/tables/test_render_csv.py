@@ -2,26 +2,23 @@ import csv
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 from scipy import stats
 
-from twostream.tables.collect import Results, collect
-from twostream.tables.csv_files import csv_text, differences_csv
-from twostream.tables.spec import load_spec
+from twostream.tables.render import differences_csv, values_csv
+from twostream.tables.results import Results
 
 AddRun = Callable[..., Path]
-
-
-def _collect(spec_path: Path, runs: Path, seeds: tuple[int, ...] = (0,)) -> Results:
-    return collect(load_spec(spec_path), runs, "synthetic", "smoke", seeds)
+Collected = Callable[..., Results]
 
 
 def _rows(text: str) -> list[dict[str, str]]:
     return list(csv.DictReader(text.splitlines()))
 
 
-def test_csv_is_unrounded(spec_path: Path, runs: Path, add_run: AddRun):
+def test_csv_is_unrounded(collected: Collected, add_run: AddRun):
     add_run("full", {"ssim": {"value": 0.1 + 0.2, "interval": [0.25, 1 / 3], "splits_std": 0.5}})
-    lines = csv_text(_collect(spec_path, runs)).splitlines()
+    lines = values_csv(collected()).splitlines()
     assert lines == [
         "table,row,variant,data,label,scale,seed,iterations,batch_size,image_size,commit,dirty,data_hash,"
         "column,metric,protocol,value,n,interval_low,interval_high,splits_std,paper,missing",
@@ -34,24 +31,26 @@ def test_csv_is_unrounded(spec_path: Path, runs: Path, add_run: AddRun):
     ]
 
 
-def test_csv_has_each_seed(spec_path: Path, runs: Path, add_run: AddRun):
+def test_csv_has_each_seed(collected: Collected, add_run: AddRun):
     for seed, value in enumerate([0.31, 0.32, 0.36]):
         add_run("full", {"ssim": value}, seed=seed)
-    rows = [row for row in _rows(csv_text(_collect(spec_path, runs, (0, 1, 2)))) if row["value"]]
+    rows = [row for row in _rows(values_csv(collected((0, 1, 2)))) if row["value"]]
     assert [(row["seed"], float(row["value"])) for row in rows] == [("0", 0.31), ("1", 0.32), ("2", 0.36)]
 
 
-def test_csv_has_hidden_columns_with_their_reason(compared_path: Path, runs: Path, add_run: AddRun):
+@pytest.mark.usefixtures("compared_path")
+def test_csv_has_hidden_columns_with_their_reason(collected: Collected, add_run: AddRun):
     add_run("full", {"ssim": 0.3}, missing={"lpips/standard": "no weights"})
-    rows = _rows(csv_text(_collect(compared_path, runs)))
+    rows = _rows(values_csv(collected()))
     reasons = {row["column"]: row["missing"] for row in rows if row["variant"] == "full"}
     assert reasons == {"SSIM": "", "PCKh": "not computed", "LPIPS": "no weights", "FID": "not computed"}
 
 
-def test_differences_of_one_seed(compared_path: Path, runs: Path, add_run: AddRun):
+@pytest.mark.usefixtures("compared_path")
+def test_differences_of_one_seed(collected: Collected, add_run: AddRun):
     add_run("full", {"ssim": 0.5, "pckh": 0.9}, replicates={"ssim": [0.5, 0.5, 0.5]})
     add_run("no_at_module", {"ssim": 0.25, "pckh": 0.9}, replicates={"ssim": [0.25, 0.5, 0.0]})
-    lines = differences_csv(_collect(compared_path, runs)).splitlines()
+    lines = differences_csv(collected()).splitlines()
     margin, p = stats.t.ppf(0.975, 11) * 0.25, 2 * stats.t.cdf(-1, 11)
     assert lines[0] == (
         "table,row,variant,compare_with,data,scale,column,metric,protocol,"
@@ -66,10 +65,25 @@ def test_differences_of_one_seed(compared_path: Path, runs: Path, add_run: AddRu
     ]
 
 
-def test_differences_of_several_seeds(compared_path: Path, runs: Path, add_run: AddRun):
+@pytest.mark.usefixtures("compared_path")
+def test_differences_of_several_seeds(collected: Collected, add_run: AddRun):
     for seed in (0, 1):
         add_run("full", {"ssim": 0.5}, seed)
         add_run("both_add", {"ssim": 0.25 + seed / 4}, seed)
-    rows = _rows(differences_csv(_collect(compared_path, runs, (0, 1))))
+    rows = _rows(differences_csv(collected((0, 1))))
     found = next(row for row in rows if (row["variant"], row["column"]) == ("both_add", "SSIM"))
     assert (found["seeds"], found["identities"], found["difference"]) == ("0 1", "", "-0.125")
+
+
+def test_csv_has_each_number_that_the_paper_cites(spec_path: Path, collected: Collected):
+    cited = "cited: [{label: Other, paper: {PCKh: 0.912}}, {label: Real, paper: {SSIM: 1, PCKh: 1}}]\n"
+    spec_path.write_text(spec_path.read_text() + cited)
+    rows = _rows(values_csv(collected((0, 1))))
+    assert len(rows) == 2 * 2 * 2 + 3
+    ssim = {"column": "SSIM", "metric": "ssim", "protocol": "patn", "missing": "cited"}
+    pckh = {"column": "PCKh", "metric": "pckh", "protocol": "patn", "missing": "cited"}
+    assert [{key: cell for key, cell in row.items() if cell} for row in rows[-3:]] == [
+        {"table": "9", "row": "Other", "paper": "0.912", **pckh},
+        {"table": "9", "row": "Real", "paper": "1.0", **ssim},
+        {"table": "9", "row": "Real", "paper": "1.0", **pckh},
+    ]
