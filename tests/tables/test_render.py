@@ -127,7 +127,7 @@ def test_tables_are_written_and_printed_in_short_form(spec_path: Path, runs: Pat
 | A_1 (Full) | 0.312 | 0.320 |    — |  0.94 |  1/1 |
 | w/o        |     — | 0.313 |    — |     — |  0/1 |
 Data: synthetic (synthetic people, NOT Market-1501). Full table: {out}/table9_test.md
-Not computed: PCKh: no detector: put one into this folder, put one into this …
+Not computed (reasons in the full table): PCKh
 """
     log = "synthetic/smoke/no_at_module/seed0/train.log"
     failed = f"synthetic/smoke/no_at_module/seed0: failed: <x> & 5% | 1 (log: {log})"

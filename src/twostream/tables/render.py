@@ -3,7 +3,6 @@
 import csv
 import io
 import re
-import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,11 +11,11 @@ from twostream.files import write_text
 from twostream.tables.cells import DASH, Cell, grids, main_grid, table_rows
 from twostream.tables.comparison import Comparison, compare
 from twostream.tables.markdown import escape, markdown_table
-from twostream.tables.notes import ABOUT_ZERO, CITED, data_text, grouped, heading, not_computed, notes, size_text
+from twostream.tables.notes import ABOUT_ZERO, CITED, data_text, heading, not_computed, notes, size_text
 from twostream.tables.results import Results, collect, read_run
 from twostream.tables.spec import Cited, Row, load_spec
 
-WIDTH, REASON_WIDTH = 120, 60  # of a short table and of a reason in it, in characters
+WIDTH = 120  # characters of a short table
 VALUE_FIELDS = [
     *("table", "row", "variant", "data", "label", "scale", "seed", "iterations", "batch_size", "image_size"),
     *("commit", "dirty", "data_hash", "column", "metric", "protocol", "value", "n", "interval_low", "interval_high"),
@@ -77,12 +76,8 @@ def short_text(results: Results, path: Path) -> str:
             break
     hidden = f" ({len(spec.columns) - count} more columns)" if count < len(spec.columns) else ""
     lines = [spec.heading, table, f"Data: {data_text(results)}. Full table{hidden}: {path}"]
-    reasons = [
-        f"{columns}: {textwrap.shorten(reason, REASON_WIDTH, placeholder=' …')}"
-        for columns, reason, _ in grouped(results, not_computed(results))
-    ]
-    if reasons:
-        lines.append(f"Not computed: {'; '.join(dict.fromkeys(reasons))}")
+    if columns := list(not_computed(results)):
+        lines.append(f"Not computed (reasons in the full table): {', '.join(columns)}")
     return "\n".join(lines)
 
 
