@@ -59,7 +59,7 @@ def check_usable(path: Path, module: TwoStreamModule) -> Usable:
     missing = {"processes", "optimizer_states", "loops", "callbacks"} - checkpoint.keys()
     if missing:
         raise ValueError(f"{path}: expected a checkpoint to train on from, it lacks {', '.join(sorted(missing))}")
-    return Usable(path, checkpoint["global_step"])
+    return Usable(path, checkpoint["iteration"])
 
 
 def check_form(path: Path, weights: dict[str, object], module: nn.Module) -> None:

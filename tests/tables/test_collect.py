@@ -30,28 +30,28 @@ FAILED = "failed: RuntimeError: bad thing (log: synthetic/smoke/full/seed0/train
         (None, "cut off: no metrics.json"),
         ({"state": "done"}, "cut off: no metrics.json"),
         ({"state": "running"}, "still running, or killed"),
-        ({"state": "failed", "error": "RuntimeError:\n bad thing", "log": "train.log"}, FAILED),
+        ({"state": "failed", "reason": "RuntimeError:\n bad thing"}, FAILED),
     ],
 )
 def test_missing_run_has_its_reason(spec_path: Path, runs: Path, status: dict[str, str] | None, reason: str):
     folder = runs / "synthetic/smoke/full/seed0"
     folder.mkdir(parents=True)
     if status:
-        (folder / "status.json").write_text(json.dumps(status))
+        (folder / "run.json").write_text(json.dumps(status))
     results = collect(load_spec(spec_path), runs, "synthetic", "smoke", [0])
     assert results.missing["full", 0] == reason
 
 
 def test_failed_run_hides_the_numbers_of_an_earlier_one(spec_path: Path, runs: Path, add_run: AddRun):
-    status = add_run("full", {"ssim": 0.31}).with_name("status.json")
-    status.write_text('{"state": "failed", "error": "RuntimeError: bad thing", "log": "train.log"}')
+    status = add_run("full", {"ssim": 0.31}).with_name("run.json")
+    status.write_text('{"state": "failed", "reason": "RuntimeError: bad thing"}')
     results = collect(load_spec(spec_path), runs, "synthetic", "smoke", [0])
     assert results.runs == {}
     assert results.missing["full", 0] == FAILED
 
 
 def test_broken_status_is_the_reason(spec_path: Path, runs: Path):
-    status = runs / "synthetic/smoke/full/seed0/status.json"
+    status = runs / "synthetic/smoke/full/seed0/run.json"
     status.parent.mkdir(parents=True)
     status.write_text('{"state": "fai')
     results = collect(load_spec(spec_path), runs, "synthetic", "smoke", [0])

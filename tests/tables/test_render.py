@@ -54,9 +54,9 @@ ABOUT = "scale smoke; seed 0; image size 64x32; 100 iterations; batch size 8; 64
 def failed(runs: Path, add_run: AddRun) -> None:
     """One run with odd digits, one that failed with characters special to Markdown and LaTeX."""
     add_run("full", {"ssim": 0.31249, "pckh": 0.9})
-    status = runs / "synthetic/smoke/no_at_module/seed0/status.json"
+    status = runs / "synthetic/smoke/no_at_module/seed0/run.json"
     status.parent.mkdir(parents=True)
-    status.write_text('{"state": "failed", "error": "<x> & 5% | 1", "log": "train.log"}')
+    status.write_text('{"state": "failed", "reason": "<x> & 5% | 1"}')
 
 
 def _collect(spec_path: Path, runs: Path, seeds: tuple[int, ...] = (0,), data: str = "synthetic") -> Results:

@@ -78,14 +78,14 @@ def _reason_missing(folder: Path) -> str | None:
     """
     if not folder.is_dir():
         return "not run"
-    status = folder / "status.json"
+    status = folder / "run.json"
     if status.exists():
         try:
             content = read_json(status)
             state = field(content, "state", str, str(status))
             if state == "failed":
-                log = "/".join((*folder.parts[-4:], field(content, "log", str, str(status))))
-                error = " ".join(field(content, "error", str, str(status)).split())
+                log = "/".join((*folder.parts[-4:], "train.log"))
+                error = " ".join(field(content, "reason", str, str(status)).split())
                 return f"failed: {error} (log: {log})"
         except ValueError as error:
             return str(error)
