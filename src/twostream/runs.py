@@ -28,22 +28,13 @@ NOT_COMPARED = ("root", "weights", "num_workers", "cache")
 
 @dataclass(frozen=True)
 class Progress:
-    """How far training has come.
+    """How far training has come; None is a value that is not known yet or not finite."""
 
-    Attributes:
-        iteration: iterations done.
-        iterations: length of the run.
-        seconds_per_iteration: recent mean, validations and checkpoints included; None if it is not known yet.
-        val_ssim: SSIM of the last validation; None before the first one and if it was not finite.
-        written: seconds since 1970.
-
-    """
-
-    iteration: int
-    iterations: int
-    seconds_per_iteration: float | None
-    val_ssim: float | None
-    written: float
+    iteration: int  # iterations done
+    iterations: int  # length of the run
+    seconds_per_iteration: float | None  # recent mean, validations and checkpoints included
+    val_ssim: float | None  # of the last validation
+    written: float  # seconds since 1970
 
     @property
     def seconds_left(self) -> float | None:
@@ -55,20 +46,12 @@ class Progress:
 
 @dataclass(frozen=True)
 class RunState:
-    """Content of `run.json`.
+    """Content of `run.json`; progress and provenance are None before training starts."""
 
-    Attributes:
-        state: one of STATES; remains `running` if the process is killed.
-        reason: why the run failed or stopped.
-        progress: None before training starts.
-        provenance: data, code and hardware (twostream.callbacks.run_log); None before training starts.
-
-    """
-
-    state: str
-    reason: str | None = None
+    state: str  # one of STATES; remains `running` if the process is killed
+    reason: str | None = None  # why the run failed or stopped
     progress: Progress | None = None
-    provenance: dict[str, Any] | None = None
+    provenance: dict[str, Any] | None = None  # data, code and hardware, see twostream.callbacks.run_log
 
 
 def read_run(run_dir: Path) -> RunState | None:
@@ -77,22 +60,17 @@ def read_run(run_dir: Path) -> RunState | None:
     content = read_json(path)
     if content is None:
         return None
-    if not isinstance(content, dict):
-        raise ValueError(f"{path}: expected an object, got {content!r}")
-    state, reason, progress, provenance = (content.get(field.name) for field in fields(RunState))
-    if state not in STATES:
-        raise ValueError(f"{path}: state: expected one of {', '.join(STATES)}, got {state!r}")
+    if not isinstance(content, dict) or content.get("state") not in STATES:
+        raise ValueError(f"{path}: state: expected one of {', '.join(STATES)}, got {content!r}")
+    reason, progress, provenance = (content.get(name) for name in ("reason", "progress", "provenance"))
     for name, value, kind in (("reason", reason, str), ("progress", progress, dict), ("provenance", provenance, dict)):
         if not (value is None or isinstance(value, kind)):
             raise ValueError(f"{path}: {name}: expected {kind.__name__} or null, got {value!r}")
-    return RunState(state, reason, None if progress is None else _progress_of(progress, path), provenance)
+    return RunState(content["state"], reason, None if progress is None else _progress_of(progress, path), provenance)
 
 
 def update_run(run_dir: Path, **changes: Any) -> None:
-    """Change fields of `run.json`, given as those of `RunState`, and keep the others; the write is atomic.
-
-    To be called by one process at a time: the first of the run.
-    """
+    """Set fields of the `RunState` in `run.json` and keep the others; only the first process of a run calls this."""
     write_json(run_dir / RUN, asdict(replace(read_run(run_dir) or RunState("running"), **changes)))
 
 
@@ -218,14 +196,7 @@ def check_same_config(run_dir: Path, config: dict[str, Any]) -> None:
 def differences(
     on_disk: Mapping[str, Any], requested: Mapping[str, Any], ignored: Collection[str] = NOT_COMPARED
 ) -> str:
-    """Describe in one line how two nested configs differ; empty if they do not.
-
-    Args:
-        on_disk: plain values.
-        requested: plain values.
-        ignored: names of keys, at any depth, that are not compared.
-
-    """
+    """Describe in one line how two nested dicts differ, apart from `ignored` keys at any depth; empty if they agree."""
     old, new = _flatten(on_disk), _flatten(requested)
     changed = sorted(key for key in old | new if old.get(key) != new.get(key) and key.rpartition(".")[2] not in ignored)
     return ", ".join(f"{key}: {old.get(key)!r} on disk, {new.get(key)!r} requested" for key in changed[:5])

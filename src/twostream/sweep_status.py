@@ -5,33 +5,23 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from statistics import mean
 
 from twostream.runs import LOCK, Progress, read_run
 
-STATES = (
-    *("done", "evaluating", "running", "stalled", "stopped", "interrupted"),
-    *("failed", "not started", "unreadable"),
-)
+STATES = ("done", "evaluating", "running", "stalled", "stopped", "interrupted", "failed", "not started", "unreadable")
 STALLED_AFTER = 600  # seconds without progress
 
 
 @dataclass(frozen=True)
 class RunStatus:
-    """The status of one run.
+    """The status of one run."""
 
-    Attributes:
-        name: variant and seed, such as `full/seed0`.
-        state: one of STATES.
-        note: why it failed or stopped, or another remark.
-        progress: None before training starts.
-
-    """
-
-    name: str
-    state: str
-    note: str = ""
+    name: str  # variant and seed, such as `full/seed0`
+    state: str  # one of STATES
+    note: str = ""  # why the run failed or stopped, or another remark
     progress: Progress | None = None
 
     @property
@@ -41,14 +31,9 @@ class RunStatus:
 
 
 def collect_status(folder: Path, variants: Sequence[str], seeds: Sequence[int], now: float) -> list[RunStatus]:
-    """Return the status of the expected runs in order, then of all others in the folder by name.
+    """Return the status of every expected variant and seed, then of all other runs in the folder by name.
 
-    Args:
-        folder: holds `<variant>/seed<k>` for one data set and scale.
-        variants: expected with each of the seeds.
-        seeds: expected seeds.
-        now: seconds since 1970.
-
+    The runs are in `folder/<variant>/seed<k>`; `now` is in seconds since 1970.
     """
     expected = [(variant, seed) for variant in variants for seed in seeds]
     others = {(path.parent.name, seed) for path in folder.glob("*/seed*") if (seed := _seed(path)) is not None}
@@ -94,16 +79,16 @@ def seconds_left(runs: Sequence[RunStatus]) -> float | None:
     Runs of unknown speed are assumed to have the mean speed of the others, runs of unknown length the longest length.
     """
     known = [run.progress for run in runs if run.progress]
-    speeds = [progress.seconds_per_iteration for progress in known if progress.seconds_per_iteration is not None]
-    if not speeds:
+    times = [progress.seconds_per_iteration for progress in known if progress.seconds_per_iteration is not None]
+    if not times:
         return None
     longest = max(progress.iterations for progress in known)
     total = 0.0
     for run in runs:
         if run.state not in ("done", "evaluating"):
             left = run.progress.iterations - run.progress.iteration if run.progress else longest
-            speed = run.progress.seconds_per_iteration if run.progress else None
-            total += left * (mean(speeds) if speed is None else speed)
+            seconds = run.progress.seconds_per_iteration if run.progress else None
+            total += left * (mean(times) if seconds is None else seconds)
     num_parallel = max(1, sum(run.state in ("running", "stalled") for run in runs))
     return max([total / num_parallel, *(run.seconds_left or 0.0 for run in runs)])
 
@@ -120,20 +105,8 @@ def render_status(runs: Sequence[RunStatus]) -> str:
     counts = Counter(run.state for run in runs)
     total = ", ".join(f"{counts[state]} {state}" for state in STATES if counts[state])
     left = seconds_left(runs)
-    about = f"; training left: about {duration(left)}" if left else ""
+    about = f"; training left: about {_duration(left)}" if left else ""
     return "\n".join([*lines, f"{len(runs)} runs: {total}{about}"])
-
-
-def duration(seconds: float) -> str:
-    """Format a duration in its two largest units: `2 h 05 min`."""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    days, hours = divmod(hours, 24)
-    if days:
-        return f"{days} d {hours:02d} h"
-    if hours:
-        return f"{hours} h {minutes:02d} min"
-    return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
 
 
 def _state_of_running(run_dir: Path, progress: Progress | None, now: float) -> tuple[str, str]:
@@ -143,7 +116,7 @@ def _state_of_running(run_dir: Path, progress: Progress | None, now: float) -> t
     if progress and progress.iteration >= progress.iterations:
         return "evaluating", ""
     if progress and now - progress.written > STALLED_AFTER:
-        return "stalled", f"no progress for {duration(now - progress.written)}"
+        return "stalled", f"no progress for {_duration(now - progress.written)}"
     return "running", ""
 
 
@@ -151,16 +124,20 @@ def _cells(run: RunStatus) -> tuple[str, ...]:
     progress = run.progress
     if progress is None:
         return run.name, run.state, "-", "-", "-", "-", run.note
-    speed = progress.seconds_per_iteration
+    seconds = progress.seconds_per_iteration
     return (
         run.name,
         run.state,
         f"{progress.iteration}/{progress.iterations}",
-        f"{1 / speed:.2f}" if speed and run.state == "running" else "-",
-        "-" if run.seconds_left is None else duration(run.seconds_left),
+        f"{1 / seconds:.2f}" if seconds and run.state == "running" else "-",
+        "-" if run.seconds_left is None else _duration(run.seconds_left),
         "-" if progress.val_ssim is None else f"{progress.val_ssim:.3f}",
         run.note,
     )
+
+
+def _duration(seconds: float) -> str:
+    return str(timedelta(seconds=round(seconds)))
 
 
 def _seed(path: Path) -> int | None:

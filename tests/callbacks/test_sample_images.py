@@ -7,7 +7,7 @@ from PIL import Image
 
 from twostream.build import build_datamodule, build_module, build_trainer
 from twostream.callbacks import sample_images
-from twostream.callbacks.sample_images import CorrespondenceImages, draw_correspondence, evenly_spaced
+from twostream.callbacks.sample_images import CorrespondenceImages, draw_correspondence
 from twostream.data.dataset import to_pose_pair
 from twostream.data.visualize import GAP, LINE_HEIGHT
 
@@ -102,8 +102,3 @@ def test_the_drawn_attention_is_that_of_the_generator(tiny_config, monkeypatch):
         assert view.attention.shape == (len(points), 32)
         rows, columns = (batch.target_joints[0, points].round().long() // 4).unbind(dim=1)
         assert torch.equal(view.attention, d[0, rows * 4 + columns])
-
-
-def test_indices_are_evenly_spaced():
-    assert evenly_spaced(10, 4) == [0, 2, 5, 7]
-    assert evenly_spaced(3, 9) == [0, 1, 2]

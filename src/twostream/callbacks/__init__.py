@@ -1,5 +1,7 @@
 """Lightning callbacks of a training run; all count in iterations (`TwoStreamModule.iteration`)."""
 
+from typing import cast
+
 from pytorch_lightning import Trainer
 
 from twostream.data.datamodule import PairDataModule
@@ -7,14 +9,10 @@ from twostream.module import TwoStreamModule
 
 
 def module_of(trainer: Trainer) -> TwoStreamModule:
-    """Return the module that is trained."""
-    module = trainer.lightning_module
-    assert isinstance(module, TwoStreamModule)
-    return module
+    """Return the module in training."""
+    return cast(TwoStreamModule, trainer.lightning_module)
 
 
 def data_of(trainer: Trainer) -> PairDataModule:
-    """Return the data module of the training."""
-    data = trainer.datamodule  # type: ignore[attr-defined]
-    assert isinstance(data, PairDataModule)
-    return data
+    """Return the data of the training."""
+    return trainer.datamodule  # type: ignore[attr-defined]

@@ -19,11 +19,7 @@ class ExponentialAverage(Callback):
     After iteration k the decay is min(decay, (1 + k) / (10 + k)), so that the initial weights are soon forgotten. The
     average is saved in the checkpoint and evaluated in addition to the weights themselves.
 
-    Args:
-        decay: weight of the old average in an update, in [0, 1).
-
-    Raises ValueError for any other decay.
-
+    Raises ValueError for a decay outside [0, 1).
     """
 
     def __init__(self, decay: float) -> None:

@@ -22,7 +22,6 @@ from twostream.module import TwoStreamModule
 log = logging.getLogger(__name__)
 
 LAST, PREVIOUS, BEST = "last.ckpt", "previous.ckpt", "best.ckpt"
-MONITORED = "val/ssim"
 
 
 class Checkpoints(Callback):
@@ -59,7 +58,7 @@ class Checkpoints(Callback):
 
     @override
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        value = float(trainer.callback_metrics[MONITORED])
+        value = float(trainer.callback_metrics["val/ssim"])
         # False for NaN.
         if value > (-math.inf if self.best is None else self.best):
             self.best, self._is_best = value, True
@@ -118,7 +117,7 @@ class Checkpoints(Callback):
 
 
 def process_state(module: TwoStreamModule) -> dict[str, Any]:
-    """Return this process's random states and pools as tensors and plain values."""
+    """Return this process's random states and pools as tensors and plain values, which torch loads safely."""
     kind, keys, *rest = np.random.get_state()  # noqa: NPY002  libraries may draw from it
     return {
         "torch": torch.get_rng_state(),

@@ -4,7 +4,6 @@ import time
 from typing import Any
 
 import torch
-from jaxtyping import Float
 from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import Tensor, nn
 from typing_extensions import override
@@ -66,13 +65,14 @@ class Monitor(Callback):
     def on_validation_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: PosePair, batch_idx: int, *_: Any
     ) -> None:
-        if batch_idx > 0:
+        generator = module_of(trainer).generator
+        if batch_idx > 0 or not (isinstance(generator, TwoStreamGenerator) and generator.has_at_modules):
             return
         with trainer.precision_plugin.forward_context():
-            ranges = logit_ranges(module_of(trainer).generator, batch)
-        for name, (smallest, largest) in ranges.items():
-            pl_module.log(f"{name}_min", smallest, reduce_fx="min", sync_dist=True)
-            pl_module.log(f"{name}_max", largest, reduce_fx="max", sync_dist=True)
+            ranges = generator.logit_ranges(batch.source_image, batch.source_heatmaps, batch.target_heatmaps)
+        for k, (smallest, largest) in enumerate(ranges, start=1):
+            pl_module.log(f"logits/block_{k}_min", smallest, reduce_fx="min", sync_dist=True)
+            pl_module.log(f"logits/block_{k}_max", largest, reduce_fx="max", sync_dist=True)
 
     @override
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -106,11 +106,3 @@ def sigmas(generator: nn.Module) -> dict[str, Tensor]:
     """Return sigma of each AT-block (Eq. 6) by curve, on its device; empty without AT-modules."""
     at_modules = [module for module in generator.modules() if isinstance(module, AppearanceTransfer)]
     return {f"sigma/block_{k}": at_module.sigma.detach() for k, at_module in enumerate(at_modules, start=1)}
-
-
-def logit_ranges(generator: nn.Module, pair: PosePair) -> dict[str, Float[Tensor, "2"]]:
-    """Return smallest and largest logit of each AT-block (Eq. 4) by curve; empty without AT-modules."""
-    if not (isinstance(generator, TwoStreamGenerator) and generator.has_at_modules):
-        return {}
-    ranges = generator.logit_ranges(pair.source_image, pair.source_heatmaps, pair.target_heatmaps)
-    return {f"logits/block_{k}": limits for k, limits in enumerate(ranges, start=1)}

@@ -30,15 +30,7 @@ class RunLog(Callback):
       `changes.diff` holds the difference. A resumed run adds an entry to `resumed` and keeps the rest.
     - Progress: at start and end, after each validation, and in between at most every `every_n_seconds`.
 
-    Args:
-        run_dir: directory of the run.
-        scale: name of its scale.
-        variant: name of its ablation, with further overrides.
-        seed: of the run.
-        every_n_seconds: at least 0.
-
     Raises ValueError if a run is resumed on different data.
-
     """
 
     def __init__(self, run_dir: str | Path, scale: str, variant: str, seed: int, every_n_seconds: float) -> None:

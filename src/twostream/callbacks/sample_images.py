@@ -19,6 +19,7 @@ from twostream.data.visualize import (
     stacked,
 )
 from twostream.files import atomic_write
+from twostream.module import TwoStreamModule
 from twostream.nets.generator import TwoStreamGenerator
 from twostream.types import ImagePair
 
@@ -32,6 +33,9 @@ class SampleImages(Callback):
     A row shows source image, source pose, target pose, true target image and generated image.
     """
 
+    name = "samples"  # in the loggers
+    prefix = ""  # of the file's name
+
     def __init__(self, run_dir: str | Path, num_pairs: int) -> None:
         self.folder = Path(run_dir) / "samples"
         self.num_pairs = num_pairs
@@ -39,50 +43,49 @@ class SampleImages(Callback):
     @override
     @torch.no_grad()
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        data, module = data_of(trainer), module_of(trainer)
         if not trainer.is_global_zero:
             return
-        data, module = data_of(trainer), module_of(trainer)
-        batch = data.val.batch(evenly_spaced(len(data.val), self.num_pairs))
-        pair = to_pose_pair(batch.to(module.device), data.heatmaps)
-        generated = to_uint8(module(pair).float()).cpu()
-        image = sample_grid(batch.to(torch.device("cpu")), generated)
-        save_image(trainer, image, self.folder / f"{module.iteration:06d}.png", "samples")
+        count = min(self.num_pairs, len(data.val))
+        batch = data.val.batch([i * len(data.val) // count for i in range(count)])
+        path = self.folder / f"{self.prefix}{module.iteration:06d}.png"
+        with atomic_write(path) as temporary:
+            self.draw(module, batch.to(module.device), data.heatmaps).save(temporary)
+        for logger in trainer.loggers:
+            if hasattr(logger, "log_image"):
+                logger.log_image(self.name, [str(path)], step=module.iteration)
+
+    def draw(self, module: TwoStreamModule, batch: ImagePair, heatmaps: Heatmaps) -> Image.Image:
+        """Draw a batch on the module's device."""
+        generated = module(to_pose_pair(batch, heatmaps)).float()
+        return sample_grid(batch.to(torch.device("cpu")), to_uint8(generated).cpu())
 
 
-class CorrespondenceImages(Callback):
-    """Draws the correspondence of validation pairs to `samples/correspondence_<iteration>.png` after each validation.
+class CorrespondenceImages(SampleImages):
+    """Draws where the AT-blocks attend in validation pairs to `samples/correspondence_<iteration>.png`.
 
-    The pairs are always the same. Without AT-modules nothing is drawn.
+    It does so after each validation, for the same pairs each time; never for a generator without AT-modules.
     """
 
-    def __init__(self, run_dir: str | Path, num_pairs: int) -> None:
-        self.folder = Path(run_dir) / "samples"
-        self.num_pairs = num_pairs
+    name = "correspondence"
+    prefix = "correspondence_"
 
     @override
-    @torch.no_grad()
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        data, module = data_of(trainer), module_of(trainer)
+        generator = module_of(trainer).generator
+        if isinstance(generator, TwoStreamGenerator) and generator.has_at_modules:
+            super().on_validation_end(trainer, pl_module)
+
+    @override
+    def draw(self, module: TwoStreamModule, batch: ImagePair, heatmaps: Heatmaps) -> Image.Image:
         generator = module.generator
-        if not (trainer.is_global_zero and isinstance(generator, TwoStreamGenerator) and generator.has_at_modules):
-            return
-        strips = [
-            draw_correspondence(generator, data.val.batch([index]).to(module.device), data.heatmaps)
-            for index in evenly_spaced(len(data.val), self.num_pairs)
-        ]
-        path = self.folder / f"correspondence_{module.iteration:06d}.png"
-        save_image(trainer, stacked(strips, FOOTNOTE), path, "correspondence")
+        assert isinstance(generator, TwoStreamGenerator)
+        pairs = [ImagePair(*tensors) for tensors in zip(*(tensor.split(1) for tensor in batch), strict=True)]
+        return stacked([draw_correspondence(generator, pair, heatmaps) for pair in pairs], FOOTNOTE)
 
 
 def draw_correspondence(generator: TwoStreamGenerator, batch: ImagePair, heatmaps: Heatmaps) -> Image.Image:
-    """Draw the attention of each AT-block at the joints of the target pose.
-
-    Args:
-        generator: with AT-modules.
-        batch: one pair, on the generator's device.
-        heatmaps: of a pose.
-
-    """
+    """Draw the attention of each AT-block at the joints of the target pose, for a batch of one pair."""
     pair = to_pose_pair(batch, heatmaps)
     inputs = pair.source_image, pair.source_heatmaps, pair.target_heatmaps
     generated = to_uint8(generator(*inputs).float()).cpu()[0]
@@ -98,18 +101,3 @@ def draw_correspondence(generator: TwoStreamGenerator, batch: ImagePair, heatmap
         for attention in generator.correspondences(*inputs)
     ]
     return correspondence_strip(images, generated, points, blocks, map_size)
-
-
-def evenly_spaced(length: int, count: int) -> list[int]:
-    """Return up to `count` evenly spaced indices of a sequence."""
-    count = min(count, length)
-    return [i * length // count for i in range(count)]
-
-
-def save_image(trainer: Trainer, image: Image.Image, path: Path, name: str) -> None:
-    """Save an image atomically and give it to the loggers that show images."""
-    with atomic_write(path) as temporary:
-        image.save(temporary)
-    for logger in trainer.loggers:
-        if hasattr(logger, "log_image"):
-            logger.log_image(name, [str(path)], step=module_of(trainer).iteration)
