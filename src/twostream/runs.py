@@ -38,7 +38,7 @@ class Progress:
 
     @property
     def seconds_left(self) -> float | None:
-        """Seconds until the last iteration at the current speed."""
+        """Seconds until the last iteration."""
         if self.seconds_per_iteration is None:
             return None
         return (self.iterations - self.iteration) * self.seconds_per_iteration

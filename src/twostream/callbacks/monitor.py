@@ -55,8 +55,8 @@ class Monitor(Callback):
         pl_module.log("step", float(module.iteration))
         start, first = self.since
         if module.iteration > first:
-            speed = (module.iteration - first) / (time.perf_counter() - start)
-            pl_module.log("throughput/iterations_per_second", speed)
+            throughput = (module.iteration - first) / (time.perf_counter() - start)
+            pl_module.log("throughput/iterations_per_second", throughput)
         self._start_clock(trainer)
         pl_module.log_dict(gpu_memory(pl_module.device))
         pl_module.log_dict(sigmas(module.generator))
