@@ -9,11 +9,11 @@ ROOT = Path(twostream.__file__).parent
 LAYERS = [
     {"types", "files"},
     {"weights"},
-    {"data", "nets", "losses", "metrics", "tables", "loggers", "runs", "progress", "curves", "performance"},
+    {"data", "nets", "losses", "metrics", "tables", "loggers", "runs", "curves", "performance"},
     {"module"},
     {"callbacks", "strategies"},
     {"build"},
-    {"prepare", "evaluation", "status", "benchmark"},
+    {"prepare", "evaluation", "sweep_status", "benchmark"},
     {"resume"},
     {"cli"},
 ]

@@ -39,7 +39,7 @@ def compose_run(people_parent, run_dir, *overrides):
     tiny = overrides_of_tiny_run(people_parent, run_dir)
     run_dir.mkdir()
     with initialize_config_dir(version_base="1.3", config_dir=CONF):
-        return compose("train", [*tiny, "logger=wandb", "callbacks.samples.num_pairs=2", *overrides])
+        return compose("train", [*tiny, "logger=wandb", "callbacks.sample_images.num_pairs=2", *overrides])
 
 
 def fit(cfg, *callbacks):
@@ -79,9 +79,9 @@ def test_the_whole_config_and_the_record_are_there(two_runs):
     assert config["trainer"]["log_every_n_steps"] == 1
     assert config["scoring"]["evaluator"]["iterations"] == 2
     assert (config["scale"], config["ablation"], config["variant"], config["seed"]) == ("smoke", "full", "full", 0)
-    record = json.loads((two_runs[0] / "record.json").read_text())
+    record = json.loads((two_runs[0] / "run.json").read_text())["provenance"]
     assert {"commit", "dirty", "data_hash", "versions"} <= record.keys()
-    assert config["record"] == record
+    assert config["provenance"] == record
 
 
 def test_the_config_lacks_no_part(people_parent, tmp_path):

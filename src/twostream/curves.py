@@ -1,4 +1,4 @@
-"""The curves of a run as a CSV file that a run goes on with."""
+"""Log curves to a CSV file that a resumed run appends to."""
 
 import csv
 import io
@@ -10,15 +10,11 @@ from pytorch_lightning.loggers.logger import rank_zero_experiment
 
 from twostream.files import write_text
 
-AXIS = "step"
-"""Of a row: iterations that were done."""
+STEP = "step"  # column with the iterations done
 
 
 class CurveLogger(CSVLogger):
-    """Writes `logs/metrics.csv` in a run's folder, row after row, behind those that are there.
-
-    Lightning's own logger begins by removing the file.
-    """
+    """Appends rows to `logs/metrics.csv` in a run's directory; Lightning's own logger would first remove the file."""
 
     def __init__(self, run_dir: str | Path) -> None:
         super().__init__(str(run_dir), name="logs", version="")
@@ -26,7 +22,7 @@ class CurveLogger(CSVLogger):
     @property
     @rank_zero_experiment
     def experiment(self) -> "_Appender":
-        """What writes the file."""
+        """The writer of the file."""
         if self._experiment is None:
             self._experiment: _Appender = _Appender(self.log_dir)
         return self._experiment
@@ -41,16 +37,16 @@ class _Appender(ExperimentWriter):
                 self.metrics_keys = next(csv.reader(file), [])
 
     def _check_log_dir_exists(self) -> None:
-        """Leave what is there."""
+        """Keep the file, which Lightning's method removes."""
 
 
 def keep_rows_until(path: Path, iteration: int) -> None:
-    """Take the rows of later iterations out of a curve's file, and a last row that was cut off; whole or not at all."""
+    """Remove the rows of later iterations and a truncated last row from a file of curves, atomically."""
     if not path.is_file():
         return
     with path.open(newline="") as file:
         reader = csv.DictReader(file)
-        rows = [row for row in reader if _is_whole(row) and float(row[AXIS]) <= iteration]
+        rows = [row for row in reader if _is_complete(row) and float(row[STEP]) <= iteration]
         names = reader.fieldnames or []
     text = io.StringIO()
     writer = csv.DictWriter(text, names)
@@ -59,8 +55,8 @@ def keep_rows_until(path: Path, iteration: int) -> None:
     write_text(path, text.getvalue())
 
 
-def _is_whole(row: dict[str, str]) -> bool:
+def _is_complete(row: dict[str, str]) -> bool:
     try:
-        return None not in row and None not in row.values() and float(row[AXIS]) >= 0
+        return None not in row and None not in row.values() and float(row[STEP]) >= 0
     except (KeyError, ValueError):
         return False

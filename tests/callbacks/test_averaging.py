@@ -13,12 +13,12 @@ def test_the_average_is_that_of_the_formula_and_leaves_training_alone(tiny_confi
     weights = []
     step = TwoStreamModule.training_step
 
-    def noted(self, pair, batch_idx):
+    def recorded(self, pair, batch_idx):
         weights.append({name: value.clone() for name, value in self.generator.state_dict().items()})
         return step(self, pair, batch_idx)
 
     with monkeypatch.context() as context:
-        context.setattr(TwoStreamModule, "training_step", noted)
+        context.setattr(TwoStreamModule, "training_step", recorded)
         do_run(cfg := tiny_config("averaging=ema", "averaging.decay=0.3", f"run_dir={tmp_path / 'a'}"), tmp_path / "a")
     checkpoint = torch.load(tmp_path / "a/checkpoints/last.ckpt", weights_only=True)
     last = {name.removeprefix("generator."): value for name, value in checkpoint["state_dict"].items()}
@@ -34,7 +34,7 @@ def test_the_average_is_that_of_the_formula_and_leaves_training_alone(tiny_confi
     assert cfg.averaging.decay == 0.3
 
 
-def test_the_average_is_evaluated_beside_the_weights(tiny_config, tmp_path):
+def test_the_average_is_evaluated_in_addition_to_the_weights(tiny_config, tmp_path):
     cfg = tiny_config("averaging=ema", f"run_dir={tmp_path}", "scoring.metrics=[ssim]", "schedule.learning_rate=1e-2")
     do_run(cfg, tmp_path)
     raw, averaged = (json.loads((tmp_path / part / "metrics.json").read_text()) for part in ("", "averaged"))
@@ -46,6 +46,6 @@ def test_the_average_is_evaluated_beside_the_weights(tiny_config, tmp_path):
 
 
 @pytest.mark.parametrize("decay", [-0.1, 1])
-def test_refuses_a_decay_that_is_none(decay):
+def test_a_decay_out_of_range_is_refused(decay):
     with pytest.raises(ValueError, match=r"averaging\.decay: expected at least 0 and under 1, got"):
         ExponentialAverage(decay)

@@ -55,7 +55,7 @@ def test_numbered_options_are_quoted(given, expected):
 def test_a_folder_is_held_by_one_process_at_a_time(tmp_path):
     with (
         run_lock(tmp_path),
-        pytest.raises(ValueError, match="another process is at work on this run"),
+        pytest.raises(ValueError, match="another process is running in this directory"),
         run_lock(tmp_path),
     ):
         pass
@@ -65,7 +65,7 @@ def test_a_folder_is_held_by_one_process_at_a_time(tmp_path):
 
 def test_a_failure_is_one_line(tmp_path):
     write_failure(tmp_path, "first\nsecond")
-    assert json.loads((tmp_path / "status.json").read_text())["error"] == "first"
+    assert json.loads((tmp_path / "run.json").read_text())["reason"] == "first"
     write_failure(tmp_path, "")
 
 
@@ -92,9 +92,9 @@ def test_a_sweep_goes_on_after_a_failure_and_does_nothing_twice(tmp_path, tiny):
     runs = tmp_path / "runs/synthetic/smoke"
     code, output = train(tmp_path, *sweep, "generator.dropout=2,0.5")
     assert code == 1
-    failed = json.loads((runs / "rate2/seed0/status.json").read_text())
+    failed = json.loads((runs / "rate2/seed0/run.json").read_text())
     assert failed["state"] == "failed"
-    assert "dropout probability has to be between 0 and 1" in failed["error"]
+    assert "dropout probability has to be between 0 and 1" in failed["reason"]
     assert (runs / "rate0.5/seed0/metrics.json").is_file(), output
     code, output = train(tmp_path, *sweep, "generator.dropout=0.5,0.25")
     assert code == 0, output
@@ -102,7 +102,7 @@ def test_a_sweep_goes_on_after_a_failure_and_does_nothing_twice(tmp_path, tiny):
     code, output = train(tmp_path, *sweep, "generator.dropout=0.5,0.25")
     assert code == 0
     assert output.count("is finished") == 2
-    assert "Iterations" not in output
+    assert "iteration 4/4" not in output
 
 
 @pytest.mark.slow

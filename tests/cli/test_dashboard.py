@@ -304,7 +304,7 @@ def test_a_run_at_work_is_uploaded_the_next_time(offline_runs, folder, synced, c
     with run_lock(folder / "full/seed0"):
         upload(folder, PLACE)
     assert synced[0][0][8:] == [str(offline_runs[2])]
-    assert "another process is at work on this run; it is uploaded the next time" in caplog.text
+    assert "another process is running in this directory; it is uploaded the next time" in caplog.text
 
 
 def test_what_could_not_be_uploaded_is_named(offline_runs, folder, synced):

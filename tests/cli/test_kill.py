@@ -62,7 +62,7 @@ def test_a_run_killed_at_random_moments_ends_bit_for_bit_as_one_never_killed(tmp
     code, output = train(killed, *arguments)
     assert code == 0, output
     one, other = (end_of(tmp_path / name / "runs/synthetic/smoke/full/seed0") for name in ("undisturbed", "killed"))
-    assert one["global_step"] == NUM_ITERATIONS
+    assert one["iteration"] == NUM_ITERATIONS
     for part in ("state_dict", "optimizer_states", "lr_schedulers", "averaged_generator", "processes", "best"):
         assert_equal(one[part], other[part])
 
@@ -78,4 +78,4 @@ def kill_after_a_checkpoint(process, run_dir: Path, seconds: float):
 
 def iteration_of(run_dir: Path) -> int:
     path = run_dir / "checkpoints" / "last.ckpt"
-    return end_of(run_dir)["global_step"] if path.is_file() else 0
+    return end_of(run_dir)["iteration"] if path.is_file() else 0

@@ -12,7 +12,7 @@ import pytest
 
 from commands import start, train, wait_until
 from slurm_stand_in import install
-from twostream.status import is_held, read_status
+from twostream.sweep_status import is_locked, read_status
 
 ROOT = Path(__file__).parents[2]
 LONG = ["schedule.constant_iterations=60", "trainer.val_check_interval=20"]
@@ -50,10 +50,10 @@ def test_a_sweep_that_is_killed_ends_its_jobs_and_the_next_call_does_the_rest(tm
     first = (runs / "seed0/checkpoints/last.ckpt").stat()
     process = start(tmp_path, *sweep)
     wait_until((runs / "seed1/checkpoints/last.ckpt").exists)
-    assert is_held(runs / "seed1")
+    assert is_locked(runs / "seed1")
     process.send_signal(signal.SIGKILL)
     process.communicate()
-    wait_until(lambda: not is_held(runs / "seed1"))
+    wait_until(lambda: not is_locked(runs / "seed1"))
     assert read_status(runs / "seed1", time.time()).state == "stopped"
     code, output = train(tmp_path, *sweep)
     assert code == 0, output
@@ -71,8 +71,8 @@ def test_joblib_runs_jobs_at_one_time_and_keeps_what_they_print(tmp_path, tiny):
     assert code == 1
     assert "rate2/seed0 failed: ValueError: dropout probability has to be between 0 and 1" in output
     assert read_status(runs / "rate0.5/seed0", time.time()).state == "done"
-    assert "Iterations" not in output
-    assert "Iterations" in (runs / "rate0.5/seed0/output.log").read_text()
+    assert "iteration 4/4" not in output
+    assert "iteration 4/4" in (runs / "rate0.5/seed0/output.log").read_text()
     starts = [match.start() for match in re.finditer("seed0 starts", output)]
     assert len(starts) == 2
     assert max(starts) < output.index("has ended")
@@ -112,4 +112,4 @@ def test_a_slurm_job_trains_with_a_task_a_process_and_is_put_back_once(tmp_path,
         assert f"#SBATCH {option}\n" in script
     assert "goes on from iteration" in (run_dir / "train.log").read_text()
     assert "MEMBER: 2/2" in next((tmp_path / "runs/.submitit").glob("*/1234_1_log.out")).read_text()
-    assert json.loads((run_dir / "progress.json").read_text())["iteration"] == 62
+    assert json.loads((run_dir / "run.json").read_text())["progress"]["iteration"] == 62

@@ -51,7 +51,7 @@ def test_a_job_gets_its_overrides_and_its_folder(tmp_path, job):
 
 def test_a_job_that_fails_gives_its_reason(tmp_path, job):
     job("exit 3")
-    write_json(tmp_path / "status.json", {"state": "failed", "error": "ValueError: no"})
+    write_json(tmp_path / "run.json", {"state": "failed", "reason": "ValueError: no"})
     with pytest.raises(RuntimeError, match="failed: ValueError: no"):
         run_in_own_process([], tmp_path, 1)
 
@@ -60,7 +60,7 @@ def test_a_job_that_is_killed_is_a_failure(tmp_path, job):
     job("kill -9 $$")
     with pytest.raises(RuntimeError, match="failed: killed by signal SIGKILL"):
         run_in_own_process([], tmp_path, 1)
-    assert json.loads((tmp_path / "status.json").read_text())["state"] == "failed"
+    assert json.loads((tmp_path / "run.json").read_text())["state"] == "failed"
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2])
@@ -84,7 +84,7 @@ def test_a_signal_stops_the_job_first_and_then_goes_to_whom_it_was_for(tmp_path,
         with pytest.raises(RuntimeError, match="was stopped"):
             run_in_own_process([], tmp_path, 1)
         assert seen == [True]
-        assert not (tmp_path / "status.json").exists()
+        assert not (tmp_path / "run.json").exists()
         signal.raise_signal(number)
         assert seen == [True, True], "the handler is in its place again"
     finally:

@@ -6,8 +6,8 @@ from hydra import compose, initialize_config_dir
 
 from commands import train
 from twostream.cli import CONF
-from twostream.progress import read_progress
-from twostream.status import read_status
+from twostream.runs import read_progress
+from twostream.sweep_status import read_status
 
 
 def test_the_search_leaves_the_test_split_alone_and_maximizes():

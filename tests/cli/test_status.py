@@ -32,7 +32,7 @@ def test_without_any_run_all_ablations_are_not_started(tmp_path):
 
 
 def test_where_all_is_done_it_can_be_silent(tmp_path):
-    write_json(tmp_path / "runs/full/seed0/status.json", {"state": "done"})
+    write_json(tmp_path / "runs/full/seed0/run.json", {"state": "done"})
     asked = ["runs=runs", "ablations=[full]"]
     assert "1 runs: 1 done" in status(tmp_path, *asked)
     assert status(tmp_path, *asked, "unless_done=true") == ""

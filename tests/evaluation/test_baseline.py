@@ -32,7 +32,7 @@ def metrics(run_dir):
 
 
 def test_it_is_trained_to_its_end(run_dir):
-    assert json.loads((run_dir / "status.json").read_text()) == {"state": "done"}
+    assert json.loads((run_dir / "run.json").read_text())["state"] == "done"
     generator, config = load_generator(load_checkpoint(run_dir / "checkpoints" / "last.ckpt"), torch.device("cpu"))
     assert isinstance(generator, PATNGenerator)
     assert (len(generator.blocks), config.generator.width) == (2, 4)

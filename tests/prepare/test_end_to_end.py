@@ -136,7 +136,7 @@ def check_metrics(metrics, case, run_dir, root, pairs):
 
 
 def check_record(record, case, run_dir, manifest, train_joints):
-    assert record == json.loads((run_dir / "record.json").read_text())
+    assert record == json.loads((run_dir / "run.json").read_text())["provenance"]
     assert record["data_hash"] == manifest["data_hash"]
     assert (record["data"], record["label"], record["image_size"]) == (case.preset, case.label, list(case.size))
     assert (record["iterations"], record["batch_size"]) == (2, 2)

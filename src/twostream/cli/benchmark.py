@@ -12,7 +12,7 @@ import torch
 from omegaconf import DictConfig
 
 from twostream.benchmark import curves, growth, inference, loader, plots, profiles, training
-from twostream.callbacks.record import PACKAGES, code_version, hardware
+from twostream.callbacks.run_log import PACKAGES, code_version, hardware
 from twostream.cli import CONF
 from twostream.cli.errors import exit_on_error
 from twostream.evaluation.evaluate import choose_device

@@ -9,7 +9,7 @@ from omegaconf import DictConfig
 
 from twostream.cli import CONF
 from twostream.cli.errors import exit_on_error
-from twostream.status import collect_status, render_status
+from twostream.sweep_status import collect_status, render_status
 
 log = logging.getLogger(__name__)
 

@@ -13,9 +13,7 @@ from twostream.cli import CONF
 from twostream.cli.errors import exit_on_error
 from twostream.cli.jobs import quote_numbered_options
 from twostream.cli.processes import end_with_parent, run_in_own_process
-from twostream.progress import read_progress
-from twostream.runs import check_same_config, model_config
-from twostream.status import is_finished
+from twostream.runs import check_same_config, is_finished, model_config, read_progress
 
 log = logging.getLogger(__name__)
 

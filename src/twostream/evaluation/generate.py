@@ -33,7 +33,7 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         raise ValueError(f"{path}: expected a whole checkpoint that torch can load safely, got: {error}") from error
-    if not isinstance(checkpoint, dict) or not {"state_dict", "hyper_parameters", "global_step"} <= checkpoint.keys():
+    if not isinstance(checkpoint, dict) or not {"state_dict", "hyper_parameters", "iteration"} <= checkpoint.keys():
         raise ValueError(f"{path}: expected a checkpoint of twostream-train")
     return checkpoint
 

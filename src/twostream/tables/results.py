@@ -206,14 +206,14 @@ def _reason_missing(folder: Path) -> str | None:
     if not folder.is_dir():
         return "not run"
     try:
-        content = read_json(folder / "run.json") or read_json(folder / "status.json") or {}
+        content = read_json(folder / "run.json") or {}
         check(isinstance(content, dict), f"{folder / 'run.json'}", "a mapping", content)
     except ValueError as error:
         return str(error)
     state = content.get("state")
-    reason = " ".join(str(content.get("reason") or content.get("error")).split())
+    reason = " ".join(str(content.get("reason")).split())
     if state == "failed":
-        return f"failed: {reason} (log: {'/'.join(folder.parts[-4:])}/{content.get('log', 'train.log')})"
+        return f"failed: {reason} (log: {'/'.join(folder.parts[-4:])}/train.log)"
     if state == "running":
         return "still running, or killed"
     if (folder / "metrics.json").exists():

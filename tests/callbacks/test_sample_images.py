@@ -6,19 +6,20 @@ import torch
 from PIL import Image
 
 from twostream.build import build_datamodule, build_module, build_trainer
-from twostream.callbacks import correspondence
-from twostream.callbacks.correspondence import CorrespondencePictures, draw_pair
+from twostream.callbacks import sample_images
+from twostream.callbacks.sample_images import CorrespondenceImages, draw_correspondence
+from twostream.data.dataset import to_pose_pair
 from twostream.data.visualize import GAP, LINE_HEIGHT
 
 
-class PictureLogger:
-    """Takes pictures as W&B's logger does."""
+class ImageLogger:
+    """Receives images as W&B's logger does."""
 
     def __init__(self):
-        self.taken = []
+        self.logged = []
 
     def log_image(self, key, images, step):
-        self.taken.append((key, [Path(image).name for image in images], step))
+        self.logged.append((key, [Path(image).name for image in images], step))
 
 
 def fit(cfg):
@@ -26,52 +27,47 @@ def fit(cfg):
 
 
 def pixels(path):
-    with Image.open(path) as picture:
-        return np.asarray(picture)
+    with Image.open(path) as image:
+        return np.asarray(image)
 
 
-def test_a_picture_is_written_after_each_validation(tiny_config, tmp_path):
-    fit(tiny_config("callbacks.correspondence.num_pairs=2"))
-    paths = sorted((tmp_path / "run/samples").glob("correspondence_*"))
-    assert [path.name for path in paths] == ["correspondence_000002.png", "correspondence_000004.png"]
-    # Two pairs of two rows, source, target and two blocks beside each other at six times 32x16, and the footnote.
-    first, last = map(pixels, paths)
+def test_images_are_written_after_each_validation(tiny_config, tmp_path):
+    fit(tiny_config("callbacks.correspondence_images.num_pairs=2"))
+    paths = sorted((tmp_path / "run/samples").iterdir())
+    names = ["000002.png", "000004.png", "correspondence_000002.png", "correspondence_000004.png"]
+    assert [path.name for path in paths] == names
+    # Two pairs of two rows with source, target and two blocks at six times 32x16, and the footnote.
+    first, last = map(pixels, paths[2:])
     assert first.shape == (4 * (192 + LINE_HEIGHT + GAP) + LINE_HEIGHT, 4 * (96 + GAP), 3)
     assert not np.array_equal(first, last)
-    assert not list((tmp_path / "run/samples").glob(".*"))
 
 
-def test_without_at_modules_there_is_nothing_to_draw(tiny_config, tmp_path):
+def test_without_at_modules_no_correspondence_is_drawn(tiny_config, tmp_path):
     fit(tiny_config("ablation=no_at_module"))
     assert sorted(path.name for path in (tmp_path / "run/samples").iterdir()) == ["000002.png", "000004.png"]
 
 
 @pytest.fixture
 def validated(tiny_config, tmp_path, monkeypatch):
-    """A trainer after its training, with a logger that takes pictures, its module and the callback."""
-    cfg = tiny_config("callbacks.correspondence.num_pairs=9")
+    """A trainer after training with a logger of images, its module, the logger and a callback."""
+    cfg = tiny_config("callbacks.correspondence_images.num_pairs=9")
     trainer = build_trainer(cfg)
     module = build_module(cfg)
     trainer.fit(module, datamodule=build_datamodule(cfg))
-    logger = PictureLogger()
+    logger = ImageLogger()
     monkeypatch.setattr(type(trainer), "loggers", [logger, object()])
-    return trainer, module, logger, CorrespondencePictures(tmp_path / "other", num_pairs=9)
+    return trainer, module, logger, CorrespondenceImages(tmp_path / "other", num_pairs=9)
 
 
-def test_it_hands_the_picture_to_loggers_that_take_one(validated):
+def test_loggers_of_images_receive_the_drawing_of_all_pairs(validated, tmp_path):
     trainer, module, logger, callback = validated
     callback.on_validation_end(trainer, module)
-    assert logger.taken == [("correspondence", ["correspondence_000004.png"], 4)]
-
-
-def test_no_more_pairs_are_drawn_than_there_are(validated, tmp_path):
-    trainer, module, _, callback = validated
-    callback.on_validation_end(trainer, module)
+    assert logger.logged == [("correspondence", ["correspondence_000004.png"], 4)]
     height = len(pixels(tmp_path / "other/samples/correspondence_000004.png"))
     assert height == 2 * 3 * (192 + LINE_HEIGHT + GAP) + LINE_HEIGHT
 
 
-def test_a_picture_that_can_not_be_drawn_leaves_nothing(validated, tmp_path, monkeypatch):
+def test_an_image_that_can_not_be_written_leaves_nothing(validated, tmp_path, monkeypatch):
     trainer, module, logger, callback = validated
 
     def save(image, path):
@@ -82,22 +78,22 @@ def test_a_picture_that_can_not_be_drawn_leaves_nothing(validated, tmp_path, mon
     with pytest.raises(OSError, match="disk full"):
         callback.on_validation_end(trainer, module)
     assert list((tmp_path / "other/samples").iterdir()) == []
-    assert logger.taken == []
+    assert logger.logged == []
 
 
 @torch.no_grad()
-def test_the_drawn_blocks_are_those_of_the_generator(tiny_config, monkeypatch):
+def test_the_drawn_attention_is_that_of_the_generator(tiny_config, monkeypatch):
     cfg = tiny_config()
     data, generator = build_datamodule(cfg), build_module(cfg).generator.eval()
     data.prepare_data()
     data.setup("fit")
     batch = data.val.batch([1])
     drawn = []
-    draw = correspondence.correspondence_strip
-    monkeypatch.setattr(correspondence, "correspondence_strip", lambda *given: drawn.append(given) or draw(*given))
-    draw_pair(generator, batch, data.heatmaps)
+    draw = sample_images.correspondence_strip
+    monkeypatch.setattr(sample_images, "correspondence_strip", lambda *args: drawn.append(args) or draw(*args))
+    draw_correspondence(generator, batch, data.heatmaps)
     ((_, generated, points, blocks, map_size),) = drawn
-    inputs = correspondence.to_pose_pair(batch, data.heatmaps)
+    inputs = to_pose_pair(batch, data.heatmaps)
     inputs = inputs.source_image, inputs.source_heatmaps, inputs.target_heatmaps
     assert map_size == (8, 4)
     assert generated.shape == (3, 32, 16)
