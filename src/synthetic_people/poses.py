@@ -1,4 +1,4 @@
-"""Poses: joint angles of the figure, drawn within human limits."""
+"""Poses: random joint angles of the figure, within human limits."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -13,7 +13,7 @@ class Arm:
     Attributes:
         swing: forward (positive) or back.
         spread: away from the body, to the side.
-        turn: turn of the upper arm about its own axis; positive turns a bent forearm inwards.
+        turn: rotation of the upper arm about its axis; positive moves a bent forearm inwards.
         elbow: bend of the elbow, 0 (straight) to about 150.
     """
 
@@ -44,9 +44,9 @@ class Pose:
 
     Attributes:
         tilt: of the hips, forward.
-        bend: of the chest against the hips, forward.
-        lean: of the chest against the hips, to the right.
-        twist: of the chest against the hips, to the left.
+        bend: of the chest relative to the hips, forward.
+        lean: of the chest relative to the hips, to the right.
+        twist: of the chest relative to the hips, to the left.
         nod: of the head, forward.
         turn: of the head, to the left.
         right_arm: the person's own right arm.
@@ -162,12 +162,12 @@ def _bending(rng: np.random.Generator) -> Pose:
 
 
 _KINDS = (_standing, _walking, _reaching, _raising, _bending)
-_SHARES = (0.35, 0.30, 0.12, 0.12, 0.11)
+_PROBABILITIES = (0.35, 0.30, 0.12, 0.12, 0.11)
 
 
 def sample_pose(rng: np.random.Generator) -> Pose:
     """Draw a pose: standing 35 %, walking 30 %, reaching 12 %, arms raised 12 %, bending 11 %."""
-    pose = _KINDS[rng.choice(len(_KINDS), p=_SHARES)](rng)
+    pose = _KINDS[rng.choice(len(_KINDS), p=_PROBABILITIES)](rng)
     return replace(
         pose,
         lean=rng.uniform(-5, 5),
