@@ -3,6 +3,7 @@
 import ast
 from pathlib import Path
 
+import synthetic_people
 import twostream
 
 ROOT = Path(twostream.__file__).parent
@@ -18,6 +19,8 @@ LAYERS = [
     {"cli"},
 ]
 LAYER = {name: depth for depth, names in enumerate(LAYERS) for name in names}
+# What the package of synthetic people may import of twostream.
+FOR_SYNTHETIC_PEOPLE = ("data", "files", "weights", "types", "metrics.pckh")
 OPTIONAL = {"wandb", "albumentations", "torch_fidelity", "rtmlib", "onnxruntime", "cv2", "onnx", "wandb_workspaces"}
 OPTIONAL |= {"matplotlib"}
 
@@ -53,6 +56,14 @@ def test_tables_import_nothing_of_ours():
         if part == "tables":
             ours = {n for n in imports_of(path, ast.walk(ast.parse(path.read_text()))) if n.startswith("twostream")}
             assert {name.split(".")[1] for name in ours} <= {"tables"}
+
+
+def test_synthetic_people_import_only_data_and_files_of_ours():
+    for path in Path(synthetic_people.__file__).parent.rglob("*.py"):
+        for name in imports_of(path, ast.walk(ast.parse(path.read_text()))):
+            if name.partition(".")[0] == "twostream":
+                inner = name.removeprefix("twostream.")
+                assert any(f"{inner}.".startswith(f"{allowed}.") for allowed in FOR_SYNTHETIC_PEOPLE), f"{path}: {name}"
 
 
 def test_optional_packages_are_imported_where_they_are_used():
