@@ -34,7 +34,6 @@ class Evaluator:
         name: as in result files.
         weights_hash: SHA-256 of the weights.
         accuracy: on identities not seen in training: PCKh, and the accuracy of each kind of garment class.
-
     """
 
     name = "evaluator"

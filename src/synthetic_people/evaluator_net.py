@@ -19,7 +19,6 @@ class EvaluatorOutput(NamedTuple):
         missing: log-probability that a joint is not visible.
         features: input of the classifier, for the Frechet distance.
         logits: one for each combination of garment classes, the first kind outermost.
-
     """
 
     heatmaps: Float[Tensor, "b joints y x"]
@@ -43,7 +42,6 @@ class EvaluatorNet(nn.Module):
 
     Raises:
         ValueError: the stride is not a power of 2, or less than 2.
-
     """
 
     def __init__(

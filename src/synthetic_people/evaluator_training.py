@@ -54,7 +54,6 @@ class EvaluatorTraining:
 
     Raises:
         ValueError: no identity is left for training or for validation.
-
     """
 
     num_identities: int = 1500
@@ -91,7 +90,6 @@ class EvaluatorTraining:
 
         Raises:
             ValueError: a weight file is not what it should be; the message names it.
-
         """
         key = self.key(image_size)
         if key == SHIPPED_KEY:
@@ -137,7 +135,6 @@ class LabelledImages(NamedTuple):
         joints: (y, x) in pixels, NaN if not visible.
         masks: 1 on the person, as in the masked metrics.
         garments: a class of each kind.
-
     """
 
     images: UInt8[Tensor, "n 3 h w"]
