@@ -1,6 +1,7 @@
 """Figures: poses as skeletons, grids of pairs, and the attention of AT-blocks."""
 
 from collections.abc import Mapping, Sequence
+from colorsys import hsv_to_rgb
 from typing import NamedTuple
 
 import numpy as np
@@ -13,10 +14,7 @@ from twostream.data.keypoints import LIMBS, NUM_JOINTS
 from twostream.types import ImagePair
 
 # Hues cover the colour circle once, joint by joint, so that left and right differ.
-COLOURS = [
-    tuple(int(255 * channel) for channel in np.clip(np.abs((hue * 6 + np.array([0, 4, 2])) % 6 - 3) - 1, 0, 1))
-    for hue in np.arange(NUM_JOINTS) / NUM_JOINTS
-]
+COLOURS = [tuple(int(255 * channel) for channel in hsv_to_rgb(i / NUM_JOINTS, 1, 1)) for i in range(NUM_JOINTS)]
 
 # Joints whose attention is drawn: nose, neck, both wrists, right knee, left ankle.
 POINT_COLOURS = {0: "#ff4040", 1: "#ffe000", 4: "#40e040", 7: "#00e0ff", 9: "#7090ff", 13: "#ff50ff"}
@@ -25,11 +23,10 @@ FONT_SIZE, LINE_HEIGHT, GAP = 11, 16, 4  # pixels
 
 
 class BlockView(NamedTuple):
-    """The attention of an AT-block for one pair; positions are those of its map, row by row.
+    """The attention of an AT-block for one pair; positions number its map row by row.
 
-    Attributes:
-        attention: rows of the attention matrix (Eq. 4), one for each point of the target.
-        matches: for each target position the source position of the highest attention.
+    `attention` has the rows of the attention matrix (Eq. 4) for points of the target, `matches` the source position of
+    the highest attention for each target position.
     """
 
     attention: Float[Tensor, "points positions"]
@@ -71,9 +68,8 @@ def sample_grid(batch: ImagePair, generated: UInt8[Tensor, "b 3 h w"], columns: 
 
 def points_of(joints: Float[Tensor, "18 2"], image_size: tuple[int, int]) -> list[int]:
     """Return the joints of `POINT_COLOURS` that were found inside the image."""
-    height, width = image_size
-    inside = (joints.round() >= 0).all(dim=1) & (joints.round() < torch.tensor([height, width])).all(dim=1)
-    return [joint for joint in POINT_COLOURS if inside[joint]]
+    is_inside = ((joints.round() >= 0) & (joints.round() < torch.tensor(image_size))).all(dim=1)
+    return [joint for joint in POINT_COLOURS if is_inside[joint]]
 
 
 def positions_of_points(
@@ -166,13 +162,14 @@ def _mark(image: Image.Image, points: Float[Tensor, "n 2"], colours: Sequence[st
     """Draw a dot or a ring at each point (y, x in pixels before the zoom) that is not missing."""
     draw = ImageDraw.Draw(image)
     for point, colour in zip(points, colours, strict=True):
-        if not point.isnan().any():
-            centre = tuple((point.flip(0) + 0.5).mul(zoom).tolist())
-            if ring:
-                draw.circle(centre, 7, outline="black", width=4)
-                draw.circle(centre, 6, outline=colour, width=2)
-            else:
-                draw.circle(centre, 4, fill=colour, outline="black")
+        centre = tuple((point.flip(0) + 0.5).mul(zoom).tolist())
+        if point.isnan().any():
+            continue
+        if ring:
+            draw.circle(centre, 7, outline="black", width=4)
+            draw.circle(centre, 6, outline=colour, width=2)
+        else:
+            draw.circle(centre, 4, fill=colour, outline="black")
 
 
 def _captioned(images: Mapping[str, Image.Image]) -> Image.Image:
