@@ -92,16 +92,7 @@ def _panorama(camera: int, image_size: tuple[int, int]) -> NDArray[np.float32]:
 
 
 def shoot_background(camera: int, image_size: tuple[int, int], rng: np.random.Generator) -> NDArray[np.float32]:
-    """Crop a frame out of a camera's panorama, at a random position.
-
-    Args:
-        camera: 0 to 5.
-        image_size: height and width in pixels.
-        rng: source of the position.
-
-    Returns:
-        (h, w, 3) colours in [0, 1].
-    """
+    """Crop a frame of (h, w, 3) colours in [0, 1] out of the panorama of a camera, 0 to 5, at a random position."""
     panorama = _panorama(camera, image_size)
     rows, columns = image_size
     top = rng.integers(int(0.08 * rows), int(0.22 * rows) + 1)

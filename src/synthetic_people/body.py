@@ -137,13 +137,7 @@ class _Builder:
         skull = neck + self.scale * (0.09 * chest[:, 2] + 0.125 * axes[:, 2] + 0.02 * axes[:, 1])
         self.add(Part.NECK, neck + 0.1 * self.scale * chest[:, 2], _down(chest), 0.09, (0.052, 0.075), 1.1, 1.0)
         head = RoundCone(
-            Part.HEAD,
-            skull,
-            _down(axes),
-            0.066 * self.scale,
-            (0.1 * self.scale, 0.07 * self.scale),
-            0.88,
-            1.0,
+            Part.HEAD, skull, _down(axes), 0.066 * self.scale, (0.1 * self.scale, 0.07 * self.scale), 0.88, 1.0
         )
         back = skull + self.scale * (0.022 * axes[:, 2] - 0.03 * axes[:, 1])
         hair_length = 0.03 * self.scale

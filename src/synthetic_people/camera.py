@@ -54,17 +54,10 @@ def _box(camera: Camera, figure: Figure, skipped: tuple[Part, ...]) -> NDArray[n
 def frame_figure(
     figure: Figure, yaw: float, image_size: tuple[int, int], height: float, rng: np.random.Generator
 ) -> Camera:
-    """Choose a camera whose frame holds a figure, nearly centred.
+    """Draw a camera whose frame holds a figure of `height` metres, nearly centred.
 
-    Args:
-        figure: the posed person.
-        yaw: direction of the camera around the person in degrees: 0 sees the front, 90 the right side.
-        image_size: height and width in pixels.
-        height: of the person, in metres.
-        rng: source of the camera's distance, height, tilt and offset.
-
-    Returns:
-        The camera; the person fills 82 to 95 % of the frame's height, less if the pose is wide.
+    `yaw` is the direction of the camera around the person in degrees: 0 sees the front, 90 the right side. The person
+    fills 82 to 95 % of the frame's height, less if the pose is wide.
     """
     rows, columns = image_size
     distance, level = rng.uniform(4.0, 8.0), rng.uniform(1.0, 2.9)

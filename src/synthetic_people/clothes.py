@@ -55,15 +55,7 @@ class Cloth:
             raise ValueError(f"pattern: expected one of {', '.join(PATTERNS)}, got {self.pattern!r}")
 
     def colour(self, across: NDArray[np.float32], along: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return the colours at points of the cloth.
-
-        Args:
-            across: (n,) metres to the right of the front's middle.
-            along: (n,) metres down.
-
-        Returns:
-            (n, 3) colours in [0, 1].
-        """
+        """Return the (n, 3) colours at points (n,) metres to the right of the front's middle and (n,) metres down."""
         weight = PATTERNS[self.pattern](across / self.period, along / self.period)
         return self.colours[0] + weight[:, None] * (self.colours[1] - self.colours[0])
 
@@ -111,22 +103,11 @@ class Outfit:
     neckline: float
 
     def albedo(
-        self,
-        part: NDArray[np.uint8],
-        u: NDArray[np.float32],
-        v: NDArray[np.float32],
-        span: NDArray[np.float32],
+        self, part: NDArray[np.uint8], u: NDArray[np.float32], v: NDArray[np.float32], span: NDArray[np.float32]
     ) -> NDArray[np.float32]:
-        """Return the colours of surface points without shading.
+        """Return the (n, 3) colours of surface points (part, u, v) without shading.
 
-        Args:
-            part: (n,) body part.
-            u: (n,) angle around the part in turns, -0.5 to 0.5.
-            v: (n,) position along the part, 0 to 1.
-            span: (n, 2) circumference and length of the part, in metres.
-
-        Returns:
-            (n, 3) colours in [0, 1].
+        `span` is the (n, 2) circumference and length of the part, in metres.
         """
         colours = self.base[part]
         across, along = _cloth_coordinates(part, u, v, span)
@@ -162,11 +143,7 @@ class Outfit:
             colours[where[filled]] = self.print_colour
 
     def _paint_head(
-        self,
-        colours: NDArray[np.float32],
-        part: NDArray[np.uint8],
-        u: NDArray[np.float32],
-        v: NDArray[np.float32],
+        self, colours: NDArray[np.float32], part: NDArray[np.uint8], u: NDArray[np.float32], v: NDArray[np.float32]
     ) -> None:
         """Paint hair on the back of the head; eyes, brows, mouth and nose on the front."""
         nape = (part == Part.HEAD) & (np.abs(u) > 0.29) & (v < 0.85)

@@ -102,11 +102,9 @@ class SyntheticPeople:
         return root
 
     def draw(self, split: str, identity: int) -> tuple[str, Outfit, BodyShape, np.random.Generator]:
-        """Draw one person: identity as in the file names, clothes, build, and the generator that draws the views.
+        """Draw a person of a split, `identity` counted from 0.
 
-        Args:
-            split: "train" or "test".
-            identity: index within the split, from 0.
+        Returns the identity as in file names, clothes, build, and the generator that draws the views.
         """
         split_index = SPLITS.index(split)
         rng = np.random.default_rng([self.seed, split_index, identity])
@@ -135,7 +133,7 @@ class SyntheticPeople:
         ]
         joints: dict[str, dict[str, JointArray]] = {split: {} for split in SPLITS}
         total = len(identities) * self.views_per_identity
-        bar = tqdm(total=total, desc=f"Render {LABEL}", unit="image")
+        bar = tqdm(total=total, desc=f"Render {LABEL}", unit="image", disable=None)
         with bar, closing(self._run(identities, root)) as rendered:
             for (split, _), seen in zip(identities, rendered, strict=True):
                 joints[split] |= seen
@@ -203,16 +201,9 @@ def _is_alive(process: int) -> bool:
 
 
 def render_identity(people: SyntheticPeople, split: str, identity: int, root: Path) -> dict[str, JointArray]:
-    """Render all images of one identity and write them into the split's folder.
+    """Render all images of a person, `identity` counted from 0 within the split, into the split's folder below `root`.
 
-    Args:
-        people: the settings.
-        split: "train" or "test"; the surface coordinates of "test" are written too.
-        identity: index within the split, from 0.
-        root: folder of the data set, with a folder for each split.
-
-    Returns:
-        Image name -> (18, 2) joints as y and x.
+    The surface coordinates of test images are written too. Returns image name -> (18, 2) joints as y and x.
     """
     name, outfit, shape, rng = people.draw(split, identity)
     height, width = people.image_size

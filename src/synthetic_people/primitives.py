@@ -87,14 +87,11 @@ class RoundCone:
         return float(np.pi * sum(self.radii) * stretch), self.length + sum(self.radii)
 
     def surface_point(self, u: float, v: float) -> NDArray[np.float64]:
-        """Return the point at a surface coordinate.
+        """Return the (3,) point in metres at a surface coordinate.
 
         Args:
             u: angle around the axis in turns, -0.5 to 0.5; 0 is the front, positive the right side.
             v: position along the axis, 0 (tip of the start) to 1 (tip of the end).
-
-        Returns:
-            (3,) point in metres.
         """
         start_radius, end_radius = self.radii
         sine, cosine = self.sine, np.sqrt(1 - self.sine**2)
@@ -121,15 +118,9 @@ class RoundCone:
 def intersect(
     solid: RoundCone, origin: NDArray[np.float32], direction: tuple[NDArray[np.float32], ...]
 ) -> NDArray[np.float32]:
-    """Intersect rays with a solid.
+    """Return the parameter of each ray's first hit with a solid, infinite if it misses.
 
-    Args:
-        solid: the solid.
-        origin: (3,) common start of the rays in the solid's local coordinates.
-        direction: x, y and z of the rays in local coordinates, all of one shape.
-
-    Returns:
-        The ray parameter of the first hit, infinite if the ray misses; of the rays' shape.
+    The common origin (3,) and the directions, x, y and z of one shape, are in the solid's local coordinates.
     """
     dx, dy, dz = direction
     ox, oy, oz = (float(value) for value in origin)

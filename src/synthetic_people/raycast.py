@@ -77,25 +77,8 @@ def sample_light(rng: np.random.Generator) -> Light:
     return Light(direction.astype(np.float32), rng.uniform(0.56, 0.7), rng.uniform(0.42, 0.58), tint.astype(np.float32))
 
 
-def render_view(
-    figure: Figure,
-    outfit: Outfit,
-    camera: Camera,
-    light: Light,
-    background: NDArray[np.float32],
-) -> View:
-    """Render a dressed figure.
-
-    Args:
-        figure: the posed person.
-        outfit: the person's colours.
-        camera: a camera whose frame has the background's size.
-        light: the light.
-        background: (h, w, 3) shaded colours in [0, 1] behind the person.
-
-    Returns:
-        The image with joints and surface coordinates.
-    """
+def render_view(figure: Figure, outfit: Outfit, camera: Camera, light: Light, background: NDArray[np.float32]) -> View:
+    """Render a dressed figure in front of a background of (h, w, 3) shaded colours in [0, 1], of the frame's size."""
     rows, columns = background.shape[:2]
     solids = {solid.part: solid for solid in figure.solids}
     depth, part = _cast(solids, camera, rows * _SAMPLES, columns * _SAMPLES)

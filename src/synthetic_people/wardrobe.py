@@ -112,15 +112,7 @@ def _sample_upper_end(rng: np.random.Generator, long_sleeves: bool, skirt: bool)
 
 
 def sample_outfit(rng: np.random.Generator, shape: BodyShape) -> tuple[Outfit, BodyShape]:
-    """Draw clothes and the measures of the body that follow from them.
-
-    Args:
-        rng: source of all draws.
-        shape: the build without clothes.
-
-    Returns:
-        The outfit, and the shape with sleeve and trouser ease, skirt, long hair and bag.
-    """
+    """Draw clothes for a build, and return it with sleeve and trouser ease, skirt, long hair and bag."""
     upper = _sample_cloth(rng, _CLOTH_COLOURS, (0.46, 0.14, 0.09, 0.07, 0.09, 0.07, 0.08))
     legwear, lower, lower_end = _sample_legwear(rng, upper)
     skirt, long_sleeves = legwear == "skirt", bool(rng.random() < 0.5)

@@ -15,7 +15,7 @@ from twostream.data.visualize import (
     stacked,
     warp_by_matches,
 )
-from twostream.metrics.correspondence import position_centres, positions_of
+from twostream.metrics.correspondence import positions_of
 from twostream.types import ImagePair
 
 
@@ -99,21 +99,6 @@ def test_a_strip_marks_points_and_the_maximum_of_their_attention():
     assert at(1, 0, 8, 10) == (90, 90, 90)
     assert at(1, 1, 8, 10) == (200, 200, 200)
     assert at(1, 2, 8, 10) == (0, 0, 0)
-
-
-def test_dots_are_at_the_centres_of_the_metrics_positions():
-    target_joints = torch.full((18, 2), torch.nan)
-    target_joints[0] = 1.0
-    generated = torch.zeros(3, 32, 16, dtype=torch.uint8)
-    red = np.array(ImageColor.getrgb(POINT_COLOURS[0]))
-    for position, (y, x) in enumerate(position_centres((8, 4), (32, 16))):
-        view = BlockView(torch.eye(32)[[position]], torch.arange(32))
-        pair = pair_of(torch.full((18, 2), torch.nan), target_joints)
-        strip = np.asarray(correspondence_strip(pair, generated, [0], [view], (8, 4)))
-        left = 2 * (16 * 6 + GAP)
-        cell = strip[LINE_HEIGHT : LINE_HEIGHT + 192, left : left + 96].astype(int)
-        dot = np.argwhere((cell == red).all(axis=2)).mean(axis=0)
-        assert dot == pytest.approx([(y + 0.5) * 6, (x + 0.5) * 6], abs=0.6)
 
 
 def test_a_pair_without_points_is_drawn_without_them():

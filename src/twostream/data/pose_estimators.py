@@ -48,10 +48,7 @@ class PoseEstimator(Protocol):
 
 
 def coco_to_openpose(
-    keypoints: Float[np.ndarray, "17 2"],
-    scores: Float[np.ndarray, "17"],
-    threshold: float,
-    image_size: tuple[int, int],
+    keypoints: Float[np.ndarray, "17 2"], scores: Float[np.ndarray, "17"], threshold: float, image_size: tuple[int, int]
 ) -> JointArray:
     """Convert COCO's 17 joints as (x, y) to OpenPose's 18 as (y, x), at the nearest pixel.
 
