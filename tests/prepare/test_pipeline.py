@@ -8,10 +8,10 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from PIL import Image
 
-from synthetic_people.people import _hash_files
 from twostream.cli import CONF
 from twostream.data.keypoints import found, read_annotations, write_annotations
 from twostream.data.pairs import matching_pairs, read_pairs, write_pairs
+from twostream.files import hash_files
 from twostream.prepare.market1501 import Market1501
 from twostream.prepare.pipeline import pairs_alone
 from twostream.prepare.preset import About
@@ -94,7 +94,7 @@ def test_the_manifest_counts_and_names_everything(market, prepare_tiny, tmp_path
     assert manifest["notes"] == []
     alone = tmp_path / "alone"
     shutil.copytree(tmp_path / "data", alone, ignore=shutil.ignore_patterns("manifest.json", ".*"))
-    assert manifest["data_hash"] == _hash_files(alone)
+    assert manifest["data_hash"] == hash_files(alone, sorted(path for path in alone.rglob("*") if path.is_file()))
 
 
 def test_test_pairs_that_no_file_gives_are_drawn(market, prepare_tiny, tmp_path, monkeypatch):

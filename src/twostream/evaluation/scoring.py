@@ -12,7 +12,8 @@ import torch
 from jaxtyping import Float, UInt8
 from tqdm import tqdm
 
-from synthetic_people.evaluator import Evaluator, EvaluatorTraining
+from synthetic_people.evaluator import Evaluator
+from synthetic_people.evaluator_training import EvaluatorTraining
 from twostream.data.pose_estimators import PoseEstimator
 from twostream.evaluation.measures import (
     EVALUATOR,

@@ -35,7 +35,7 @@ def printed_outfit():
 
 
 @pytest.mark.parametrize("size", [(128, 64), (64, 32), (30, 41)])
-def test_view_has_the_asked_size_and_ranges(size):
+def test_a_view_has_the_given_size_and_ranges(size):
     _, _, view = shoot(0, 30, size=size)
     assert view.image.shape == (*size, 3)
     assert view.image.dtype == np.uint8
@@ -57,7 +57,7 @@ def test_surface_coordinates_are_in_range(seed):
     assert not view.v[~person].any()
 
 
-def test_visible_joints_lie_on_the_body():
+def test_visible_joints_are_on_the_body():
     hits = []
     for seed in range(30):
         _, _, view = shoot(seed, 36 * seed)
@@ -112,7 +112,7 @@ def test_print_is_on_the_chest_and_not_on_the_back():
     assert np.allclose(back, outfit.upper.colours[0])
 
 
-def test_picture_shows_the_print_from_the_front_only():
+def test_the_print_is_visible_from_the_front_only():
     outfit = printed_outfit()
 
     def near_print(yaw):
@@ -130,18 +130,16 @@ def test_picture_shows_the_print_from_the_front_only():
 def test_patterns_show_both_colours(pattern):
     cloth = Cloth(pattern, np.array([[0, 0, 0], [1, 1, 1]], np.float32), 0.2)
     across, along = np.random.default_rng(0).uniform(-0.5, 0.5, (2, 500)).astype(np.float32)
-    share = cloth.colour(across, along)[:, 0].mean()
-    assert 0.1 < share < 0.9
+    assert 0.1 < cloth.colour(across, along)[:, 0].mean() < 0.9
 
 
 def test_unknown_pattern_is_refused():
-    cloth = Cloth("paisley", np.zeros((2, 3), np.float32), 0.2)
-    with pytest.raises(ValueError, match="paisley"):
-        cloth.colour(np.zeros(1, np.float32), np.zeros(1, np.float32))
+    with pytest.raises(ValueError, match=r"pattern: expected one of solid, rings, .*, got 'paisley'"):
+        Cloth("paisley", np.zeros((2, 3), np.float32), 0.2)
 
 
 def test_surface_coordinates_give_back_the_seen_point():
-    """A pixel's (part, u, v), put on the solid and projected, lands on the pixel at its depth."""
+    """The point of a pixel's (part, u, v) projects to the pixel at its depth."""
     figure, camera, view = shoot(5, 50)
     solids = {solid.part: solid for solid in figure.solids}
     rows, columns = np.nonzero(view.part)
@@ -151,10 +149,10 @@ def test_surface_coordinates_give_back_the_seen_point():
             for y, x in zip(rows, columns, strict=True)
         ]
     )
-    places = camera.project(points)
-    error = np.abs(places[:, :2] - np.stack([columns, rows], axis=1) - 0.5).max(1)
+    projected = camera.project(points)
+    error = np.abs(projected[:, :2] - np.stack([columns, rows], axis=1) - 0.5).max(1)
     assert np.quantile(error, 0.9) < 0.15
-    assert np.quantile(np.abs(places[:, 2] - view.depth[rows, columns]), 0.9) < 0.02
+    assert np.quantile(np.abs(projected[:, 2] - view.depth[rows, columns]), 0.9) < 0.02
 
 
 def test_two_views_agree_on_surface_coordinates():
@@ -167,11 +165,11 @@ def test_two_views_agree_on_surface_coordinates():
         u, v = float(first.u[y, x]), float(first.v[y, x])
         solid = solids[Part(first.part[y, x])]
         column, row, depth = other_camera.project(solid.surface_point(u, v)[None])[0]
-        place = int(row), int(column)
+        pixel = int(row), int(column)
         inside = 0 <= row < SIZE[0] and 0 <= column < SIZE[1]
-        if inside and abs(second.depth[place] - depth) < 0.01 and second.part[place] == solid.part:
-            turn = abs(second.u[place] - u)
-            gaps.append(min(turn, 1 - turn) * solid.span[0] + abs(second.v[place] - v) * solid.span[1])
+        if inside and abs(second.depth[pixel] - depth) < 0.01 and second.part[pixel] == solid.part:
+            turn = abs(second.u[pixel] - u)
+            gaps.append(min(turn, 1 - turn) * solid.span[0] + abs(second.v[pixel] - v) * solid.span[1])
     assert len(gaps) > 500
     assert np.median(gaps) < 0.02  # metres: about one pixel
 
@@ -207,7 +205,7 @@ def test_feet_stand_on_the_ground_and_most_arms_are_free():
         assert min(soles) == pytest.approx(0, abs=1e-9)
 
 
-def test_cameras_have_backgrounds_of_their_own():
+def test_each_camera_has_another_background():
     means = [shoot_background(camera, SIZE, np.random.default_rng(0)).mean((0, 1)) for camera in range(NUM_CAMERAS)]
     gaps = np.linalg.norm(np.array(means)[:, None] - np.array(means)[None], axis=2)
     assert (gaps + np.eye(NUM_CAMERAS) > 0.02).all()
