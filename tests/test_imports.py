@@ -9,8 +9,8 @@ ROOT = Path(twostream.__file__).parent
 LAYERS = [
     {"types", "files"},
     {"weights"},
-    {"data", "nets", "losses", "metrics", "tables", "loggers", "runs", "progress", "curves", "performance"},
-    {"module"},
+    {"data", "nets", "losses", "metrics", "tables", "runs", "progress", "performance"},
+    {"module", "loggers"},
     {"callbacks", "strategies"},
     {"build"},
     {"prepare", "evaluation", "status", "benchmark"},
