@@ -20,7 +20,7 @@ from twostream.build import build_module
 from twostream.callbacks.averaging import KEY
 from twostream.callbacks.checkpoints import Checkpoints
 from twostream.cli import CONF
-from twostream.cli.one_run import do_run
+from twostream.cli.train import train_and_evaluate
 from twostream.module import TwoStreamModule
 from twostream.resume import find_checkpoint
 from twostream.runs import TrainingInterrupted, track_status
@@ -53,7 +53,7 @@ def undisturbed(people_parent, tmp_path_factory) -> Path:
     run_dir = tmp_path_factory.mktemp("undisturbed")
     with initialize_config_dir(version_base="1.3", config_dir=CONF):
         cfg = compose("train", [*overrides_of_tiny_run(people_parent, run_dir), *SETTINGS])
-    do_run(cfg, run_dir)
+    train_and_evaluate(cfg, run_dir)
     return run_dir
 
 
@@ -71,7 +71,7 @@ def disturb(monkeypatch):
 
         with monkeypatch.context() as context:
             context.setattr(TwoStreamModule, "training_step", disturbed)
-            do_run(cfg, Path(cfg.run_dir))
+            train_and_evaluate(cfg, Path(cfg.run_dir))
 
     return run
 
@@ -124,7 +124,7 @@ def test_a_run_killed_at_any_iteration_ends_as_one_never_killed(
         with pytest.raises(Killed):
             disturb(cfg, iteration, die)
         assert json.loads((tmp_path / "run" / "status.json").read_text())["state"] == "failed"
-    do_run(cfg, tmp_path / "run")
+    train_and_evaluate(cfg, tmp_path / "run")
     assert_same_end(undisturbed, tmp_path / "run")
 
 
@@ -138,7 +138,7 @@ def test_a_signal_writes_a_checkpoint_of_the_iteration_and_leaves(tiny_config, t
     status = json.loads((tmp_path / "run" / "status.json").read_text())
     assert status == {"state": "stopped", "reason": f"{number.name} at iteration 8"}
     assert torch.load(tmp_path / "run" / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] == 8
-    do_run(cfg, tmp_path / "run")
+    train_and_evaluate(cfg, tmp_path / "run")
     assert_same_end(undisturbed, tmp_path / "run")
 
 
@@ -152,7 +152,7 @@ def test_the_checkpoint_before_stands_in_for_a_damaged_one(tiny_config, tmp_path
     content = last.read_bytes()
     last.unlink()
     last.write_bytes(content[:-1000])
-    do_run(cfg, tmp_path / "run")
+    train_and_evaluate(cfg, tmp_path / "run")
     assert "last.ckpt: expected a whole checkpoint that torch can load safely" in caplog.text
     assert_same_end(undisturbed, tmp_path / "run")
 
@@ -194,7 +194,7 @@ def test_a_run_that_may_not_resume_begins_anew(tiny_config, tmp_path, undisturbe
     cfg = config(tiny_config, tmp_path / "run", "resume=never")
     with pytest.raises(Killed):
         disturb(cfg, 7, die)
-    do_run(cfg, tmp_path / "run")
+    train_and_evaluate(cfg, tmp_path / "run")
     assert_same_end(undisturbed, tmp_path / "run")
 
 
@@ -205,7 +205,7 @@ def test_a_run_on_other_data_is_not_gone_on_with(tiny_config, tmp_path, disturb)
     record = tmp_path / "run" / "record.json"
     record.write_text(record.read_text().replace('"data_hash": "', '"data_hash": "x'))
     with pytest.raises(ValueError, match="the run began on data of hash x"):
-        do_run(cfg, tmp_path / "run")
+        train_and_evaluate(cfg, tmp_path / "run")
 
 
 def test_the_best_checkpoint_is_that_of_the_highest_validation_ssim(undisturbed):
@@ -228,7 +228,7 @@ def test_a_checkpoint_that_can_not_be_written_leaves_the_one_before(tiny_config,
         with pytest.raises(
             OSError, match=r"last\.ckpt: the checkpoint of iteration 6 can't be written, the one before"
         ):
-            do_run(cfg, tmp_path / "run")
+            train_and_evaluate(cfg, tmp_path / "run")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, most)
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == there
@@ -243,14 +243,14 @@ def test_the_number_of_processes_may_change(tiny_config, tmp_path, disturb, capl
     checkpoint = torch.load(last, weights_only=True)
     last.unlink()
     torch.save({**checkpoint, "processes": checkpoint["processes"] * 2}, last)
-    do_run(cfg, tmp_path / "run")
+    train_and_evaluate(cfg, tmp_path / "run")
     assert "The checkpoint is of 2 processes, the run goes on with 1" in caplog.text
 
 
 def test_a_folder_that_can_not_be_written_to_is_named(tiny_config, tmp_path):
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(OSError, match="file/run"):
-        do_run(config(tiny_config, tmp_path / "file" / "run"), tmp_path / "file" / "run")
+        train_and_evaluate(config(tiny_config, tmp_path / "file" / "run"), tmp_path / "file" / "run")
 
 
 def test_a_full_disk_does_not_hide_the_error(tmp_path, monkeypatch):

@@ -51,8 +51,8 @@ def test_a_folder_of_photos_is_annotated(tmp_path, pose_file):
     done = annotate(tmp_path, "images=photos", "out=annotation.csv", f"pose_estimator.pose_weights={pose_file}")
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines() == [
-        "RTMPose: 36 joints in 2 pictures",
-        "both shoulders and both hips found in 2 of them",
+        "RTMPose: 36 keypoints in 2 images",
+        "both shoulders and both hips in 2 of them",
         "annotation.csv",
     ]
     joints = read_annotations(tmp_path / "annotation.csv")

@@ -1,4 +1,4 @@
-"""`twostream-annotate`: find the joints in a folder of photos and write them in the field's format."""
+"""`twostream-annotate`: estimate the keypoints of a folder of photos and write PATN's annotation file."""
 
 import logging
 from pathlib import Path
@@ -16,11 +16,11 @@ log = logging.getLogger(__name__)
 
 @hydra.main(version_base="1.3", config_path=CONF, config_name="annotate")
 def main(cfg: DictConfig) -> None:
-    """Annotate the pictures in the folder `cfg.images` and print what was found."""
+    """Annotate the images in the folder `cfg.images` and print how many keypoints were found."""
     images, out = Path(cfg.images), Path(cfg.out)
     with exit_on_error(log):
         estimator = instantiate(cfg.pose_estimator)
         report = annotate(images, estimator, out)
-        print(f"{estimator.name}: {report.num_found_joints} joints in {report.num_images} pictures")
-        print(f"both shoulders and both hips found in {report.num_torsos} of them")
+        print(f"{estimator.name}: {report.num_found_joints} keypoints in {report.num_images} images")
+        print(f"both shoulders and both hips in {report.num_torsos} of them")
         print(out)
