@@ -159,7 +159,7 @@ class EvaluatorTraining:
         optimizer = torch.optim.Adam(net.parameters())
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, self.learning_rate, self.iterations)
         draw = np.random.default_rng(0)
-        for _ in tqdm(range(self.iterations), desc="Train the evaluator"):
+        for _ in tqdm(range(self.iterations), desc="Train the evaluator", disable=None):
             batch = draw_batch(train, draw.integers(len(train.images), size=self.batch_size), draw)
             loss = evaluator_loss(net, LabelledImages(*(tensor.to(device) for tensor in batch)))
             optimizer.zero_grad()

@@ -139,7 +139,7 @@ class SyntheticPeople:
         ]
         joints: dict[str, dict[str, JointArray]] = {split: {} for split in SPLITS}
         total = len(identities) * self.views_per_identity
-        bar = tqdm(total=total, desc=f"rendering {LABEL}", unit="image")
+        bar = tqdm(total=total, desc=f"rendering {LABEL}", unit="image", disable=None)
         with bar, closing(self._run(identities, root)) as rendered:
             for (split, _), seen in zip(identities, rendered, strict=True):
                 joints[split] |= seen

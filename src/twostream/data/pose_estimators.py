@@ -227,7 +227,8 @@ def annotate(folder: Path, estimator: PoseEstimator, out: Path) -> AnnotationRep
             unreadable.append(str(error))
     if unreadable:
         raise ValueError(f"{folder}: {len(unreadable)} of {len(paths)} pictures can't be read: {'; '.join(unreadable)}")
-    joints = {path.name: estimator(_read_picture(path))[0] for path in tqdm(paths, desc="Annotate", unit="image")}
+    bar = tqdm(paths, desc="Annotate", unit="image", disable=None)
+    joints = {path.name: estimator(_read_picture(path))[0] for path in bar}
     write_annotations(out, joints)
     are_found = np.stack([found(array) for array in joints.values()])
     return AnnotationReport(len(paths), int(are_found.sum()), int(are_found[:, list(TORSO)].all(axis=1).sum()))
