@@ -30,15 +30,15 @@ def job(tmp_path, monkeypatch):
 
 @pytest.fixture
 def worker(monkeypatch):
-    """Makes this process the third worker of a pool that process 1 has started; returns what it is to end with."""
-    ends_with = []
+    """Makes this process the third worker of a pool that process 1 has started; returns the parents it watches."""
+    watched = []
     pool = SimpleNamespace(
         parent_process=lambda: SimpleNamespace(pid=1),
         current_process=lambda: SimpleNamespace(_identity=(3,)),
     )
     monkeypatch.setattr(processes, "multiprocessing", pool)
-    monkeypatch.setattr(processes, "_watch_parent", ends_with.append)
-    return ends_with
+    monkeypatch.setattr(processes, "_watch_parent", watched.append)
+    return watched
 
 
 def test_a_job_is_called_with_its_overrides_and_its_folder(tmp_path, job):
@@ -86,7 +86,7 @@ def test_a_signal_is_forwarded_to_the_job_and_raised_again_after_it(tmp_path, jo
         assert seen == [True]
         assert not (tmp_path / "status.json").exists()
         signal.raise_signal(number)
-        assert seen == [True, True], "the handler is in its place again"
+        assert seen == [True, True], "the handler is restored"
     finally:
         signal.signal(number, before)
 
@@ -119,7 +119,7 @@ def test_a_worker_assigns_gpus_to_its_job(tmp_path, job, worker, monkeypatch, de
     assert (tmp_path / "run" / "output.log").read_text().strip() == expected
 
 
-def test_a_worker_ends_with_its_pool_and_a_job_with_its_sweep(worker, monkeypatch):
+def test_a_worker_watched_its_pool_and_a_job_with_its_sweep(worker, monkeypatch):
     processes.end_with_parent()
     assert worker == [1]
     monkeypatch.setenv(processes.PARENT, "7")
