@@ -27,15 +27,9 @@ STOP_SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)  # of a user, a 
 
 
 def run_job(cfg: DictConfig, overrides: Sequence[str], run_dir: Path) -> float | None:
-    """Run one job of a sweep unless it is finished; return the SSIM of its last validation, None if there was none.
-
-    Args:
-        cfg: the job's config.
-        overrides: the job's overrides, as on the command line.
-        run_dir: folder of the run.
+    """Run one job of a sweep unless it is finished; return the SSIM of its last validation, None if it had none.
 
     Raises ValueError if the folder holds a run with a different config, RuntimeError if the job fails or is stopped.
-
     """
     end_with_parent()
     if is_finished(run_dir, cfg.evaluate):
@@ -52,14 +46,8 @@ def run_in_subprocess(overrides: Sequence[str], run_dir: Path, devices: object) 
 
     Jobs in one process would share a W&B run, and would all hang if one rank of a DDP job failed. Stop signals are
     forwarded to the job as SIGTERM, on which a training writes its checkpoint; after the job has ended, the signal is
-    raised again in this process. In a worker of a pool (joblib), each job gets some of the GPUs, and its output goes to
-    `output.log` in the run's folder.
-
-    Args:
-        overrides: the job's overrides, as on the command line.
-        run_dir: folder of the run.
-        devices: the trainer's `devices`; a positive number is the number of GPUs that a pool's worker gives to a job.
-
+    raised again in this process. In a worker of a pool (joblib), the job gets as many GPUs as the trainer's `devices`
+    says, and its output goes to `output.log` in the run's folder.
     """
     command = [sys.executable, "-m", "twostream.cli.train", *overrides, f"hydra.run.dir='{run_dir}'"]
     environment = {**os.environ, PARENT: str(os.getpid())}

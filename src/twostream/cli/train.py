@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 def run(cfg: DictConfig) -> float | None:
     """Train and evaluate the run that the config describes; with `-m`, in a process per run.
 
-    For a search to maximize, each run of a sweep returns the SSIM of its last validation, None if there was none.
+    For a search to maximize, each run of a sweep returns the SSIM of its last validation, None if it had none.
     """
     run_dir = Path(HydraConfig.get().runtime.output_dir)
     if HydraConfig.get().mode is RunMode.MULTIRUN:

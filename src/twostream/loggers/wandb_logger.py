@@ -3,6 +3,7 @@
 import os
 import secrets
 from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,11 +27,10 @@ class IterationLogger(WandbLogger):
     """Logs a training to one W&B run per folder, with the iteration as the x-axis of every curve.
 
     It is offline unless the user is logged in; the environment variable WANDB_MODE takes precedence. A resumed training
-    continues the W&B run whose id is in the folder. The W&B run is closed when the training ends for any reason, and is
-    never shared with another run of the same process.
+    continues the W&B run whose id is in the folder. A W&B run is never shared with another run of the same process.
 
-    A W&B run belongs to one group only, but the full model is in four tables: each table is a tag (`table3`), and the
-    group is named after all tables of the variant (`synthetic-small-table4`).
+    W&B allows one group per run, but the full model is in four tables: each table is a tag (`table3`), and the group is
+    named after all tables of the variant (`synthetic-small-table4`).
 
     Args:
         run_dir: folder of the run.
@@ -59,7 +59,7 @@ class IterationLogger(WandbLogger):
         config: Mapping[str, Any],
         log_checkpoint: bool,
     ) -> None:
-        check_installed()
+        check_installed("wandb")
         super().__init__(name=name, save_dir=run_dir, project=project)
         self.run_dir = Path(run_dir)
         self.config = config
@@ -108,12 +108,10 @@ class IterationLogger(WandbLogger):
         self.experiment.log_artifact(artifact)
 
 
-def check_installed() -> None:
-    """Raise ImportError with the command that installs W&B if it is missing."""
-    try:
-        import wandb  # noqa: F401
-    except ImportError:
-        raise ImportError("W&B needs the package wandb: pip install 'twostream[wandb]'") from None
+def check_installed(*packages: str) -> None:
+    """Raise ImportError with what to install if one of the packages is missing."""
+    if missing := [package for package in packages if find_spec(package) is None]:
+        raise ImportError(f"W&B needs the package {missing[0]}: pip install 'twostream[wandb]'")
 
 
 def tables_of(variant: str, experiments: Path) -> list[str]:
@@ -142,7 +140,7 @@ def log_summary(run_dir: Path, content: Mapping[str, Any], prefix: str = "final"
     identity = read_json(run_dir / IDENTITY)
     if identity is None:
         return
-    check_installed()
+    check_installed("wandb")
     import wandb
 
     run = start_wandb_run(run_dir, identity, {})

@@ -29,11 +29,7 @@ OFFLINE_MODES = ("offline", "disabled", "dryrun")
 
 def check_online() -> None:
     """Raise ImportError if a package is missing, ValueError if W&B is switched off or nobody is logged in."""
-    check_installed()
-    try:
-        import wandb_workspaces  # noqa: F401
-    except ImportError:
-        raise ImportError("the dashboard needs the package wandb-workspaces: pip install 'twostream[wandb]'") from None
+    check_installed("wandb", "wandb_workspaces")
     import wandb
 
     if (mode := os.environ.get("WANDB_MODE")) in OFFLINE_MODES:
