@@ -9,14 +9,14 @@ import twostream
 ROOT = Path(twostream.__file__).parent
 SYNTHETIC_PEOPLE = Path(synthetic_people.__file__).parent
 LAYERS = [
-    {"types", "files"},
+    {"types", "files", "registry"},
     {"weights"},
-    {"data", "nets", "losses", "metrics", "tables", "loggers", "runs", "curves", "performance"},
+    {"data", "nets", "losses", "metrics", "tables", "runs", "performance", "schedule"},
+    {"strategies", "loggers"},
     {"module"},
-    {"callbacks", "strategies"},
-    {"build"},
+    {"callbacks"},
+    {"build", "resume"},
     {"prepare", "evaluation", "sweep_status", "benchmark"},
-    {"resume"},
     {"cli"},
 ]
 LAYER = {name: depth for depth, names in enumerate(LAYERS) for name in names}

@@ -1,4 +1,3 @@
-import importlib
 import sys
 import types
 from contextlib import nullcontext
@@ -13,7 +12,7 @@ from pytorch_lightning.callbacks import LambdaCallback
 from torch import Tensor, nn
 
 from twostream import build
-from twostream.cli.one_run import do_run
+from twostream.cli.train import train_and_evaluate
 from twostream.losses.objective import Objective
 from twostream.module import TwoStreamModule
 from twostream.performance import Compiler, Performance
@@ -255,8 +254,8 @@ def test_a_run_channels_last_that_is_cut_off_ends_as_one_that_is_not(tiny_config
     for folder in (tmp_path / "cut_off", tmp_path / "whole"):
         cfg = tiny_config(*settings, f"run_dir={folder}")
         with nullcontext() if begun else pytest.raises(OSError, match="gone"):
-            do_run(cfg, folder)
-        do_run(cfg, folder)
+            train_and_evaluate(cfg, folder)
+        train_and_evaluate(cfg, folder)
         ends.append(torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True))
     # The second run of a folder goes on, or finds the run done.
     assert begun == [0, 1, 2, 3, 2, 3, 0, 1, 2, 3]

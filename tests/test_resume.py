@@ -19,7 +19,7 @@ from twostream.callbacks.averaging import KEY
 from twostream.callbacks.checkpoints import Checkpoints
 from twostream.callbacks.preemption import Preemption
 from twostream.cli import CONF
-from twostream.cli.one_run import do_run
+from twostream.cli.train import train_and_evaluate
 from twostream.module import TwoStreamModule
 from twostream.resume import find_checkpoint
 from twostream.runs import TrainingInterrupted, read_provenance, read_run, update_run
@@ -52,7 +52,7 @@ def uninterrupted(people_parent, tmp_path_factory) -> Path:
     run_dir = tmp_path_factory.mktemp("uninterrupted")
     with initialize_config_dir(version_base="1.3", config_dir=CONF):
         cfg = compose("train", [*overrides_of_tiny_run(people_parent, run_dir), *SETTINGS])
-    do_run(cfg, run_dir)
+    train_and_evaluate(cfg, run_dir)
     return run_dir
 
 
@@ -70,7 +70,7 @@ def run_until(monkeypatch):
 
         with monkeypatch.context() as context:
             context.setattr(TwoStreamModule, "training_step", step_with_action)
-            do_run(cfg, Path(cfg.run_dir))
+            train_and_evaluate(cfg, Path(cfg.run_dir))
 
     return run
 
@@ -127,7 +127,7 @@ def test_a_run_killed_at_any_iteration_ends_as_one_never_killed(
         with pytest.raises(Killed):
             run_until(cfg, iteration, die)
         assert read_run(tmp_path / "run").state == "failed"
-    do_run(cfg, tmp_path / "run")
+    train_and_evaluate(cfg, tmp_path / "run")
     assert_same_end(uninterrupted, tmp_path / "run")
 
 
@@ -142,7 +142,7 @@ def test_a_signal_saves_a_checkpoint_and_stops(tiny_config, tmp_path, uninterrup
     assert (run.state, run.reason) == ("stopped", f"{number.name} at iteration 8")
     assert run.progress.iteration == 8
     assert iteration_of(tmp_path / "run") == 8
-    do_run(cfg, tmp_path / "run")
+    train_and_evaluate(cfg, tmp_path / "run")
     assert_same_end(uninterrupted, tmp_path / "run")
 
 
@@ -161,8 +161,8 @@ def test_a_signal_before_the_first_iteration_of_a_resumed_run_changes_nothing(
     with monkeypatch.context() as context:
         context.setattr(Preemption, "on_train_start", start_and_signal)
         with pytest.raises(TrainingInterrupted, match="SIGTERM at iteration 6"):
-            do_run(cfg, tmp_path / "run")
-    do_run(cfg, tmp_path / "run")
+            train_and_evaluate(cfg, tmp_path / "run")
+    train_and_evaluate(cfg, tmp_path / "run")
     assert_same_end(uninterrupted, tmp_path / "run")
 
 
@@ -176,7 +176,7 @@ def test_a_damaged_checkpoint_is_replaced_by_the_previous_one(tiny_config, tmp_p
     content = last.read_bytes()
     last.unlink()
     last.write_bytes(content[:-1000])
-    do_run(cfg, tmp_path / "run")
+    train_and_evaluate(cfg, tmp_path / "run")
     assert "last.ckpt: expected a whole checkpoint that torch can load safely" in caplog.text
     assert_same_end(uninterrupted, tmp_path / "run")
 
@@ -218,7 +218,7 @@ def test_a_run_restarts_without_permission_to_resume(tiny_config, tmp_path, unin
     cfg = config(tiny_config, tmp_path / "run", "resume=never")
     with pytest.raises(Killed):
         run_until(cfg, 7, die)
-    do_run(cfg, tmp_path / "run")
+    train_and_evaluate(cfg, tmp_path / "run")
     assert_same_end(uninterrupted, tmp_path / "run")
 
 
@@ -229,7 +229,7 @@ def test_a_run_is_not_resumed_on_different_data(tiny_config, tmp_path, run_until
     provenance = read_provenance(tmp_path / "run")
     update_run(tmp_path / "run", provenance={**provenance, "data_hash": "x"})
     with pytest.raises(ValueError, match="the run was started on data with hash x"):
-        do_run(cfg, tmp_path / "run")
+        train_and_evaluate(cfg, tmp_path / "run")
     assert read_provenance(tmp_path / "run")["data_hash"] == "x"
 
 
@@ -251,7 +251,7 @@ def test_a_checkpoint_that_can_not_be_written_leaves_the_previous_one(tiny_confi
     try:
         resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, limits[1]))
         with pytest.raises(OSError, match=r"last\.ckpt: the checkpoint of iteration 6 can't be written, the previous"):
-            do_run(cfg, tmp_path / "run")
+            train_and_evaluate(cfg, tmp_path / "run")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == files
@@ -265,14 +265,14 @@ def test_the_number_of_processes_may_change(tiny_config, tmp_path, run_until, ca
     checkpoint = torch.load(last, weights_only=True)
     last.unlink()
     torch.save({**checkpoint, "processes": checkpoint["processes"] * 2}, last)
-    do_run(cfg, tmp_path / "run")
+    train_and_evaluate(cfg, tmp_path / "run")
     assert "The checkpoint was saved by 2 processes and is resumed by 1: random draws will differ" in caplog.text
 
 
 def test_a_folder_that_can_not_be_written_to_is_named(tiny_config, tmp_path):
     (tmp_path / "file").write_text("not a directory")
     with pytest.raises(OSError, match="file/run"):
-        do_run(config(tiny_config, tmp_path / "file" / "run"), tmp_path / "file" / "run")
+        train_and_evaluate(config(tiny_config, tmp_path / "file" / "run"), tmp_path / "file" / "run")
 
 
 def test_a_validation_of_nan_is_not_the_best(tmp_path):

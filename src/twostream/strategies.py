@@ -54,8 +54,9 @@ class NetworkDDP(DDPStrategy):
 
     @override
     def teardown(self) -> None:
-        if self.lightning_module is not None:
-            self.lightning_module.wrapped = {}
+        module: Any = self.lightning_module
+        if module is not None:
+            module.wrapped = {}
         super().teardown()
 
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from twostream.callbacks.averaging import KEY, ExponentialAverage
-from twostream.cli.one_run import do_run
+from twostream.cli.train import train_and_evaluate
 from twostream.module import TwoStreamModule
 
 
@@ -19,7 +19,9 @@ def test_the_average_is_that_of_the_formula_and_leaves_training_alone(tiny_confi
 
     with monkeypatch.context() as context:
         context.setattr(TwoStreamModule, "training_step", recorded)
-        do_run(cfg := tiny_config("averaging=ema", "averaging.decay=0.3", f"run_dir={tmp_path / 'a'}"), tmp_path / "a")
+        train_and_evaluate(
+            cfg := tiny_config("averaging=ema", "averaging.decay=0.3", f"run_dir={tmp_path / 'a'}"), tmp_path / "a"
+        )
     checkpoint = torch.load(tmp_path / "a/checkpoints/last.ckpt", weights_only=True)
     last = {name.removeprefix("generator."): value for name, value in checkpoint["state_dict"].items()}
     after = [*weights[1:], {name: last[name] for name in weights[0]}]
@@ -28,7 +30,7 @@ def test_the_average_is_that_of_the_formula_and_leaves_training_alone(tiny_confi
             decay = min(0.3, (1 + iteration) / (10 + iteration))
             expected = decay * expected + (1 - decay) * state[name]
         torch.testing.assert_close(checkpoint[KEY][name], expected)
-    do_run(tiny_config(f"run_dir={tmp_path / 'b'}"), tmp_path / "b")
+    train_and_evaluate(tiny_config(f"run_dir={tmp_path / 'b'}"), tmp_path / "b")
     other = torch.load(tmp_path / "b/checkpoints/last.ckpt", weights_only=True)["state_dict"]
     assert all(torch.equal(value, other[name]) for name, value in checkpoint["state_dict"].items())
     assert cfg.averaging.decay == 0.3
@@ -36,7 +38,7 @@ def test_the_average_is_that_of_the_formula_and_leaves_training_alone(tiny_confi
 
 def test_the_average_is_evaluated_in_addition_to_the_weights(tiny_config, tmp_path):
     cfg = tiny_config("averaging=ema", f"run_dir={tmp_path}", "scoring.metrics=[ssim]", "schedule.learning_rate=1e-2")
-    do_run(cfg, tmp_path)
+    train_and_evaluate(cfg, tmp_path)
     raw, averaged = (json.loads((tmp_path / part / "metrics.json").read_text()) for part in ("", "averaged"))
     assert "averaged weights, decay 0.999" in averaged["run"]["notes"]
     assert raw["run"]["notes"] == averaged["run"]["notes"][:-1]

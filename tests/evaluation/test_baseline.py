@@ -10,7 +10,7 @@ from hydra import compose, initialize_config_dir
 
 from tiny_run import overrides_of_tiny_run
 from twostream.cli import CONF
-from twostream.cli.one_run import do_run
+from twostream.cli.train import train_and_evaluate
 from twostream.evaluation.generate import load_checkpoint, load_generator
 from twostream.nets.patn import PATNGenerator
 from twostream.tables.render import write_tables
@@ -22,7 +22,7 @@ def run_dir(people_parent, tmp_path_factory) -> Path:
     overrides = [*overrides_of_tiny_run(people_parent, run_dir), "ablation=patn", "variant=patn"]
     with initialize_config_dir(version_base="1.3", config_dir=CONF):
         cfg = compose("train", overrides)
-    do_run(cfg, run_dir)
+    train_and_evaluate(cfg, run_dir)
     return run_dir
 
 

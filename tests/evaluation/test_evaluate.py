@@ -17,7 +17,7 @@ from PIL import Image
 from tiny_run import overrides_of_tiny_run
 from twostream.build import build_generator, build_scoring
 from twostream.cli import CONF
-from twostream.cli.one_run import do_run
+from twostream.cli.train import train_and_evaluate
 from twostream.data.dataset import PairDataset
 from twostream.data.pose import person_mask
 from twostream.evaluation.evaluate import evaluate_run, generate_run, score_run
@@ -37,7 +37,7 @@ def finished(people_parent, tmp_path_factory):
     run_dir = tmp_path_factory.mktemp("runs") / "synthetic" / "smoke" / "full" / "seed0"
     with initialize_config_dir(version_base="1.3", config_dir=CONF):
         cfg = compose("train", overrides_of_tiny_run(people_parent, run_dir))
-    do_run(cfg, run_dir)
+    train_and_evaluate(cfg, run_dir)
     return cfg, run_dir
 
 
@@ -204,14 +204,14 @@ def test_pictures_of_other_weights_are_made_again(run_dir, scoring):
 def test_a_finished_run_is_not_done_again(finished):
     cfg, run_dir = finished
     before = {path: path.stat().st_mtime_ns for path in run_dir.rglob("*.png")}
-    do_run(cfg, run_dir)
+    train_and_evaluate(cfg, run_dir)
     assert before == {path: path.stat().st_mtime_ns for path in run_dir.rglob("*.png")}
 
 
 def test_a_trained_run_is_only_evaluated(finished, run_dir):
     changed = (run_dir / "checkpoints" / "last.ckpt").stat().st_mtime_ns
     (run_dir / "metrics.json").unlink()
-    do_run(finished[0], run_dir)
+    train_and_evaluate(finished[0], run_dir)
     assert (run_dir / "metrics.json").exists()
     assert (run_dir / "checkpoints" / "last.ckpt").stat().st_mtime_ns == changed
 
@@ -220,7 +220,7 @@ def test_another_config_in_the_same_folder_is_refused(finished):
     cfg = finished[0].copy()
     cfg.schedule.learning_rate = 1.0
     with pytest.raises(ValueError, match=r"schedule\.learning_rate: 0\.0001 on disk, 1\.0 requested"):
-        do_run(cfg, finished[1])
+        train_and_evaluate(cfg, finished[1])
     assert read_run(finished[1]).state == "done"
 
 
@@ -272,7 +272,7 @@ def test_a_prepared_folder_is_scored_without_the_evaluator(people_parent, people
     overrides += ["data=market1501", f"data.root={people_folder}"]
     with initialize_config_dir(version_base="1.3", config_dir=CONF):
         cfg = compose("train", overrides)
-    do_run(cfg, run_dir)
+    train_and_evaluate(cfg, run_dir)
     metrics = json.loads((run_dir / "metrics.json").read_text())
     assert {(entry["metric"], entry["protocol"]) for entry in metrics["values"]} == {
         (m, p) for m in ("ssim", "mask_ssim") for p in ("patn", "standard")

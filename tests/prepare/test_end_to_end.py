@@ -16,8 +16,8 @@ from skimage.metrics import structural_similarity
 from tiny_run import overrides_of_tiny_run
 from twostream.cli import CONF
 from twostream.cli.jobs import register_resolvers
-from twostream.cli.one_run import do_run
 from twostream.cli.prepare import do_step
+from twostream.cli.train import train_and_evaluate
 from twostream.data.pairs import identity_of, matching_pairs, read_pairs, write_pairs
 from twostream.evaluation.generate import image_name
 
@@ -40,7 +40,7 @@ def train(preset: str, root: Path, run_dir: Path, *overrides: str) -> dict:
     tiny += ["schedule.constant_iterations=1", "schedule.decay_iterations=1"]
     with initialize_config_dir(version_base="1.3", config_dir=CONF):
         cfg = compose("train", [*tiny, *overrides])
-    do_run(cfg, run_dir)
+    train_and_evaluate(cfg, run_dir)
     return json.loads((run_dir / "metrics.json").read_text())
 
 

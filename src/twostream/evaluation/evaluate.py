@@ -21,7 +21,7 @@ from twostream.evaluation.score import ScoreFiles, kept, measure_pairs, write_sc
 from twostream.evaluation.scored_pairs import Panel, ScoredPair, read_panel
 from twostream.evaluation.scoring import Scoring, Toolbox
 from twostream.files import atomic_write, sha256_of, write_text
-from twostream.loggers import log_summary
+from twostream.loggers.wandb_logger import log_summary
 from twostream.metrics.protocols import PROTOCOLS
 from twostream.nets.generator import TwoStreamGenerator
 from twostream.runs import read_provenance

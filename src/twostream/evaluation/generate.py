@@ -64,7 +64,7 @@ def generate(
     """Write the generated picture of every pair to `folder` as PNG; those that are there already stay."""
     folder.mkdir(parents=True, exist_ok=True)
     todo = [i for i, pair in enumerate(dataset.pairs) if not (folder / image_name(pair)).exists()]
-    bar = tqdm(total=len(dataset), initial=len(dataset) - len(todo), desc="Generate", unit="image")
+    bar = tqdm(total=len(dataset), initial=len(dataset) - len(todo), desc="Generate", unit="image", disable=None)
     for start in range(0, len(todo), batch_size):
         indices = todo[start : start + batch_size]
         batch = dataset.batch(indices)

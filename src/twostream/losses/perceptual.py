@@ -1,5 +1,6 @@
 """The perceptual loss on conv1_2 features of VGG-19 (Eq. 8)."""
 
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from urllib.error import URLError
@@ -97,7 +98,7 @@ class RandomFeaturesLoss(PerceptualLoss):
 def _download() -> Mapping[str, Tensor]:
     weights = VGG19_Weights.IMAGENET1K_V1
     try:
-        return weights.get_state_dict(progress=True, check_hash=True)
+        return weights.get_state_dict(progress=sys.stderr.isatty(), check_hash=True)
     except (URLError, OSError) as error:
         raise ConnectionError(
             f"the weights of VGG-19 could not be downloaded ({error}); fetch {weights.url} elsewhere and pass "

@@ -65,7 +65,7 @@ def hash_files(root: Path) -> str:
     paths = [root / name for name in TABLES]
     paths += [root / split / name for split in SPLITS for name in names_in(root / split)]
     digest = hashlib.sha256()
-    for path in tqdm(sorted(paths), desc="Hash", unit="file"):
+    for path in tqdm(sorted(paths), desc="Hash", unit="file", disable=None):
         digest.update(path.relative_to(root).as_posix().encode())
         digest.update(path.read_bytes())
     return digest.hexdigest()

@@ -89,7 +89,7 @@ def write_pictures(
         multiprocessing_context="spawn" if num_workers else None,
     )
     total = sum(len(pictures) for pictures in members.values())
-    bar = tqdm(loader, desc="Write pictures", unit="image", total=total, initial=total - len(todo))
+    bar = tqdm(loader, desc="Write pictures", unit="image", total=total, initial=total - len(todo), disable=None)
     problems = [problem for problem in bar if problem]
     if problems:
         raise ValueError("\n".join([f"{len(problems)} pictures of {download.path} can't be used:", *listed(problems)]))

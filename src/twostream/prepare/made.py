@@ -32,7 +32,8 @@ def estimate_joints(
     """
     joints = read_annotations(unfinished) if unfinished.is_file() else {}
     todo = [name for name in names if name not in joints]
-    bar = tqdm(todo, desc=f"Annotate {folder.name}", unit="image", total=len(names), initial=len(names) - len(todo))
+    done, total = len(names) - len(todo), len(names)
+    bar = tqdm(todo, desc=f"Annotate {folder.name}", unit="image", total=total, initial=done, disable=None)
     for number, name in enumerate(bar, start=1):
         with Image.open(folder / name) as file:
             picture = torch.from_numpy(np.array(file.convert("RGB"))).permute(2, 0, 1)

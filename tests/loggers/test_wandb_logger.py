@@ -1,4 +1,4 @@
-"""W&B offline: what was written is read back from its files."""
+"""W&B offline; what was written is read back from its files."""
 
 import csv
 import json
@@ -9,16 +9,16 @@ import pytest
 import wandb
 from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
-from omegaconf import OmegaConf
 from PIL import Image
 from pytorch_lightning import Callback
 
 from tiny_run import overrides_of_tiny_run
 from twostream.build import build_datamodule, build_module, build_trainer
 from twostream.cli import CONF
-from twostream.loggers import EXPERIMENTS, log_summary, tables_of, wandb_logger
+from twostream.loggers.wandb_logger import EXPERIMENTS, IterationLogger, log_summary, tables_of
 from wandb_files import written
 
+OFFLINE = {"WANDB_MODE": "offline", "WANDB_ERROR_REPORTING": "false", "WANDB_SILENT": "true"}
 CONTENT = {
     "values": [
         {"metric": "ssim", "protocol": "patn", "value": 0.25},
@@ -30,9 +30,8 @@ CONTENT = {
 
 @pytest.fixture(autouse=True)
 def offline(monkeypatch):
-    monkeypatch.setenv("WANDB_MODE", "offline")
-    monkeypatch.setenv("WANDB_ERROR_REPORTING", "false")
-    monkeypatch.setenv("WANDB_SILENT", "true")
+    for name, value in OFFLINE.items():
+        monkeypatch.setenv(name, value)
 
 
 def compose_run(people_parent, run_dir, *overrides):
@@ -53,8 +52,8 @@ def two_runs(people_parent, tmp_path_factory):
     """Two runs, trained one after the other in this process; the first one is evaluated then."""
     full, without = (tmp_path_factory.mktemp("runs") / name for name in ("full", "without"))
     with pytest.MonkeyPatch.context() as environment:
-        for name, value in {"MODE": "offline", "ERROR_REPORTING": "false", "SILENT": "true"}.items():
-            environment.setenv(f"WANDB_{name}", value)
+        for name, value in OFFLINE.items():
+            environment.setenv(name, value)
         fit(compose_run(people_parent, full))
         fit(compose_run(people_parent, without, "ablation=no_at_module", "variant=no_at_module", "seed=3"))
         Image.new("RGB", (4, 4)).save(full / "samples" / "test.png")
@@ -62,7 +61,7 @@ def two_runs(people_parent, tmp_path_factory):
     return full, without
 
 
-def test_a_run_says_what_it_is(two_runs):
+def test_a_run_has_its_name_group_and_tags(two_runs):
     full, without = two_runs
     run = written(full)[0].run
     assert (run["display_name"], run["project"], run["job_type"]) == ("full-seed0", "twostream", "train")
@@ -73,7 +72,7 @@ def test_a_run_says_what_it_is(two_runs):
     assert run["tags"] == ["synthetic", "smoke", "no_at_module", "table3"]
 
 
-def test_the_whole_config_and_the_record_are_there(two_runs):
+def test_the_config_and_the_record_are_logged(two_runs):
     config = written(two_runs[0])[0].config
     assert config["data"]["batch_size"] == 2
     assert config["trainer"]["log_every_n_steps"] == 1
@@ -84,10 +83,14 @@ def test_the_whole_config_and_the_record_are_there(two_runs):
     assert config["provenance"] == record
 
 
-def test_the_config_lacks_no_part(people_parent, tmp_path):
-    cfg = compose_run(people_parent, tmp_path / "run")
+def test_the_logged_config_is_complete_and_plain(people_parent, tmp_path):
+    cfg = compose_run(people_parent, tmp_path / "run", "logger.wandb.log_checkpoint=true", "logger.wandb.entity=team")
+    logger = instantiate(cfg.logger.wandb)
     # A logger can't show itself.
-    assert set(cfg.logger.wandb.config) == set(cfg) - {"logger", "run_dir"}
+    assert set(logger.config) == set(cfg) - {"logger", "run_dir"}
+    assert type(logger.config["generator"]) is dict
+    assert logger.config["generator"]["_target_"] == "twostream.nets.generator.TwoStreamGenerator"
+    assert (logger.log_checkpoint, logger.identity["entity"]) == (True, "team")
 
 
 def test_the_iteration_is_the_only_x_axis(two_runs):
@@ -112,12 +115,12 @@ def test_the_curves_are_those_of_the_csv(two_runs):
     assert [row["iteration"] for row in history if "val/ssim" in row] == [2, 4]
 
 
-def test_pictures_are_logged_at_the_validations(two_runs):
+def test_images_are_logged_at_the_validations(two_runs):
     history = written(two_runs[0])[0].history
     for name in ("samples", "correspondence"):
-        pictures = {row["iteration"]: row[f"{name}.filenames"] for row in history if f"{name}.filenames" in row}
-        assert list(pictures) == [2, 4]
-        for (path,) in pictures.values():
+        images = {row["iteration"]: row[f"{name}.filenames"] for row in history if f"{name}.filenames" in row}
+        assert list(images) == [2, 4]
+        for (path,) in images.values():
             assert list(two_runs[0].glob(f"wandb/offline-run-*/files/{path}"))
 
 
@@ -132,7 +135,7 @@ def test_two_runs_of_one_process_are_not_mixed(two_runs):
     assert wandb.run is None
 
 
-def test_the_evaluation_goes_into_the_summary_of_the_same_run(two_runs):
+def test_an_evaluation_is_added_to_the_summary_of_the_same_run(two_runs):
     trained, evaluated = written(two_runs[0])
     assert evaluated.run["run_id"] == trained.run["run_id"]
     assert evaluated.run["tags"] == trained.run["tags"]
@@ -144,15 +147,7 @@ def test_the_evaluation_goes_into_the_summary_of_the_same_run(two_runs):
     assert row["final/test._type"] == "image-file"
 
 
-def test_another_evaluation_has_names_of_its_own(tmp_path):
-    logger = logger_of(tmp_path)
-    logger.log_metrics({"loss": 1.0}, step=1)
-    logger.finalize("success")
-    log_summary(tmp_path, CONTENT, prefix="averaged")
-    assert written(tmp_path)[1].summary["averaged/patn/ssim"] == 0.25
-
-
-def test_a_run_without_wandb_has_no_summary_to_write(tmp_path, monkeypatch):
+def test_a_run_without_wandb_has_no_summary(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "wandb", None)
     log_summary(tmp_path, CONTENT)
     assert not list(tmp_path.iterdir())
@@ -160,11 +155,10 @@ def test_a_run_without_wandb_has_no_summary_to_write(tmp_path, monkeypatch):
 
 def logger_of(run_dir, log_checkpoint=False, **changes):
     arguments = {"project": "p", "entity": None, "name": "n", "group": "g", "tags": ["a", "a"], "variant": "blocks_5"}
-    config = OmegaConf.create({"a": {"b": "${c}"}, "c": 1})
-    return wandb_logger(run_dir, **(arguments | changes), config=config, log_checkpoint=log_checkpoint)
+    return IterationLogger(run_dir, **(arguments | changes), config={"a": 1}, log_checkpoint=log_checkpoint)
 
 
-def test_a_run_that_is_started_again_keeps_its_id(tmp_path):
+def test_a_resumed_run_keeps_its_id(tmp_path):
     for iteration in (1, 2):
         logger = logger_of(tmp_path, name=f"name {iteration}")
         logger.log_metrics({"loss": 1.0}, step=iteration)
@@ -176,17 +170,20 @@ def test_a_run_that_is_started_again_keeps_its_id(tmp_path):
     assert second.run["resume"]
 
 
-def test_what_is_logged_after_the_end_goes_on_with_the_same_run(tmp_path):
+def test_logging_after_the_end_continues_the_same_run(tmp_path):
     logger = logger_of(tmp_path)
     logger.finalize("success")
     assert not written(tmp_path)
     for _ in range(2):
         logger.log_metrics({"loss": 1.0}, step=1)
         logger.finalize("success")
-    assert len({part.run["run_id"] for part in written(tmp_path)}) == 1
+    log_summary(tmp_path, CONTENT, prefix="averaged")
+    *_, evaluated = parts = written(tmp_path)
+    assert len({part.run["run_id"] for part in parts}) == 1
+    assert evaluated.summary["averaged/patn/ssim"] == 0.25
 
 
-def test_a_run_that_fails_is_closed_as_failed(people_parent, tmp_path):
+def test_a_failed_run_is_closed_as_failed(people_parent, tmp_path):
     class Fails(Callback):
         def on_train_batch_end(self, trainer, *_):
             if trainer.global_step == 2:
@@ -199,48 +196,36 @@ def test_a_run_that_fails_is_closed_as_failed(people_parent, tmp_path):
     assert [row["iteration"] for row in part.history if "train/l1" in row] == [1]
 
 
-@pytest.mark.parametrize("log_checkpoint", [False, True])
-def test_the_checkpoint_is_an_artifact_only_if_asked(tmp_path, log_checkpoint):
+@pytest.mark.parametrize(
+    ("log_checkpoint", "status", "is_logged"),
+    [(False, "success", False), (True, "failed", False), (True, "success", True)],
+)
+def test_the_checkpoint_of_a_successful_run_is_an_artifact_on_request(tmp_path, log_checkpoint, status, is_logged):
     (tmp_path / "checkpoints").mkdir()
     (tmp_path / "checkpoints/last.ckpt").write_bytes(b"weights")
     logger = logger_of(tmp_path, log_checkpoint=log_checkpoint)
     logger.log_metrics({"loss": 1.0}, step=1)
-    logger.finalize("success")
+    logger.finalize(status)
     (part,) = written(tmp_path)
     models = [artifact["name"] for artifact in part.artifacts if artifact["type"] == "model"]
-    assert models == ([f"checkpoint-{part.run['run_id']}"] if log_checkpoint else [])
+    assert models == ([f"checkpoint-{part.run['run_id']}"] if is_logged else [])
 
 
-def test_a_failed_run_leaves_no_artifact(tmp_path):
-    logger = logger_of(tmp_path, log_checkpoint=True)
-    logger.log_metrics({"loss": 1.0}, step=1)
-    logger.finalize("failed")
-    assert not written(tmp_path)[0].artifacts
-
-
-def test_config_and_tags_are_plain(tmp_path):
-    logger = logger_of(tmp_path)
-    assert logger.config == {"a": {"b": 1}, "c": 1}
-    assert logger.identity["tags"] == ["a", "table5"]
-    assert logger.identity["group"] == "g-table5"
-    assert logger_of(tmp_path, variant="blocks_5+loss.l1_weight=1").identity["group"] == "g"
-
-
-def test_tables_are_those_of_the_specs(tmp_path):
+def test_the_tables_of_a_variant_are_tags_and_name_the_group(tmp_path):
     assert tables_of("full", EXPERIMENTS) == ["table1", "table3", "table4", "table5"]
     assert tables_of("patn", EXPERIMENTS) == ["table1"]
-    assert tables_of("no_at_module", EXPERIMENTS) == ["table3"]
     assert tables_of("both_add", EXPERIMENTS) == ["table4"]
-    assert tables_of("blocks_13", EXPERIMENTS) == ["table5"]
-    assert tables_of("full+loss.l1_weight=1", EXPERIMENTS) == []
     assert tables_of("full", tmp_path) == []
+    identity = logger_of(tmp_path, variant="blocks_5").identity
+    assert (identity["tags"], identity["group"]) == (["a", "table5"], "g-table5")
+    assert logger_of(tmp_path, variant="blocks_5+loss.l1_weight=1").identity["group"] == "g"
 
 
 @pytest.mark.parametrize(
     ("environment", "logged_in", "mode"),
     [("offline", True, "offline"), ("online", False, "online"), ("", False, "offline"), ("", True, None)],
 )
-def test_it_is_offline_unless_logged_in_and_the_environment_goes_first(
+def test_it_is_offline_unless_logged_in_or_the_environment_says_otherwise(
     tmp_path, monkeypatch, environment, logged_in, mode
 ):
     if environment:
@@ -267,11 +252,3 @@ def test_a_missing_package_is_named(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "wandb", None)
     with pytest.raises(ImportError, match=r"pip install 'twostream\[wandb\]'"):
         logger_of(tmp_path)
-
-
-def test_the_config_builds_the_logger(people_parent, tmp_path):
-    cfg = compose_run(people_parent, tmp_path / "run", "logger.wandb.log_checkpoint=true", "logger.wandb.entity=team")
-    logger = instantiate(cfg.logger.wandb)
-    assert logger.log_checkpoint
-    assert logger.identity["entity"] == "team"
-    assert logger.config["generator"]["_target_"] == "twostream.nets.generator.TwoStreamGenerator"
