@@ -11,6 +11,13 @@ SMALL = [f"generators.{name}.{key}" for name in ("two_stream", "patn") for key i
 SMALL += [f"discriminators.{name}.{key}" for name in ("appearance", "shape") for key in ("width=8", "num_blocks=1")]
 
 
+@pytest.fixture(scope="session")
+def cfg() -> DictConfig:
+    """The `benchmark` config as it is."""
+    with initialize_config_dir(version_base="1.3", config_dir=CONF):
+        return compose("benchmark")
+
+
 @pytest.fixture
 def benchmark_config(people_parent, tmp_path) -> Callable[..., DictConfig]:
     """Composes the `benchmark` config of tiny networks and data with further overrides."""
@@ -25,3 +32,10 @@ def benchmark_config(people_parent, tmp_path) -> Callable[..., DictConfig]:
             return compose("benchmark", [*tiny, *SMALL, *overrides])
 
     return compose_tiny
+
+
+@pytest.fixture
+def about() -> dict[str, object]:
+    """What the command adds to the results of every part."""
+    versions = {"torch": "2.15.0"}
+    return {"hardware": "cpu", "commit": "abc", "dirty": False, "versions": versions, "optimized": ["attention"]}

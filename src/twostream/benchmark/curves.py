@@ -1,4 +1,4 @@
-"""What the levers leave of training: loss curves from equal weights on equal batches."""
+"""Effect of the optimizations on training: loss curves from equal weights on equal batches."""
 
 from collections.abc import Mapping, Sequence
 from itertools import islice
@@ -8,65 +8,52 @@ import numpy as np
 import torch
 from omegaconf import DictConfig
 
-from twostream.benchmark.forms import PLAIN, forms_of
-from twostream.benchmark.loader import LoaderCase, build_data, ready_batches
-from twostream.benchmark.training import Iteration
+from twostream.benchmark.markdown import format_size
+from twostream.benchmark.throughput import training_batches
+from twostream.benchmark.variants import BASELINE, Iteration, build_variants
 from twostream.types import PosePair
 
-LOSS = "l1"
-LAST = 10
-"""Iterations at the end that are compared by their mean."""
+LAST_ITERATIONS = 10  # of a loss curve, compared by their mean
 
 
 def measure_curves(cfg: DictConfig, device: torch.device) -> dict[str, Any]:
-    """Train every form of `cfg.measured` for a while, and the plain one from other seeds; return plain values."""
+    """Train all variants for `cfg.curves.iterations`, and the baseline also from other seeds."""
     settings, changed = cfg.curves, cfg.copy()
     changed.generator.width = settings.width[device.type]
-    # It is drawn in the order of the memory, which is another one with the channels last.
+    # Dropout draws its mask in memory order, which differs with channels last.
     changed.generator.dropout = 0
     changed.schedule.learning_rate = settings.learning_rate
     changed.data.batch_size, changed.data.image_size = settings.batch_size[device.type], settings.size[device.type]
-    batches = ready_batches(build_data(changed, LoaderCase("ram", 0, "none")), device)
-    pairs = list(islice(batches, settings.iterations))
-    forms = forms_of(cfg, device)
-    losses = {name: train(changed, form, pairs, device) for name, form in forms.items()}
+    pairs = list(islice(training_batches(changed, device), settings.iterations))
+    variants = build_variants(cfg, device)
+    losses = {name: train(changed, variant, pairs, device) for name, variant in variants.items()}
     for seed in range(cfg.seed + 1, cfg.seed + 1 + settings.other_seeds):
         changed.seed = seed
-        losses[f"{PLAIN}, seed {seed}"] = train(changed, forms[PLAIN], pairs, device)
-    size = "x".join(map(str, changed.data.image_size))
-    return {
-        "iterations": settings.iterations,
-        "setting": f"{cfg.data.label}, {size}, width {changed.generator.width}, no dropout, "
-        f"batches of {changed.data.batch_size}",
-        "tuned": list(cfg.tuned[device.type]),
-        "curves": {name: curves[LOSS] for name, curves in losses.items()},
-        "losses": losses,
-    }
+        losses[f"{BASELINE}, seed {seed}"] = train(changed, variants[BASELINE], pairs, device)
+    title = (
+        f"L1 loss of {settings.iterations} iterations on {cfg.data.label} at {format_size(changed.data.image_size)}, "
+        f"width {changed.generator.width}, no dropout, batch size {changed.data.batch_size}"
+    )
+    text = "All variants start from the baseline's weights and see the same batches."
+    return {"text": text, "tables": [{"title": title, "rows": compare_curves(losses)}], "losses": losses}
 
 
-def train(cfg: DictConfig, form: DictConfig, pairs: Sequence[PosePair], device: torch.device) -> dict[str, list[float]]:
-    """Train new networks in a form, an iteration a batch; return the losses by name."""
-    size = tuple(cfg.data.image_size)
-    iteration = Iteration(cfg, form, size, 1, device)
-    steps = [iteration(pair) for pair in pairs]
-    values = torch.stack([torch.stack([value.detach().float() for value in step.values()]) for step in steps]).cpu()
-    return {name: column.tolist() for name, column in zip(steps[0], values.unbind(dim=1), strict=True)}
+def train(
+    cfg: DictConfig, variant: DictConfig, pairs: Sequence[PosePair], device: torch.device
+) -> dict[str, list[float]]:
+    """Train new networks on each batch once; return the losses of every iteration by name."""
+    iteration = Iteration(cfg, variant, tuple(cfg.data.image_size), 1, device)
+    logs = [{name: value.item() for name, value in iteration(pair).items()} for pair in pairs]
+    return {name: [values[name] for values in logs] for name in logs[0]}
 
 
-def as_markdown(results: Mapping[str, Any]) -> str:
-    """Write how each form's curve ends, and how far it is from the plain one."""
-    curves = results["curves"]
-    lines = [
-        f"The L1 loss in {results['iterations']} iterations; {results['setting']}. Every form begins with the weights "
-        f"of the plain one and sees the same batches; the last rows are the plain form from other seeds. Tuned: "
-        f"{', '.join(results['tuned'])}.",
-        "",
-        f"| form | mean of the last {LAST} | to plain's | mean difference from plain's curve |",
-        "| --- | ---: | ---: | ---: |",
-    ]
-    plain = np.array(curves[PLAIN])
-    for name, values in curves.items():
-        end, plain_end = np.mean(values[-LAST:]), plain[-LAST:].mean()
-        difference = np.abs(np.array(values) - plain).mean()
-        lines.append(f"| {name.replace('_', ' ')} | {end:.4f} | {end / plain_end - 1:+.2%} | {difference:.5f} |")
-    return "\n".join(lines)
+def compare_curves(losses: Mapping[str, Mapping[str, Sequence[float]]]) -> list[dict[str, Any]]:
+    """Return the end of every variant's L1 loss curve and the distance of the curve from the baseline's."""
+    curves = {name: np.array(values["l1"]) for name, values in losses.items()}
+    rows = []
+    for name, curve in curves.items():
+        end, baseline_end = (values[-LAST_ITERATIONS:].mean() for values in (curve, curves[BASELINE]))
+        row: dict[str, Any] = {"variant": name, f"mean_of_last_{LAST_ITERATIONS}": end}
+        row |= {"relative_difference": end / baseline_end - 1}
+        rows.append(row | {"mean_distance_from_baseline": np.abs(curve - curves[BASELINE]).mean()})
+    return rows

@@ -1,17 +1,19 @@
-"""`twostream-benchmark`: speeds on this machine, measured side by side."""
+"""`twostream-benchmark`: throughput, memory and loss curves on this machine, measured in one run."""
 
 import logging
 import platform
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import hydra
 import pytorch_lightning as pl
 import torch
 from omegaconf import DictConfig
 
-from twostream.benchmark import curves, growth, inference, loader, plots, profiles, training
+from twostream.benchmark import curves, plots, profiles, throughput
+from twostream.benchmark.markdown import to_markdown
 from twostream.callbacks.run_log import PACKAGES, code_version, hardware
 from twostream.cli import CONF
 from twostream.cli.errors import exit_on_error
@@ -21,18 +23,18 @@ from twostream.files import write_json, write_text
 log = logging.getLogger(__name__)
 
 PARTS = {
-    "inference": (inference.measure_inference, inference.as_markdown, plots.draw_inference),
-    "training": (training.measure_training, training.as_markdown, plots.draw_training),
-    "growth": (growth.measure_growth, growth.as_markdown, plots.draw_growth),
-    "curves": (curves.measure_curves, curves.as_markdown, plots.draw_curves),
-    "loader": (loader.measure_loader, loader.as_markdown, None),
-    "profile": (profiles.measure_profile, profiles.as_markdown, None),
+    "inference": (throughput.measure_inference, plots.plot_inference),
+    "training": (throughput.measure_training, plots.plot_training),
+    "scaling": (throughput.measure_scaling, plots.plot_scaling),
+    "curves": (curves.measure_curves, plots.plot_curves),
+    "loader": (throughput.measure_loader, None),
+    "profile": (profiles.measure_profile, None),
 }
 
 
 @hydra.main(version_base="1.3", config_path=CONF, config_name="benchmark")
 def main(cfg: DictConfig) -> None:
-    """Measure the parts `cfg.parts`, print their tables and write them to the device's kind in `cfg.out`."""
+    """Measure `cfg.parts`, print their tables and write them to a folder of the device type in `cfg.out`."""
     with exit_on_error(log):
         if unknown := set(cfg.parts) - PARTS.keys():
             raise ValueError(f"parts: expected some of {', '.join(PARTS)}, got {', '.join(sorted(unknown))}")
@@ -40,24 +42,18 @@ def main(cfg: DictConfig) -> None:
             raise ImportError("the plots need the package matplotlib: pip install 'twostream[bench]'")
         device = choose_device(cfg.device)
         pl.seed_everything(cfg.seed, workers=True, verbose=False)
-        about = {
-            **code_version(),
-            "versions": {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
-            "hardware": hardware(device),
-        }
-        head = f"{about['hardware']}; torch {version('torch')}; commit {about['commit']}"
-        folder = Path(cfg.out) / device.type
+        versions = {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}}
+        about: dict[str, Any] = {**code_version(), "versions": versions, "hardware": hardware(device)}
+        about |= {"optimized": list(cfg.optimized[device.type])}
         for number, part in enumerate(cfg.parts, start=1):
             log.info("%s (%d of %d)", part, number, len(cfg.parts))
-            # There is a limit to the versions of a network that are compiled.
+            # The number of compiled versions of a network is limited.
             torch.compiler.reset()
-            measure, as_markdown, draw = PARTS[part]
+            measure, plot = PARTS[part]
             results = about | measure(cfg, device)
-            rounds = f"; median of {results['rounds']} rounds [quartiles]" if "rounds" in results else ""
-            text = f"{head}{rounds}\n\n{as_markdown(results)}\n"
-            write_json(folder / f"{part}.json", results)
-            write_text(folder / f"{part}.md", text)
-            if draw:
-                draw(results, folder / f"{part}.png")
-            print(text)
-            print(folder / f"{part}.md", end="\n\n")
+            path = Path(cfg.out) / device.type / f"{part}.md"
+            write_json(path.with_suffix(".json"), results)
+            write_text(path, to_markdown(results))
+            if plot:
+                plots.save_png(plot, results, path.with_suffix(".png"))
+            print(to_markdown(results), path, "", sep="\n")

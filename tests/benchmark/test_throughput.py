@@ -1,0 +1,244 @@
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+from hydra.utils import instantiate
+from torch.utils.flop_counter import FlopCounterMode
+
+from twostream.benchmark import throughput
+from twostream.benchmark.markdown import to_markdown
+from twostream.benchmark.throughput import (
+    SCALING_LINES,
+    exponent,
+    measure_inference,
+    measure_loader,
+    measure_scaling,
+    measure_training,
+    training_batches,
+)
+from twostream.benchmark.variants import Iteration, count_generator_flops, count_iteration_flops, random_pair
+from twostream.cli import CONF
+from twostream.nets.appearance_transfer import AppearanceTransfer, DenseAppearanceTransfer
+from twostream.nets.patn import PATNGenerator
+
+CPU = torch.device("cpu")
+SIZE = (32, 16)
+VARIANTS = ["baseline", "attention", "bfloat16", "channels_last", "fused_adam", "one_pass", "frozen_discriminators"]
+
+
+def generator_flops(cfg, generator, size):
+    return count_generator_flops(cfg, generator, size).get_total_flops()
+
+
+def iteration_flops(cfg, size):
+    return count_iteration_flops(cfg, size).get_total_flops()
+
+
+def are_quartiles(values):
+    median, lower, upper = values
+    return 0 < lower <= median <= upper
+
+
+def test_inference_is_measured_at_every_size_and_batch_size(benchmark_config, about):
+    settings = "[{size:[16,8],batch_sizes:{cpu:[1,3]}},{size:[32,16],batch_sizes:{cpu:[1]}}]"
+    cfg = benchmark_config(f"inference.settings={settings}", "inference.rounds=2")
+    results = measure_inference(cfg, CPU)
+    flops, rates = (table["rows"] for table in results["tables"])
+    assert [row["size"] for row in flops] == ["16x8", "32x16"]
+    # Four times the positions are four times the work of convolutions, and more than that of attention.
+    assert flops[1]["PATN"] == pytest.approx(4 * flops[0]["PATN"])
+    assert 4 * flops[0]["2s-ATN"] < flops[1]["2s-ATN"] < 16 * flops[0]["2s-ATN"]
+    assert [(row["size"], row["batch_size"]) for row in rates] == [
+        *(("16x8", 1), ("16x8", 3), ("16x8", "best"), ("32x16", 1)),
+    ]
+    variants = ["2s-ATN baseline", "2s-ATN attention", "2s-ATN optimized", "PATN baseline", "PATN optimized"]
+    for row in rates:
+        assert list(row)[2:7] == variants
+        assert all(are_quartiles(row[name]) for name in variants)
+        ratio = row["2s-ATN optimized / PATN baseline"]
+        assert ratio == row["2s-ATN optimized"][0] / row["PATN baseline"][0]
+    first, second, best, _ = rates
+    assert all(best[name] == max(first[name], second[name]) for name in variants)
+    nets = (instantiate(cfg.generators[name]) for name in ("two_stream", "patn"))
+    assert list(results["parameters"].values()) == [sum(p.numel() for p in net.parameters()) for net in nets]
+    assert "median and quartiles of 2 rounds" in to_markdown(about | results)
+
+
+def test_batch_size_1_comes_first_at_every_size(cfg):
+    settings = cfg.inference.settings
+    assert {tuple(setting.size) for setting in settings} == {(128, 64), (256, 176), (256, 256)}
+    assert {setting.batch_sizes[kind][0] for setting in settings for kind in ("cpu", "cuda")} == {1}
+
+
+@pytest.mark.slow
+def test_training_is_measured_in_all_variants_at_the_first_setting(benchmark_config, monkeypatch):
+    monkeypatch.setitem(throughput.MATMUL_SIZE, "cpu", 64)
+    settings = "{name:a,rounds:3,size:[32,16],batch_size:{cpu:2}},{name:b,rounds:2,size:[16,8],batch_size:{cpu:3}}"
+    cfg = benchmark_config(f"training.settings=[{settings}]")
+    results = measure_training(cfg, CPU)
+    first, second = results["tables"]
+    assert first["title"].startswith("a, 32x16, batch size 2, ")
+    assert second["title"].endswith("; median and quartiles of 2 rounds")
+    assert [row["variant"] for row in first["rows"]] == [*VARIANTS, "optimized"]
+    assert [row["variant"] for row in second["rows"]] == ["baseline", "optimized"]
+    matmul = results["matmul_gflop_per_second"]
+    assert min(matmul.values()) > 0
+    for table in (first, second):
+        for row in table["rows"]:
+            name, rate = row["variant"], row["pairs_per_second"]
+            assert are_quartiles(rate)
+            assert are_quartiles(row["speedup"])
+            assert (row["speedup"] == (1, 1, 1)) == (name == "baseline")
+            assert row["gflop_per_second"] == pytest.approx(rate[0] * table["gflop_per_pair"])
+            peak = matmul["bf16-mixed" if name in ("bfloat16", "optimized") else "32-true"]
+            assert row["fraction_of_matmul"] == pytest.approx(row["gflop_per_second"] / peak)
+
+
+@pytest.fixture
+def scaling_config(benchmark_config):
+    return benchmark_config(
+        "scaling.start={size:[16,8],num_blocks:2,width:4,batch_size:{cpu:1}}",
+        "scaling.axes.blocks.points.cpu=[{num_blocks:1},{num_blocks:2}]",
+        "scaling.axes.positions.points.cpu=[{size:[16,8]},{size:[32,16]}]",
+        "scaling.axes.width.points.cpu=[{width:4},{width:8}]",
+    )
+
+
+@pytest.mark.slow
+def test_scaling_is_measured_at_every_point_and_at_the_start_once(scaling_config, monkeypatch):
+    points = []
+    monkeypatch.setattr(
+        throughput,
+        "Iteration",
+        lambda cfg, variant, size, batch_size, device: (
+            points.append((size, cfg.generator.num_blocks, cfg.generator.width))
+            or Iteration(cfg, variant, size, batch_size, device)
+        ),
+    )
+    results = measure_scaling(scaling_config, CPU)
+    assert points == [
+        point for point in (((16, 8), 1, 4), ((16, 8), 2, 4), ((32, 16), 2, 4), ((16, 8), 2, 8)) for _ in SCALING_LINES
+    ]
+    axes = {"blocks": [1, 2], "positions": [8, 32], "width": [4, 8]}
+    for (name, values), table in zip(axes.items(), results["tables"], strict=True):
+        assert [row[name] for row in table["rows"]] == values
+        for line in SCALING_LINES:
+            assert all(are_quartiles(row[f"{line}, seconds"]) for row in table["rows"])
+            first, second = (row[f"{line}, peak_bytes"] for row in table["rows"])
+            assert 0 < first < second
+    blocks, positions, _ = (table["rows"] for table in results["tables"])
+    assert blocks[1]["PATN, seconds"] == positions[0]["PATN, seconds"]
+
+
+def test_a_line_of_scaling_has_its_generator_and_attention(scaling_config, monkeypatch):
+    nets = []
+    monkeypatch.setattr(throughput.Iteration, "peak_bytes", lambda self: nets.append(self.module.generator) or 1)
+    throughput.measure_point(scaling_config, scaling_config.scaling.start, CPU)
+    assert isinstance(nets[2], PATNGenerator)
+    at_modules = dict(zip(SCALING_LINES, (type(net.blocks[0].at_module) for net in nets[:2]), strict=False))
+    assert at_modules == {"2s-ATN": AppearanceTransfer, "2s-ATN materialised": DenseAppearanceTransfer}
+
+
+def test_the_exponent_is_that_of_the_medians_from_the_first_to_the_last_row():
+    times = {5: (2.0, 1.0, 3.0), 7: (99.0, 99.0, 99.0), 20: (32.0, 30.0, 40.0)}
+    rows = [{"blocks": value, "2s-ATN, seconds": seconds} for value, seconds in times.items()]
+    assert exponent(rows, "blocks", "2s-ATN") == pytest.approx(2)
+
+
+@pytest.mark.slow
+def test_every_loader_is_compared_with_training(benchmark_config):
+    results = measure_loader(benchmark_config("loader.rounds=2", "loader.num_batches=2"), CPU)
+    (table,) = results["tables"]
+    assert table["title"] == "synthetic people at 32x16, batch size 2, until ready for the networks"
+    assert [row["cache"] for row in table["rows"]] == ["ram", "device", "none", "none", "ram", "ram"]
+    assert results["training"]["batch_size"] == 2
+    for row in table["rows"]:
+        assert are_quartiles(row["pairs_per_second"])
+        ratio = row["pairs_per_second"][0] / results["training"]["pairs_per_second"][0]
+        assert row["ratio_to_training"] == pytest.approx(ratio)
+
+
+def test_training_batches_are_those_of_the_data_module(benchmark_config):
+    cfg = benchmark_config()
+    data = instantiate(cfg.data)
+    data.prepare_data()
+    data.setup("fit")
+    for batch, expected in zip(data.training_loader(num_batches=3), training_batches(cfg, CPU, "device"), strict=False):
+        pair = data.on_after_batch_transfer(batch, 0)
+        assert all(torch.equal(one, other) for one, other in zip(pair, expected, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("size", "ours", "theirs"), [((128, 64), 47.8, 45.0), ((256, 176), 281, 248), ((256, 256), 424, 360)]
+)
+def test_flops_at_the_papers_width(cfg, size, ours, theirs):
+    """Counted by hand from the layers, to three digits."""
+    counts = [generator_flops(cfg, cfg.generators[name], size) / 1e9 for name in ("two_stream", "patn")]
+    assert counts == pytest.approx([ours, theirs], rel=5e-3)
+
+
+class TestFLOPs:
+    """Counted by hand from the layers."""
+
+    WIDTH, BLOCKS, POSITIONS = 8, 2, SIZE[0] * SIZE[1]
+
+    def config_of(self, *overrides):
+        small = [f"generator.width={self.WIDTH}", f"generator.num_blocks={self.BLOCKS}"]
+        with initialize_config_dir(version_base="1.3", config_dir=CONF):
+            return compose("benchmark", [*small, *overrides])
+
+    @staticmethod
+    def conv(kernel, ins, outs, positions):
+        """Multiplications and additions; a transposed convolution has the positions of its input."""
+        return 2 * kernel**2 * ins * outs * positions
+
+    def stems(self, num_channels):
+        return self.conv(7, num_channels, self.WIDTH, self.POSITIONS)
+
+    def encoder(self):
+        """An encoder without its stem."""
+        w, n = self.WIDTH, self.POSITIONS
+        return self.conv(3, w, 2 * w, n // 4) + self.conv(3, 2 * w, 4 * w, n // 16)
+
+    def patn(self):
+        w, n = self.WIDTH, self.POSITIONS
+        c, conv = 4 * w, self.conv
+        encoders = self.stems(3 + 36) + 2 * self.encoder()
+        first = 4 * conv(3, c, c, n // 16)
+        second = 2 * conv(3, c, c, n // 16) + conv(3, 2 * c, 2 * c, n // 16) + conv(3, 2 * c, c, n // 16)
+        decoder = conv(3, c, 2 * w, n // 16) + conv(3, 2 * w, w, n // 4) + conv(7, w, 3, n)
+        return encoders + first + second + decoder
+
+    def perceptual(self):
+        """Both images, and the gradient of the generated one."""
+        return 3 * (self.conv(3, 3, 64, self.POSITIONS) + self.conv(3, 64, 64, self.POSITIONS))
+
+    def test_a_generator_of_convolutions(self):
+        """Training takes three forward passes, without the gradients of the input images."""
+        cfg = self.config_of("generator=patn", "discriminators=none")
+        assert generator_flops(cfg, cfg.generator, SIZE) == self.patn()
+        assert iteration_flops(cfg, SIZE) == 3 * self.patn() - self.stems(39) + self.perceptual()
+
+    def test_a_discriminator(self):
+        """Its weights have no gradients in the generator's phase, and those of two images in its own."""
+        w, n = self.WIDTH, self.POSITIONS
+        small = [f"discriminators.appearance.width={w}", "discriminators.appearance.num_blocks=1"]
+        cfg = self.config_of("generator=patn", "discriminators=appearance", *small)
+        without = self.config_of("generator=patn", "discriminators=none")
+        once = self.stems(6) + self.encoder() + 2 * self.conv(3, 4 * w, 4 * w, n // 16)
+        own_phase = 2 * (3 * once - self.stems(6))
+        assert iteration_flops(cfg, SIZE) - iteration_flops(without, SIZE) == 2 * once + own_phase
+
+    def test_attention(self):
+        """The attention matrix is computed once, and each of its two products has two gradients."""
+        cfg = self.config_of("discriminators=none")
+        forward = generator_flops(cfg, cfg.generator, SIZE)
+        assert iteration_flops(cfg, SIZE) == 3 * forward - self.stems(39) + self.perceptual()
+        c, n = 4 * self.WIDTH, self.POSITIONS // 16
+        off = self.config_of("discriminators=none", "generator/at_module=off")
+        convolutions = 2 * self.conv(1, c, c // 8, n) + 2 * self.conv(1, c, c // 2, n)
+        products = 2 * n * n * (c // 8 + c // 2)
+        with torch.device("meta"):
+            without = instantiate(off.generator)
+        with FlopCounterMode(display=False) as counter, torch.no_grad():
+            without(*random_pair(1, SIZE, torch.device("meta"))[:3])
+        assert forward - counter.get_total_flops() == self.BLOCKS * (convolutions + products)
