@@ -17,7 +17,7 @@ from tiny_run import overrides_of_tiny_run
 from twostream.cli import CONF
 from twostream.cli.jobs import register_resolvers
 from twostream.cli.one_run import do_run
-from twostream.cli.prepare import do_step
+from twostream.cli.prepare import run_step
 from twostream.data.pairs import identity_of, matching_pairs, read_pairs, write_pairs
 from twostream.evaluation.generate import image_name
 
@@ -28,12 +28,12 @@ def prepare(preset: str, source: Path, annotations: Path, root: Path) -> dict:
     overrides = [f"data={preset}", f"source={source}", f"annotations={annotations}", f"data.root={root}"]
     with initialize_config_dir(version_base="1.3", config_dir=CONF):
         cfg = compose("prepare", [*overrides, "num_workers=0"])
-    do_step(cfg)
+    run_step(cfg)
     return json.loads((root / "manifest.json").read_text())
 
 
 def train(preset: str, root: Path, run_dir: Path, *overrides: str) -> dict:
-    """Train and score a run of two iterations on pictures of the preset's own size; return its metrics."""
+    """Train and score a run of two iterations on images of the preset's own size; return its metrics."""
     of_people = ("data.source.", "data.root=", "data.image_size=")
     tiny = [override for override in overrides_of_tiny_run(root, run_dir) if not override.startswith(of_people)]
     tiny += [f"data={preset}", f"data.root={root}", "loss/perceptual=random", "scoring.metrics=[ssim,mask_ssim]"]
@@ -54,12 +54,12 @@ def publish(download, folder: Path, shift: int = 0) -> Path:
 
 
 def zipped(download, folder: Path) -> tuple[Path, Path]:
-    """Pictures, and DeepFashion's official partition, in a zip."""
+    """Images, and DeepFashion's official partition, in a zip."""
     return download.zip(folder / "download.zip"), publish(download, folder / "tables")
 
 
 def unpacked(download, folder: Path) -> tuple[Path, Path]:
-    """DeepFashion with annotations of the narrow frame, and PATN's lists beside them."""
+    """DeepFashion with annotations of the narrow frame, and PATN's lists next to them."""
     tables = publish(download, folder / "tables", shift=-40)
     for split, names in download.lists.items():
         (tables / f"{split}.lst").write_text("\n".join(names) + "\n")
@@ -70,7 +70,7 @@ def unpacked(download, folder: Path) -> tuple[Path, Path]:
 class Case:
     preset: str
     download: str
-    lay: Callable
+    place: Callable
     made_for: int | None
     label: str
     size: tuple[int, int]
@@ -91,35 +91,35 @@ def size_of(path: Path) -> tuple[int, int]:
 
 
 def patn_ssim(generated: Path, true: Path, band: int) -> float:
-    """Between white bands, by the generated picture's own range."""
-    pictures = []
+    """Between white bands, by the generated image's own range."""
+    images = []
     for path in (generated, true):
         with Image.open(path) as file:
-            picture = np.asarray(file.convert("RGB"))
-        pictures.append(np.pad(picture, ((0, 0), (band, band), (0, 0)), constant_values=255))
-    data_range = int(pictures[0].max()) - int(pictures[0].min())
+            image = np.asarray(file.convert("RGB"))
+        images.append(np.pad(image, ((0, 0), (band, band), (0, 0)), constant_values=255))
+    data_range = int(images[0].max()) - int(images[0].min())
     window = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False}
-    return structural_similarity(*pictures, channel_axis=-1, data_range=data_range, **window)
+    return structural_similarity(*images, channel_axis=-1, data_range=data_range, **window)
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.preset)
 def test_from_the_download_to_the_numbers(request, tmp_path, capsys, case):
     root, run_dir = tmp_path / "data", tmp_path / "run"
     download = request.getfixturevalue(case.download)
-    inputs = case.lay(download, tmp_path)
+    inputs = case.place(download, tmp_path)
     manifest = prepare(case.preset, *inputs, root)
-    said = capsys.readouterr().out.splitlines()
-    assert (said[0], said[-1]) == (case.label, f"{root}: {28 + (case.made_for is None)} pictures written now")
+    printed = capsys.readouterr().out.splitlines()
+    assert (printed[0], printed[-1]) == (case.label, f"{root}: {28 + (case.made_for is None)} images written")
     assert manifest["annotation_frame"] == {"train": case.made_for, "test": case.made_for}
 
     metrics = train(case.preset, root, run_dir, "generator.num_blocks=1", "data.num_val_pairs=1")
     pairs = read_pairs(root / "pairs-test.csv")
     check_metrics(metrics, case, run_dir, root, pairs)
     check_record(metrics["run"], case, run_dir, manifest, download.joints["train"])
-    check_pictures(run_dir, case, pairs)
+    check_images(run_dir, case, pairs)
 
     prepare(case.preset, *inputs, root)
-    assert capsys.readouterr().out.splitlines()[-1].startswith(f"{root} was whole already")
+    assert capsys.readouterr().out.splitlines()[-1] == f"{root}: complete, all files verified"
 
 
 def check_metrics(metrics, case, run_dir, root, pairs):
@@ -142,16 +142,16 @@ def check_record(record, case, run_dir, manifest, train_joints):
     assert (record["iterations"], record["batch_size"]) == (2, 2)
     pairs_of_identity = Counter(identity_of(source) for source, _ in matching_pairs(train_joints))
     assert manifest["num_train_pairs"] == pairs_of_identity.total()
-    # One of the five people is kept out for validation.
+    # One of the five identities is held out for validation.
     assert len(pairs_of_identity) == 5
     assert manifest["num_train_pairs"] - record["num_train_pairs"] in pairs_of_identity.values()
 
 
-def check_pictures(run_dir, case, pairs):
+def check_images(run_dir, case, pairs):
     height, width = case.size
     sizes = {path.name: size_of(path) for path in (run_dir / "images").glob("*.png")}
     assert sizes == {image_name(pair): (width, height) for pair in pairs}
-    # Two pairs of five panels stand side by side, with a gap of 4; three pairs fill two rows.
+    # Two pairs of five panels side by side, with a gap of 4; three pairs fill two rows.
     assert size_of(run_dir / "samples" / "test.png") == (2 * 5 * width + 4, 2 * height)
 
 
