@@ -77,22 +77,6 @@ def test_the_pairs_step_counts_pairs(tmp_path, people_folder, capsys):
     assert capsys.readouterr().out.splitlines() == [f"{num_pairs} pairs", str(out)]
 
 
-def test_a_complete_folder_is_reported(tmp_path, people_folder, capsys):
-    for split in ("train", "test"):
-        (tmp_path / f"m/bounding_box_{split}").mkdir(parents=True)
-        for path in (people_folder / split).iterdir():
-            Image.open(path).resize((64, 128)).save(tmp_path / f"m/bounding_box_{split}" / path.name)
-        content = (people_folder / f"annotation-{split}.csv").read_bytes()
-        (tmp_path / f"m/market-annotation-{split}.csv").write_bytes(content)
-    cfg = compose_prepare(f"source={tmp_path / 'm'}", f"data.root={tmp_path / 'data'}", "num_workers=0")
-    run_step(cfg)
-    first = capsys.readouterr().out.splitlines()
-    run_step(cfg)
-    second = capsys.readouterr().out.splitlines()
-    assert second[:-1] == first[:-1]
-    assert second[-1] == f"{tmp_path / 'data'}: complete, all files verified"
-
-
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [

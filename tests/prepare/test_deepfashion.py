@@ -44,9 +44,7 @@ def test_paths_are_joined_as_patn_joins_them(wide, start):
     path = f"{start}WOMEN/Blouses_Shirts/id_00000693/02_3_back.jpg"
     assert joined_name(path) == wide.plain_name(path) == "fashionWOMENBlouses_Shirtsid0000069302_3back.jpg"
     assert wide.find_images([path]) == {joined_name(path): path}
-
-
-def test_only_the_first_underscore_of_the_file_is_kept():
+    # Of the file name only the first underscore is kept.
     assert joined_name("img/MEN/Denim/id_00000080/01_7_a_b.jpg") == "fashionMENDenimid0000008001_7ab.jpg"
 
 

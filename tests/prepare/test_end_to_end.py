@@ -3,8 +3,6 @@
 import csv
 import json
 from collections import Counter
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -66,25 +64,6 @@ def unpacked(download, folder: Path) -> tuple[Path, Path]:
     return download.folder(folder / "download"), tables
 
 
-@dataclass(frozen=True)
-class Case:
-    preset: str
-    download: str
-    place: Callable
-    made_for: int | None
-    label: str
-    size: tuple[int, int]
-    patn_frame: str
-    band: int
-
-
-CASES = [
-    Case("market1501", "market", zipped, None, "Market-1501", (128, 64), "128x64", 0),
-    Case("deepfashion", "fashion", zipped, 256, "DeepFashion 256x256", (256, 256), "256x256", 0),
-    Case("deepfashion_176", "fashion", unpacked, 176, "DeepFashion 256x176", (256, 176), "256x256 with bands", 40),
-]
-
-
 def size_of(path: Path) -> tuple[int, int]:
     with Image.open(path) as file:
         return file.size
@@ -102,57 +81,56 @@ def patn_ssim(generated: Path, true: Path, band: int) -> float:
     return structural_similarity(*images, channel_axis=-1, data_range=data_range, **window)
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.preset)
-def test_from_the_download_to_the_numbers(request, tmp_path, capsys, case):
+@pytest.mark.parametrize(
+    ("preset", "place", "made_for", "label", "size", "patn_frame", "band"),
+    [
+        ("market1501", zipped, None, "Market-1501", (128, 64), "128x64", 0),
+        ("deepfashion", zipped, 256, "DeepFashion 256x256", (256, 256), "256x256", 0),
+        ("deepfashion_176", unpacked, 176, "DeepFashion 256x176", (256, 176), "256x256 with bands", 40),
+    ],
+)
+def test_from_download_to_metrics(request, tmp_path, capsys, preset, place, made_for, label, size, patn_frame, band):
     root, run_dir = tmp_path / "data", tmp_path / "run"
-    download = request.getfixturevalue(case.download)
-    inputs = case.place(download, tmp_path)
-    manifest = prepare(case.preset, *inputs, root)
+    download = request.getfixturevalue("market" if preset == "market1501" else "fashion")
+    inputs = place(download, tmp_path)
+    manifest = prepare(preset, *inputs, root)
     printed = capsys.readouterr().out.splitlines()
-    assert (printed[0], printed[-1]) == (case.label, f"{root}: {28 + (case.made_for is None)} images written")
-    assert manifest["annotation_frame"] == {"train": case.made_for, "test": case.made_for}
+    assert (printed[0], printed[-1]) == (label, f"{root}: {28 + (made_for is None)} images written")
+    assert manifest["annotation_frame"] == {"train": made_for, "test": made_for}
 
-    metrics = train(case.preset, root, run_dir, "generator.num_blocks=1", "data.num_val_pairs=1")
+    metrics = train(preset, root, run_dir, "generator.num_blocks=1", "data.num_val_pairs=1")
     pairs = read_pairs(root / "pairs-test.csv")
-    check_metrics(metrics, case, run_dir, root, pairs)
-    check_record(metrics["run"], case, run_dir, manifest, download.joints["train"])
-    check_images(run_dir, case, pairs)
+    height, width = size
+    check_metrics(metrics, f"{height}x{width}", patn_frame)
+    by_hand = [patn_ssim(run_dir / "images" / image_name(pair), root / "test" / pair[1], band) for pair in pairs]
+    values = {(entry["metric"], entry["protocol"]): entry["value"] for entry in metrics["values"]}
+    assert values["ssim", "patn"] == pytest.approx(np.mean(by_hand), abs=1e-9)
+    record = metrics["run"]
+    assert record["data_hash"] == manifest["data_hash"]
+    assert (record["data"], record["label"], record["image_size"]) == (preset, label, list(size))
+    check_training_pairs(record, manifest, download.joints["train"])
+    sizes = {path.name: size_of(path) for path in (run_dir / "images").glob("*.png")}
+    assert sizes == {image_name(pair): (width, height) for pair in pairs}
+    # Two pairs of five panels side by side, with a gap of 4; three pairs fill two rows.
+    assert size_of(run_dir / "samples" / "test.png") == (2 * 5 * width + 4, 2 * height)
 
-    prepare(case.preset, *inputs, root)
+    prepare(preset, *inputs, root)
     assert capsys.readouterr().out.splitlines()[-1] == f"{root}: complete, all files verified"
 
 
-def check_metrics(metrics, case, run_dir, root, pairs):
-    assert len(pairs) == NUM_TEST_PAIRS
+def check_metrics(metrics, frame, patn_frame):
     assert metrics["missing"] == []
-    values = {(entry["metric"], entry["protocol"]): entry for entry in metrics["values"]}
-    assert values.keys() == {(m, p) for m in ("ssim", "mask_ssim") for p in ("patn", "standard")}
-    height, width = case.size
-    for (_, protocol), entry in values.items():
-        assert entry["n"] == NUM_TEST_PAIRS
-        assert entry["frame"] == (case.patn_frame if protocol == "patn" else f"{height}x{width}")
-    by_hand = [patn_ssim(run_dir / "images" / image_name(pair), root / "test" / pair[1], case.band) for pair in pairs]
-    assert values["ssim", "patn"]["value"] == pytest.approx(np.mean(by_hand), abs=1e-9)
+    protocols = {(entry["metric"], entry["protocol"]): (entry["n"], entry["frame"]) for entry in metrics["values"]}
+    frames = {"patn": (NUM_TEST_PAIRS, patn_frame), "standard": (NUM_TEST_PAIRS, frame)}
+    assert protocols == {(m, p): expected for m in ("ssim", "mask_ssim") for p, expected in frames.items()}
 
 
-def check_record(record, case, run_dir, manifest, train_joints):
-    assert record == json.loads((run_dir / "record.json").read_text())
-    assert record["data_hash"] == manifest["data_hash"]
-    assert (record["data"], record["label"], record["image_size"]) == (case.preset, case.label, list(case.size))
-    assert (record["iterations"], record["batch_size"]) == (2, 2)
+def check_training_pairs(record, manifest, train_joints):
     pairs_of_identity = Counter(identity_of(source) for source, _ in matching_pairs(train_joints))
     assert manifest["num_train_pairs"] == pairs_of_identity.total()
     # One of the five identities is held out for validation.
     assert len(pairs_of_identity) == 5
     assert manifest["num_train_pairs"] - record["num_train_pairs"] in pairs_of_identity.values()
-
-
-def check_images(run_dir, case, pairs):
-    height, width = case.size
-    sizes = {path.name: size_of(path) for path in (run_dir / "images").glob("*.png")}
-    assert sizes == {image_name(pair): (width, height) for pair in pairs}
-    # Two pairs of five panels side by side, with a gap of 4; three pairs fill two rows.
-    assert size_of(run_dir / "samples" / "test.png") == (2 * 5 * width + 4, 2 * height)
 
 
 @pytest.fixture(scope="module")

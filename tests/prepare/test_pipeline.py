@@ -5,11 +5,8 @@ import shutil
 
 import numpy as np
 import pytest
-from hydra import compose, initialize_config_dir
-from hydra.utils import instantiate
 from PIL import Image
 
-from twostream.cli import CONF
 from twostream.data.keypoints import found, read_annotations, write_annotations
 from twostream.data.pairs import matching_pairs, read_pairs, write_pairs
 from twostream.files import hash_files
@@ -41,22 +38,9 @@ def root(tmp_path):
     return tmp_path / "data"
 
 
-def first_batch(preset, root):
-    """Build the data module of the preset's own config and read what training reads."""
-    with initialize_config_dir(version_base="1.3", config_dir=CONF):
-        overrides = [f"data={preset}", f"data.root={root}", "scale=paper", "loss/perceptual=random"]
-        overrides += ["data.num_val_identities=1", "data.num_val_pairs=2", "run_dir=x", "variant=full"]
-        data = instantiate(compose("train", overrides).data)
-    data.prepare_data()
-    data.setup("fit")
-    batch = data.on_after_batch_transfer(data.val.batch([0, 1]), 0)
-    return data, batch, data.test_dataset()
-
-
 @pytest.mark.parametrize("top", ["", "Market-1501-v15.09.15"])
-def test_a_folder_is_prepared_for_training(market, prepare_tiny, folder, root, top):
-    manifest, num_written = prepare_tiny("market1501", market.annotate(folder / top))
-    assert num_written == 29
+def test_images_are_copied_and_tables_written(market, prepare_tiny, folder, root, top):
+    assert prepare_tiny("market1501", market.annotate(folder / top))[1] == 29
     for split, joints in market.joints.items():
         assert {path.name for path in (root / split).iterdir()} == joints.keys()
         written = read_annotations(root / f"annotation-{split}.csv")
@@ -65,11 +49,6 @@ def test_a_folder_is_prepared_for_training(market, prepare_tiny, folder, root, t
         for name in joints:
             original = market.files[f"Market-1501-v15.09.15/bounding_box_{split}/{name}"]
             assert (root / split / name).read_bytes() == original
-    data, batch, test = first_batch("market1501", root)
-    assert batch.source_image.shape == (2, 3, 128, 64)
-    assert batch.source_heatmaps.amax() == 1
-    assert {name for pair in test.pairs for name in pair} <= market.joints["test"].keys()
-    assert data.data_hash == manifest["data_hash"]
 
 
 def test_a_zip_and_a_folder_give_the_same_data(prepare_tiny, source, folder, tables, tmp_path):

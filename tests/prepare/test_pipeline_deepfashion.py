@@ -5,7 +5,6 @@ from io import BytesIO
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from twostream.data.dataset import PairDataset
 from twostream.data.keypoints import read_annotations, write_annotations
@@ -154,18 +153,6 @@ def test_unlisted_images_are_left_out_and_missing_ones_are_refused(fashion, prep
     manifest, _ = prepare_tiny("deepfashion", source, tables, strict=False)
     assert manifest["num_test_images"] == 7
     assert manifest["notes"][0] == "1 images of the source are in no split and were left out"
-
-
-def test_large_images_are_scaled(fashion, prepare_tiny, source, tables, tmp_path):
-    for path in sorted((source / "img").rglob("*.jpg")):
-        large = source / "img_highres" / path.relative_to(source / "img")
-        large.parent.mkdir(parents=True, exist_ok=True)
-        Image.new("RGB", (75, 110), "red").save(large)
-        path.unlink()
-    manifest, _ = prepare_tiny("deepfashion", source, tables)
-    assert manifest["codec"].startswith("scaled from 75x110 and the like into a white 256x256 frame; JPEG of quality")
-    with Image.open(next((tmp_path / "data/test").iterdir())) as file:
-        assert file.size == (256, 256)
 
 
 @pytest.mark.parametrize("level", ["zip in folder", "zip in zip", "inner zip", "img folder"])
