@@ -82,17 +82,17 @@ def patn_ssim(generated: Path, true: Path, band: int) -> float:
 
 
 @pytest.mark.parametrize(
-    ("preset", "place", "made_for", "label", "size", "patn_frame", "band"),
+    ("preset", "write", "made_for", "label", "size", "patn_frame", "band"),
     [
         ("market1501", zipped, None, "Market-1501", (128, 64), "128x64", 0),
         ("deepfashion", zipped, 256, "DeepFashion 256x256", (256, 256), "256x256", 0),
         ("deepfashion_176", unpacked, 176, "DeepFashion 256x176", (256, 176), "256x256 with bands", 40),
     ],
 )
-def test_from_download_to_metrics(request, tmp_path, capsys, preset, place, made_for, label, size, patn_frame, band):
+def test_from_download_to_metrics(request, tmp_path, capsys, preset, write, made_for, label, size, patn_frame, band):
     root, run_dir = tmp_path / "data", tmp_path / "run"
     download = request.getfixturevalue("market" if preset == "market1501" else "fashion")
-    inputs = place(download, tmp_path)
+    inputs = write(download, tmp_path)
     manifest = prepare(preset, *inputs, root)
     printed = capsys.readouterr().out.splitlines()
     assert (printed[0], printed[-1]) == (label, f"{root}: {28 + (made_for is None)} images written")

@@ -134,7 +134,7 @@ def joined_name(path: str) -> str:
 
     `img/WOMEN/Blouses_Shirts/id_00000693/02_3_back.jpg` becomes
     `fashionWOMENBlouses_Shirtsid0000069302_3back.jpg`: without the folders in front, without slashes and the
-    underscores of the item; the first underscore of the file name is kept, and that of the category.
+    underscores of the item; the first underscore of the file name and that of the category remain.
     """
     sex, category, item, file = PurePosixPath(path).parts[-4:]
     outfit, _, view = file.partition("_")

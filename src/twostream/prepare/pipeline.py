@@ -52,7 +52,7 @@ class Subset:
     """A split of the data set, as far as it is known."""
 
     images: dict[str, str]  # image name -> name in the source, in the order of the split
-    files: dict[str, Path]  # "annotations" and "pairs" -> published file, where there is one
+    files: dict[str, Path]  # published "annotations" and "pairs", if any
     problems: list[str]  # a line for each image that a list, an annotation or a pair names and that cannot be used
     joints: dict[str, JointArray] = field(default_factory=dict)  # by image name, in the frame of the prepared images
     annotated_by: str = ""  # origin of the joints

@@ -1,4 +1,4 @@
-"""A data set as its authors distribute it: the files of a download, and which of them are its images and joints.
+"""A data set as its authors distribute it: the files of a download, and a preset that knows their layout.
 
 Files of a download are read by name and never extracted to a path that a zip contains.
 """
@@ -24,7 +24,7 @@ BROKEN = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, OSError
 
 
 class Source:
-    """A download: an unpacked folder, whose links are followed, or a zip file. Threads may share it.
+    """A download: an unpacked folder, whose links are followed, or a zip file. Thread-safe.
 
     Args:
         path: folder or zip file.
@@ -63,7 +63,7 @@ class Source:
             raise ValueError(f"{self.path}: {name} cannot be read: {error}; download it again") from error
 
     def find(self, file_name: str) -> list[str]:
-        """Return the names of all files with this last part."""
+        """Return the names of all files with this file name, in any folder."""
         return [name for name in self.sizes if PurePosixPath(name).name == file_name]
 
     def open_inner(self, archives: Iterable[str], scratch: Path) -> Iterator["Source"]:
