@@ -82,9 +82,9 @@ def test_every_layout_builds(option):
 def test_every_data_set_is_prepared_for_its_own_preset(option):
     with initialize_config_dir(version_base="1.3", config_dir=CONF):
         cfg = compose("prepare", [f"data={option}"])
-    about = instantiate(cfg.preparation).about
-    assert about.image_size == tuple(cfg.data.image_size)
-    assert about.label == cfg.data.label
+    preset = instantiate(cfg.preparation)
+    assert preset.image_size == tuple(cfg.data.image_size)
+    assert preset.label == cfg.data.label
 
 
 @pytest.mark.parametrize("scale", ["smoke", "small", "paper"])
