@@ -73,13 +73,13 @@ def _build_pipeline(transforms: Mapping[str, Mapping[str, Any]]) -> Any:
             raise ValueError(f"data.augmentation.transforms: expected names of albumentations transforms, got {name!r}")
         try:
             # Albumentations only warns about arguments that it does not know.
-            with warnings.catch_warnings(action="error"):
+            with warnings.catch_warnings(action="error", category=UserWarning):
                 steps.append(transform(**arguments))
         except (ValueError, TypeError, UserWarning) as error:
             message = str(error).partition(" [type=")[0]  # without pydantic's details
             raise ValueError(f"data.augmentation.transforms.{name}: {' '.join(message.split())}") from error
     # A pipeline of colour transforms alone warns that it leaves joints unchanged.
-    with warnings.catch_warnings(action="ignore"):
+    with warnings.catch_warnings(action="ignore", category=UserWarning):
         return albumentations.Compose(
             steps,
             # By default joints outside the image are removed, which would change the order of the others.
