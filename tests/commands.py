@@ -1,4 +1,4 @@
-"""Commands in processes of their own, as a user calls them."""
+"""Commands as a user calls them, in subprocesses."""
 
 import os
 import subprocess
@@ -32,9 +32,9 @@ def train(folder: Path, *arguments: str, **environment: str) -> tuple[int, str]:
 
 
 def wait_until(condition: Callable[[], object], seconds: float = SECONDS / 2) -> None:
-    """Wait for something to come true. Raises TimeoutError."""
+    """Wait until a condition is true. Raises TimeoutError."""
     deadline = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > deadline:
-            raise TimeoutError(f"it did not come true in {seconds} s")
+            raise TimeoutError(f"expected {condition} to be true within {seconds} s")
         time.sleep(0.05)

@@ -1,7 +1,7 @@
-"""SLURM's commands, played on one machine, as far as submitit and Lightning need them for one job.
+"""SLURM's commands on one machine, as far as submitit and Lightning need them for one job.
 
-A job's script runs at once; `srun` starts its tasks with SLURM's variables and notes them in `tasks.txt`.
-`scontrol requeue` lets the script start again when it has ended. Every call is written to `calls.txt`.
+A job's script starts immediately; `srun` starts its tasks with SLURM's variables and writes them to `tasks.txt`.
+`scontrol requeue` restarts the script after it has ended. Every call is written to `calls.txt`.
 """
 
 import os
@@ -14,7 +14,7 @@ JOB = "1234"
 
 
 def install(folder: Path) -> str:
-    """Put the commands into a new folder; return the PATH that has them first."""
+    """Create a folder with the commands; return PATH with that folder first."""
     folder.mkdir()
     for name in ("sbatch", "srun", "sacct", "scontrol"):
         script = folder / name
@@ -62,8 +62,8 @@ def srun(folder: Path, *arguments: str) -> None:
             path = Path(name.replace("%j", JOB).replace("%t", str(rank)))
             path.parent.mkdir(parents=True, exist_ok=True)
             files.append(path.open("a"))
-        place = {"SLURM_PROCID": str(rank), "SLURM_LOCALID": str(rank), "SLURM_NODEID": "0"}
-        tasks.append(subprocess.Popen(command, env={**os.environ, **place}, stdout=files[0], stderr=files[1]))
+        ranks = {"SLURM_PROCID": str(rank), "SLURM_LOCALID": str(rank), "SLURM_NODEID": "0"}
+        tasks.append(subprocess.Popen(command, env={**os.environ, **ranks}, stdout=files[0], stderr=files[1]))
     (folder / "tasks.txt").write_text(" ".join(str(task.pid) for task in tasks))
     sys.exit(max(abs(task.wait()) for task in tasks))
 
@@ -78,7 +78,7 @@ def scontrol(folder: Path, *arguments: str) -> None:
 
 
 if __name__ == "__main__":
-    place, command, *rest = sys.argv[1:]
-    with (Path(place) / "calls.txt").open("a") as calls:
+    folder, command, *rest = sys.argv[1:]
+    with (Path(folder) / "calls.txt").open("a") as calls:
         calls.write(" ".join([command, *rest]) + "\n")
-    globals()[command](Path(place), *rest)
+    globals()[command](Path(folder), *rest)

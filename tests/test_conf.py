@@ -12,16 +12,16 @@ from omegaconf import OmegaConf
 from twostream.build import build_module, build_scoring, check
 from twostream.cli import CONF
 from twostream.cli.jobs import register_resolvers
-from twostream.runs import model_config
+from twostream.registry import model_config
 
 # What a fast test can't have: VGG's weights, a GPU.
 ALWAYS = ["loss/perceptual=random", "run_dir=somewhere", "variant=full"]
 # Not of `train`, or chosen with another group.
-OTHER_GROUPS = ("layout", "pose_estimator", "preparation", "data_scale")
+OTHER_GROUPS = ("layout", "pose_estimator", "preparation", "data_scale", "hydra")
 OPTIONS = sorted(
     (path.parent.relative_to(CONF).as_posix(), path.stem)
     for path in Path(CONF).rglob("*.yaml")
-    if path.parent != Path(CONF) and path.parent.name not in OTHER_GROUPS
+    if path.parent != Path(CONF) and path.parent.name not in OTHER_GROUPS and not path.name.startswith("_")
 )
 PAPER_ROWS = {
     "full": 43_281_292,
@@ -82,9 +82,9 @@ def test_every_layout_builds(option):
 def test_every_data_set_is_prepared_for_its_own_preset(option):
     with initialize_config_dir(version_base="1.3", config_dir=CONF):
         cfg = compose("prepare", [f"data={option}"])
-    about = instantiate(cfg.preparation).about
-    assert about.image_size == tuple(cfg.data.image_size)
-    assert about.label == cfg.data.label
+    preset = instantiate(cfg.preparation)
+    assert preset.image_size == tuple(cfg.data.image_size)
+    assert preset.label == cfg.data.label
 
 
 @pytest.mark.parametrize("scale", ["smoke", "small", "paper"])

@@ -1,4 +1,3 @@
-import importlib
 import sys
 import types
 from contextlib import nullcontext
@@ -13,7 +12,7 @@ from pytorch_lightning.callbacks import LambdaCallback
 from torch import Tensor, nn
 
 from twostream import build
-from twostream.cli.one_run import do_run
+from twostream.cli.train import train_and_evaluate
 from twostream.losses.objective import Objective
 from twostream.module import TwoStreamModule
 from twostream.performance import Compiler, Performance
@@ -41,24 +40,25 @@ class Iterated:
         module.configure_model()
         self.pair = PosePair(*(tensor.double() for tensor in pair))
         self.optimizers = dict(zip(module.nets, module.configure_optimizers()[0], strict=True))
+        module.update, module.end_iteration = self.update, lambda logs: logs
         self.seen: list[tuple[str, list[str]]] = []
         self.values: list[dict[str, Tensor]] = []
 
-    def step(self, name: str, loss: Tensor):
+    def update(self, name: str, loss: Tensor):
         self.optimizers[name].zero_grad()
         loss.backward()
         nets = self.module.nets
         self.seen.append((name, [n for n in nets if any(p.grad is not None for p in nets[n].parameters())]))
         self.optimizers[name].step()
 
-    def go_on(self, iterations: int = 1) -> "Iterated":
-        self.values += [self.module.iterate(self.pair, self.step) for _ in range(iterations)]
+    def run(self, iterations: int = 1) -> "Iterated":
+        self.values += [self.module.training_step(self.pair, 0) for _ in range(iterations)]
         return self
 
 
 def iterated(cfg, pair: PosePair, package: types.ModuleType = build, iterations: int = 3) -> Iterated:
     torch.manual_seed(0)
-    return Iterated(package.build_module(cfg), pair).go_on(iterations)
+    return Iterated(package.build_module(cfg), pair).run(iterations)
 
 
 def assert_same(one: Iterated, other: Iterated):
@@ -95,7 +95,7 @@ def test_one_pass_scores_true_and_generated_images_in_one_batch(tiny_config, ran
     made, sizes = iterated(tiny_config(*PLAIN, f"performance.one_pass={one_pass}"), random_pair, iterations=0), []
     for name, net in made.module.discriminators.items():
         net.register_forward_pre_hook(lambda _, inputs, name=name: sizes.append((name, len(inputs[0]))))
-    made.go_on()
+    made.run()
     own = [(name, size) for name in ("appearance", "shape") for size in own_phase]
     assert sizes == [("appearance", 2), ("shape", 2), *own]
 
@@ -107,7 +107,7 @@ def test_channels_last_lays_out_weights_and_what_comes_to_the_nets(tiny_config, 
     convolutions = [[m for m in net.modules() if isinstance(m, nn.Conv2d)] for net in made.module.nets.values()]
     for first, *_ in convolutions:
         first.register_forward_pre_hook(lambda _, inputs: got.append(is_last(inputs[0])))
-    made.go_on(2)
+    made.run(2)
     perceptual = made.module.objective.perceptual
     weights = [convolution.weight for net in convolutions for convolution in net if convolution.kernel_size != (1, 1)]
     assert len(weights) > 20
@@ -173,8 +173,7 @@ def test_compiled_nets_do_as_plain_ones_and_are_compiled_once(
     module = unchecked.build_module(tiny_config(*common, *overrides))
     backend = Compilations(module)
     fast = Iterated(module, random_pair)
-    importlib.import_module("twostream.performance").run_eagerly(True)
-    fast.go_on()
+    fast.run()
     first = backend.graphs, backend.calls
     # torch 2.11 cuts a part that is a sequence into its members.
     assert first == (graphs, calls) or ("performance/compiler=blocks" in overrides and first > (graphs, calls))
@@ -182,8 +181,8 @@ def test_compiled_nets_do_as_plain_ones_and_are_compiled_once(
         assert module.eval()(PosePair(*(torch.cat([tensor, tensor[:1]]) for tensor in fast.pair))).shape[0] == 3
     module.train()
     assert backend.calls == first[1]
-    assert_same(plain, fast.go_on(2))
-    fast.go_on(2)
+    assert_same(plain, fast.run(2))
+    fast.run(2)
     assert (backend.graphs, backend.calls) == (first[0], 5 * first[1])
 
 
@@ -215,16 +214,16 @@ def test_a_run_compiles_in_its_first_iteration_and_validates_eagerly(tiny_config
 @pytest.mark.parametrize("size", [0, 50])
 @pytest.mark.parametrize("overrides", [["generator=patn"], ["loss/adversarial=least_squares", TRUE[0]]], ids=str)
 def test_an_iteration_waits_for_no_value_of_the_device(tiny_config, on_meta, size, overrides):
-    made = on_meta(tiny_config(*SMALL, f"loss.pool_size={size}", *overrides)).go_on(2)
+    made = on_meta(tiny_config(*SMALL, f"loss.pool_size={size}", *overrides)).run(2)
     assert all(value.is_meta for values in made.values for value in values.values())
-    assert [len(pool.kept) for pool in made.module.pools.values()] == [size, size]
+    assert [len(pool.samples) for pool in made.module.pools.values()] == [size, size]
 
 
 @pytest.mark.parametrize("read", [Tensor.item, bool])
 def test_a_value_that_is_read_would_be_seen(tiny_config, on_meta, monkeypatch, read):
     monkeypatch.setattr(Objective, "accuracy", lambda self, real, fake: read(real.mean() > 0))
     with pytest.raises(RuntimeError, match="meta tensors"):
-        on_meta(tiny_config(*SMALL)).go_on()
+        on_meta(tiny_config(*SMALL)).run()
 
 
 @pytest.fixture
@@ -246,7 +245,7 @@ def test_a_run_channels_last_that_is_cut_off_ends_as_one_that_is_not(tiny_config
     training_step, begun, ends = TwoStreamModule.training_step, [], []
 
     def step(self, pair, index):
-        begun.append(self.trainer.global_step)
+        begun.append(self.iteration)
         if begun == [0, 1, 2, 3]:
             raise OSError("gone")
         return training_step(self, pair, index)
@@ -255,8 +254,8 @@ def test_a_run_channels_last_that_is_cut_off_ends_as_one_that_is_not(tiny_config
     for folder in (tmp_path / "cut_off", tmp_path / "whole"):
         cfg = tiny_config(*settings, f"run_dir={folder}")
         with nullcontext() if begun else pytest.raises(OSError, match="gone"):
-            do_run(cfg, folder)
-        do_run(cfg, folder)
+            train_and_evaluate(cfg, folder)
+        train_and_evaluate(cfg, folder)
         ends.append(torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True))
     # The second run of a folder goes on, or finds the run done.
     assert begun == [0, 1, 2, 3, 2, 3, 0, 1, 2, 3]

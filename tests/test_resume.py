@@ -1,7 +1,6 @@
-"""A run that is cut off ends as one that never was."""
+"""An interrupted run ends bit for bit as an uninterrupted one."""
 
 import csv
-import json
 import math
 import os
 import resource
@@ -15,17 +14,17 @@ from hydra import compose, initialize_config_dir
 from pytorch_lightning import LightningModule, Trainer
 
 from tiny_run import overrides_of_tiny_run
-from twostream import runs
 from twostream.build import build_module
 from twostream.callbacks.averaging import KEY
 from twostream.callbacks.checkpoints import Checkpoints
+from twostream.callbacks.preemption import Preemption
 from twostream.cli import CONF
-from twostream.cli.one_run import do_run
+from twostream.cli.train import train_and_evaluate
 from twostream.module import TwoStreamModule
 from twostream.resume import find_checkpoint
-from twostream.runs import TrainingInterrupted, track_status
+from twostream.runs import TrainingInterrupted, read_provenance, read_run, update_run
 
-# Everything that draws is on: dropout, pools, augmentation, pairs with replacement.
+# All random draws are on: dropout, pools, augmentation, pairs with replacement.
 SETTINGS = [
     "schedule.constant_iterations=8",
     "schedule.decay_iterations=4",
@@ -41,7 +40,7 @@ NUM_ITERATIONS = 12
 
 
 class Killed(BaseException):
-    """As sudden as a signal: nothing but the files is left."""
+    """Like SIGKILL: only the files are left."""
 
 
 def config(tiny_config, run_dir: Path, *overrides: str):
@@ -49,35 +48,39 @@ def config(tiny_config, run_dir: Path, *overrides: str):
 
 
 @pytest.fixture(scope="module")
-def undisturbed(people_parent, tmp_path_factory) -> Path:
-    run_dir = tmp_path_factory.mktemp("undisturbed")
+def uninterrupted(people_parent, tmp_path_factory) -> Path:
+    run_dir = tmp_path_factory.mktemp("uninterrupted")
     with initialize_config_dir(version_base="1.3", config_dir=CONF):
         cfg = compose("train", [*overrides_of_tiny_run(people_parent, run_dir), *SETTINGS])
-    do_run(cfg, run_dir)
+    train_and_evaluate(cfg, run_dir)
     return run_dir
 
 
 @pytest.fixture
-def disturb(monkeypatch):
-    """Runs with something happening in the middle of one iteration."""
+def run_until(monkeypatch):
+    """Run with an action in the middle of one iteration."""
 
     def run(cfg, iteration: int, action):
         step = TwoStreamModule.training_step
 
-        def disturbed(self, pair, batch_idx):
-            if self.trainer.global_step + 1 == iteration:
+        def step_with_action(self, pair, batch_idx):
+            if self.iteration + 1 == iteration:
                 action()
             return step(self, pair, batch_idx)
 
         with monkeypatch.context() as context:
-            context.setattr(TwoStreamModule, "training_step", disturbed)
-            do_run(cfg, Path(cfg.run_dir))
+            context.setattr(TwoStreamModule, "training_step", step_with_action)
+            train_and_evaluate(cfg, Path(cfg.run_dir))
 
     return run
 
 
 def die():
     raise Killed
+
+
+def iteration_of(run_dir: Path) -> int:
+    return torch.load(run_dir / "checkpoints" / "last.ckpt", weights_only=True)["iteration"]
 
 
 def leaves(value, name=""):
@@ -92,11 +95,11 @@ def leaves(value, name=""):
 
 
 def assert_same_end(run_dir: Path, other: Path):
-    """All that is in the last checkpoint, bit for bit, but for Lightning's counts of restarts; and the curves."""
+    """The last checkpoint except Lightning's counts of restarts, and the curves."""
     one, two = (torch.load(d / "checkpoints" / "last.ckpt", weights_only=True) for d in (run_dir, other))
-    assert one["global_step"] == NUM_ITERATIONS
+    assert one["iteration"] == NUM_ITERATIONS
     for part in ("state_dict", "optimizer_states", "lr_schedulers", "processes", "best", KEY, "hyper_parameters"):
-        # Python's own draws are beartype's, which looks at random items.
+        # Python's own draws are those of beartype, which checks random items.
         left, right = (
             {name: value for name, value in leaves(end[part]) if ".python." not in name} for end in (one, two)
         )
@@ -117,48 +120,69 @@ def curve_of(run_dir: Path) -> list[dict[str, str]]:
 
 @pytest.mark.parametrize("iterations", [(1,), (4,), (5, 9), (7, 8, 12)])
 def test_a_run_killed_at_any_iteration_ends_as_one_never_killed(
-    tiny_config, tmp_path, undisturbed, disturb, iterations
+    tiny_config, tmp_path, uninterrupted, run_until, iterations
 ):
     cfg = config(tiny_config, tmp_path / "run")
     for iteration in iterations:
         with pytest.raises(Killed):
-            disturb(cfg, iteration, die)
-        assert json.loads((tmp_path / "run" / "status.json").read_text())["state"] == "failed"
-    do_run(cfg, tmp_path / "run")
-    assert_same_end(undisturbed, tmp_path / "run")
+            run_until(cfg, iteration, die)
+        assert read_run(tmp_path / "run").state == "failed"
+    train_and_evaluate(cfg, tmp_path / "run")
+    assert_same_end(uninterrupted, tmp_path / "run")
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
-def test_a_signal_writes_a_checkpoint_of_the_iteration_and_leaves(tiny_config, tmp_path, undisturbed, disturb, number):
+def test_a_signal_saves_a_checkpoint_and_stops(tiny_config, tmp_path, uninterrupted, run_until, number):
     cfg = config(tiny_config, tmp_path / "run")
     handler = signal.getsignal(number)
     with pytest.raises(TrainingInterrupted, match=f"{number.name} at iteration 8"):
-        disturb(cfg, 8, lambda: os.kill(os.getpid(), number))
+        run_until(cfg, 8, lambda: os.kill(os.getpid(), number))
     assert signal.getsignal(number) == handler
-    status = json.loads((tmp_path / "run" / "status.json").read_text())
-    assert status == {"state": "stopped", "reason": f"{number.name} at iteration 8"}
-    assert torch.load(tmp_path / "run" / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] == 8
-    do_run(cfg, tmp_path / "run")
-    assert_same_end(undisturbed, tmp_path / "run")
+    run = read_run(tmp_path / "run")
+    assert (run.state, run.reason) == ("stopped", f"{number.name} at iteration 8")
+    assert run.progress.iteration == 8
+    assert iteration_of(tmp_path / "run") == 8
+    train_and_evaluate(cfg, tmp_path / "run")
+    assert_same_end(uninterrupted, tmp_path / "run")
 
 
-def test_the_checkpoint_before_stands_in_for_a_damaged_one(tiny_config, tmp_path, undisturbed, disturb, caplog):
+def test_a_signal_before_the_first_iteration_of_a_resumed_run_changes_nothing(
+    tiny_config, tmp_path, uninterrupted, run_until, monkeypatch
+):
     cfg = config(tiny_config, tmp_path / "run")
     with pytest.raises(Killed):
-        disturb(cfg, 11, die)
+        run_until(cfg, 7, die)
+    on_train_start = Preemption.on_train_start
+
+    def start_and_signal(self, trainer, pl_module):
+        on_train_start(self, trainer, pl_module)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    with monkeypatch.context() as context:
+        context.setattr(Preemption, "on_train_start", start_and_signal)
+        with pytest.raises(TrainingInterrupted, match="SIGTERM at iteration 6"):
+            train_and_evaluate(cfg, tmp_path / "run")
+    train_and_evaluate(cfg, tmp_path / "run")
+    assert_same_end(uninterrupted, tmp_path / "run")
+
+
+def test_a_damaged_checkpoint_is_replaced_by_the_previous_one(tiny_config, tmp_path, uninterrupted, run_until, caplog):
+    cfg = config(tiny_config, tmp_path / "run")
+    with pytest.raises(Killed):
+        run_until(cfg, 11, die)
     last = tmp_path / "run" / "checkpoints" / "last.ckpt"
-    assert torch.load(last, weights_only=True)["global_step"] == 9
-    # Not in place: last.ckpt may be another name of best.ckpt.
+    assert iteration_of(tmp_path / "run") == 9
+    # Not in place: last.ckpt may be a hard link to best.ckpt.
     content = last.read_bytes()
     last.unlink()
     last.write_bytes(content[:-1000])
-    do_run(cfg, tmp_path / "run")
+    train_and_evaluate(cfg, tmp_path / "run")
     assert "last.ckpt: expected a whole checkpoint that torch can load safely" in caplog.text
-    assert_same_end(undisturbed, tmp_path / "run")
+    assert_same_end(uninterrupted, tmp_path / "run")
 
 
-def test_checkpoints_that_can_not_be_used_say_why(tiny_config, tmp_path, undisturbed):
-    run_dir = shutil.copytree(undisturbed, tmp_path / "run")
+def test_an_unusable_checkpoint_is_refused_with_the_reason(tiny_config, tmp_path, uninterrupted):
+    run_dir = shutil.copytree(uninterrupted, tmp_path / "run")
     folder = run_dir / "checkpoints"
     (folder / "previous.ckpt").unlink()
     last = folder / "last.ckpt"
@@ -166,7 +190,7 @@ def test_checkpoints_that_can_not_be_used_say_why(tiny_config, tmp_path, undistu
     checkpoint = torch.load(last, weights_only=True)
 
     def refused(change, message):
-        changed = {**checkpoint, "global_step": 9}
+        changed = {**checkpoint, "iteration": 9}
         change(changed)
         last.unlink()
         torch.save(changed, last)
@@ -174,7 +198,7 @@ def test_checkpoints_that_can_not_be_used_say_why(tiny_config, tmp_path, undistu
             find_checkpoint(run_dir, "auto", module)
 
     other = {**checkpoint["hyper_parameters"], "seed": 7}
-    refused(lambda c: c.update(hyper_parameters=other), "it is of another: seed: 7 there, 0 asked")
+    refused(lambda c: c.update(hyper_parameters=other), "it is of another: seed: 7 on disk, 0 requested")
     weights = dict(checkpoint["state_dict"])
     weights["generator.blocks.0.at_module.sigma"] = torch.zeros(3)
     refused(
@@ -190,82 +214,68 @@ def test_checkpoints_that_can_not_be_used_say_why(tiny_config, tmp_path, undistu
     assert find_checkpoint(run_dir, "never", module) is None
 
 
-def test_a_run_that_may_not_resume_begins_anew(tiny_config, tmp_path, undisturbed, disturb):
+def test_a_run_restarts_without_permission_to_resume(tiny_config, tmp_path, uninterrupted, run_until):
     cfg = config(tiny_config, tmp_path / "run", "resume=never")
     with pytest.raises(Killed):
-        disturb(cfg, 7, die)
-    do_run(cfg, tmp_path / "run")
-    assert_same_end(undisturbed, tmp_path / "run")
+        run_until(cfg, 7, die)
+    train_and_evaluate(cfg, tmp_path / "run")
+    assert_same_end(uninterrupted, tmp_path / "run")
 
 
-def test_a_run_on_other_data_is_not_gone_on_with(tiny_config, tmp_path, disturb):
+def test_a_run_is_not_resumed_on_different_data(tiny_config, tmp_path, run_until):
     cfg = config(tiny_config, tmp_path / "run")
     with pytest.raises(Killed):
-        disturb(cfg, 7, die)
-    record = tmp_path / "run" / "record.json"
-    record.write_text(record.read_text().replace('"data_hash": "', '"data_hash": "x'))
-    with pytest.raises(ValueError, match="the run began on data of hash x"):
-        do_run(cfg, tmp_path / "run")
+        run_until(cfg, 7, die)
+    provenance = read_provenance(tmp_path / "run")
+    update_run(tmp_path / "run", provenance={**provenance, "data_hash": "x"})
+    with pytest.raises(ValueError, match="the run was started on data with hash x"):
+        train_and_evaluate(cfg, tmp_path / "run")
+    assert read_provenance(tmp_path / "run")["data_hash"] == "x"
 
 
-def test_the_best_checkpoint_is_that_of_the_highest_validation_ssim(undisturbed):
-    rows = [row for row in curve_of(undisturbed) if "val/ssim" in row]
+def test_the_best_checkpoint_is_that_of_the_highest_validation_ssim(uninterrupted):
+    rows = [row for row in curve_of(uninterrupted) if "val/ssim" in row]
     best = max(rows, key=lambda row: float(row["val/ssim"]))
-    checkpoint = torch.load(undisturbed / "checkpoints" / "best.ckpt", weights_only=True)
-    assert checkpoint["global_step"] == int(float(best["step"]))
+    checkpoint = torch.load(uninterrupted / "checkpoints" / "best.ckpt", weights_only=True)
+    assert checkpoint["iteration"] == int(float(best["step"]))
     assert checkpoint["best"] == pytest.approx(float(best["val/ssim"]))
 
 
-def test_a_checkpoint_that_can_not_be_written_leaves_the_one_before(tiny_config, tmp_path, disturb, monkeypatch):
+def test_a_checkpoint_that_can_not_be_written_leaves_the_previous_one(tiny_config, tmp_path, run_until):
     cfg = config(tiny_config, tmp_path / "run")
     with pytest.raises(Killed):
-        disturb(cfg, 5, die)
+        run_until(cfg, 5, die)
     folder = tmp_path / "run" / "checkpoints"
-    there = {path.name: path.read_bytes() for path in folder.iterdir()}
-    most = resource.getrlimit(resource.RLIMIT_FSIZE)
+    files = {path.name: path.read_bytes() for path in folder.iterdir()}
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     try:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, most[1]))
-        with pytest.raises(
-            OSError, match=r"last\.ckpt: the checkpoint of iteration 6 can't be written, the one before"
-        ):
-            do_run(cfg, tmp_path / "run")
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, limits[1]))
+        with pytest.raises(OSError, match=r"last\.ckpt: the checkpoint of iteration 6 can't be written, the previous"):
+            train_and_evaluate(cfg, tmp_path / "run")
     finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, most)
-    assert {path.name: path.read_bytes() for path in folder.iterdir()} == there
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == files
 
 
-def test_the_number_of_processes_may_change(tiny_config, tmp_path, disturb, caplog):
-    """Then the run is no longer the same, and says so."""
+def test_the_number_of_processes_may_change(tiny_config, tmp_path, run_until, caplog):
     cfg = config(tiny_config, tmp_path / "run")
     with pytest.raises(Killed):
-        disturb(cfg, 7, die)
+        run_until(cfg, 7, die)
     last = tmp_path / "run" / "checkpoints" / "last.ckpt"
     checkpoint = torch.load(last, weights_only=True)
     last.unlink()
     torch.save({**checkpoint, "processes": checkpoint["processes"] * 2}, last)
-    do_run(cfg, tmp_path / "run")
-    assert "The checkpoint is of 2 processes, the run goes on with 1" in caplog.text
+    train_and_evaluate(cfg, tmp_path / "run")
+    assert "The checkpoint was saved by 2 processes and is resumed by 1: random draws will differ" in caplog.text
 
 
 def test_a_folder_that_can_not_be_written_to_is_named(tiny_config, tmp_path):
-    (tmp_path / "file").write_text("in the way")
+    (tmp_path / "file").write_text("not a directory")
     with pytest.raises(OSError, match="file/run"):
-        do_run(config(tiny_config, tmp_path / "file" / "run"), tmp_path / "file" / "run")
+        train_and_evaluate(config(tiny_config, tmp_path / "file" / "run"), tmp_path / "file" / "run")
 
 
-def test_a_full_disk_does_not_hide_the_error(tmp_path, monkeypatch):
-    def full(path, value):
-        raise OSError(28, "No space left on device")
-
-    def fail():
-        monkeypatch.setattr(runs, "write_json", full)
-        raise ValueError("the first error")
-
-    with pytest.raises(ValueError, match="the first error"), track_status(tmp_path):
-        fail()
-
-
-def test_a_validation_that_is_no_number_is_not_the_best(tmp_path):
+def test_a_validation_of_nan_is_not_the_best(tmp_path):
     checkpoints = Checkpoints(tmp_path, 1)
     for value, best in ((math.nan, None), (0.2, 0.2), (math.nan, 0.2), (0.1, 0.2), (0.3, 0.3)):
         trainer = Trainer(logger=False, accelerator="cpu", enable_checkpointing=False, barebones=True)

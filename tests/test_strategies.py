@@ -1,4 +1,4 @@
-"""Two processes train as one does."""
+"""Two processes train as a single one."""
 
 import csv
 import warnings
@@ -11,18 +11,18 @@ from pytorch_lightning import Callback
 from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import allreduce_hook
 from torch.optim import SGD
 
-from twostream import module as module_file
+from twostream import schedule as schedule_file
 from twostream.build import build_datamodule, build_module, build_trainer
 
-# As one process would see it: no dropout and no past fakes, whose draws differ by process.
+# No dropout and no past fakes, which each process draws for itself.
 EQUAL = ["generator.dropout=0", "loss.pool_size=0", "schedule.learning_rate=1e-3"]
 TWO = ["trainer=ddp_cpu", "+trainer.strategy.start_method=fork"]
 
 
 @pytest.fixture(autouse=True)
-def plain_descent(monkeypatch):
-    """The gradient of a bias in front of a norm is zero but for rounding, which Adam would blow up to a full step."""
-    monkeypatch.setattr(module_file, "Adam", lambda weights, lr, betas, **_: SGD(weights, lr))
+def gradient_descent(monkeypatch):
+    """The gradient of a bias in front of a norm is rounding noise, which Adam would scale to a full step."""
+    monkeypatch.setattr(schedule_file, "Adam", lambda weights, lr, betas, **_: SGD(weights, lr))
 
 
 def fit(cfg):
@@ -41,8 +41,8 @@ def curve_of(run_dir: Path) -> list[dict[str, float]]:
 
 
 @pytest.mark.parametrize("batch_size", [4, 3])
-def test_two_processes_take_the_same_weights_as_one(tiny_config, tmp_path, batch_size):
-    """Also for an odd batch, of which one process has the greater part."""
+def test_two_processes_end_with_the_weights_of_one(tiny_config, tmp_path, batch_size):
+    """Also for an odd batch, of which one process has more pairs than the other."""
     settings = [*EQUAL, f"data.batch_size={batch_size}"]
     start = build_module(tiny_config(*settings)).state_dict()
     one = fit(tiny_config(*settings, f"run_dir={tmp_path / 'one'}")).state_dict()
@@ -69,7 +69,7 @@ class CountBytes(Callback):
         self.reduced = {}
 
     def on_train_start(self, trainer, pl_module):
-        for name, wrapper in pl_module.parallel.items():
+        for name, wrapper in pl_module.wrapped.items():
             self.reduced[name] = 0
             wrapper.register_comm_hook(name, self.count)
 
@@ -78,7 +78,7 @@ class CountBytes(Callback):
         return allreduce_hook(None, bucket)
 
 
-def test_each_network_is_reduced_by_itself_and_once_an_iteration(tiny_config):
+def test_each_network_is_reduced_once_an_iteration(tiny_config):
     cfg = tiny_config("trainer=ddp_cpu", "trainer.devices=1")
     module, trainer = build_module(cfg), build_trainer(cfg)
     trainer.callbacks.insert(0, counter := CountBytes())
@@ -88,7 +88,7 @@ def test_each_network_is_reduced_by_itself_and_once_an_iteration(tiny_config):
         torch.distributed.destroy_process_group()
     sizes = {name: sum(p.numel() for p in net.parameters()) for name, net in module.nets.items()}
     assert counter.reduced == {name: 4 * size for name, size in sizes.items()}
-    assert module.parallel == {}
+    assert module.wrapped == {}
     assert not any(".module." in name for name in module.state_dict())
 
 

@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 import torch
 
-from twostream.files import sha256_of
 from twostream.weights import MissingWeightsError, WeightFile, WeightStore, load_state
 
 CONTENT = b"weights"
@@ -36,12 +35,12 @@ def put(folder, content=CONTENT):
 
 @pytest.mark.parametrize("digits", [8, 64])
 @pytest.mark.parametrize("download", [True, False])
-def test_a_file_that_is_there_is_found(folder, digits, download):
+def test_an_existing_file_is_found(folder, digits, download):
     path = put(folder)
     assert WeightStore(folder, download).find(WeightFile("net.pth", "https://nowhere", DIGEST[:digits])) == path
 
 
-def test_without_a_folder_it_is_that_of_torch_hub(tmp_path, published, monkeypatch):
+def test_the_default_folder_is_that_of_torch_hub(tmp_path, published, monkeypatch):
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
     path = tmp_path / "torch" / "hub" / "checkpoints" / "net.pth"
     with pytest.raises(MissingWeightsError, match=f"put it into {path.parent}, from"):
@@ -57,7 +56,7 @@ def test_a_missing_file_is_named_with_its_folder_and_address(folder, published):
     assert not folder.exists()
 
 
-def test_the_home_folder_is_not_spelt_out(tmp_path, published, monkeypatch):
+def test_messages_do_not_spell_out_the_home_folder(tmp_path, published, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     folder = tmp_path / "my" / "weights"
     with pytest.raises(MissingWeightsError, match=r"put it into ~/my/weights, from") as error:
@@ -68,17 +67,17 @@ def test_the_home_folder_is_not_spelt_out(tmp_path, published, monkeypatch):
         WeightStore(folder).find(published)
 
 
-def test_a_file_of_another_hash_is_refused_and_left_alone(folder, published):
+def test_a_file_with_a_wrong_hash_is_refused_and_kept(folder, published):
     path = put(folder, b"other")
     other = hashlib.sha256(b"other").hexdigest()
-    message = f"{path}: expected a SHA-256 that starts with {DIGEST[:8]}, got {other}; fetch {published.url}"
+    message = f"{path}: expected a SHA-256 that starts with {DIGEST[:8]}, got {other}; replace it by {published.url}"
     with pytest.raises(ValueError, match=f"^{re.escape(message)}$") as error:
         WeightStore(folder).find(published)
     assert not isinstance(error.value, MissingWeightsError)
     assert path.read_bytes() == b"other"
 
 
-def test_a_missing_file_is_fetched_once(folder, published, tmp_path):
+def test_a_missing_file_is_downloaded_once(folder, published, tmp_path):
     store = WeightStore(folder)
     assert store.find(published) == folder / "net.pth"
     assert (folder / "net.pth").read_bytes() == CONTENT
@@ -86,39 +85,29 @@ def test_a_missing_file_is_fetched_once(folder, published, tmp_path):
     assert store.find(published) == folder / "net.pth"
 
 
-def test_a_fetched_file_of_another_hash_is_not_kept(folder, published, tmp_path):
+def test_a_download_with_a_wrong_hash_is_not_kept(folder, published, tmp_path):
     (tmp_path / "server" / "net.pth").write_bytes(b"other")
     with pytest.raises(MissingWeightsError, match=r"net\.pth is missing and can't be downloaded \(invalid hash value"):
         WeightStore(folder).find(published)
     assert list(folder.iterdir()) == []
 
 
-def test_an_address_that_does_not_answer(folder, published, tmp_path):
+def test_a_failed_download_is_a_missing_file(folder, published, tmp_path, monkeypatch):
     (tmp_path / "server" / "net.pth").unlink()
     message = rf"net\.pth is missing and can't be downloaded \(.*No such file.*\): put it into {folder}, from file:///"
     with pytest.raises(MissingWeightsError, match=message):
         WeightStore(folder).find(published)
     assert list(folder.iterdir()) == []
+    (tmp_path / "file").touch()
+    with pytest.raises(MissingWeightsError, match="can't be downloaded"):
+        WeightStore(tmp_path / "file" / "weights").find(published)
 
-
-def test_an_answer_that_breaks_off(folder, published, monkeypatch):
     def break_off(*_args, **_options):
         raise IncompleteRead(b"wei")
 
     monkeypatch.setattr(torch.hub, "download_url_to_file", break_off)
     with pytest.raises(MissingWeightsError, match=r"can't be downloaded \(IncompleteRead\(3 bytes read\)\)"):
         WeightStore(folder).find(published)
-
-
-def test_a_folder_that_can_not_be_made(tmp_path, published):
-    (tmp_path / "taken").touch()
-    with pytest.raises(MissingWeightsError, match="can't be downloaded"):
-        WeightStore(tmp_path / "taken" / "weights").find(published)
-
-
-def test_sha256_is_that_of_the_standard(tmp_path):
-    (tmp_path / "abc").write_bytes(b"abc")
-    assert sha256_of(tmp_path / "abc") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
 
 
 def test_a_state_dict_is_loaded(tmp_path):
@@ -148,7 +137,7 @@ def test_code_in_a_file_is_not_executed(tmp_path):
 
 
 @pytest.mark.parametrize("content", [b"", b"no state dict"])
-def test_a_file_of_another_kind_is_refused(tmp_path, content):
+def test_a_file_of_another_type_is_refused(tmp_path, content):
     (tmp_path / "net.pth").write_bytes(content)
     with pytest.raises(ValueError, match=r"net\.pth: expected a state dict that torch can load safely, got: "):
         load_state(tmp_path / "net.pth")

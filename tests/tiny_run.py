@@ -1,4 +1,4 @@
-"""A run of a second: few people, few pixels, few iterations."""
+"""Settings of a run of one second: few people, few pixels, few iterations."""
 
 from pathlib import Path
 
@@ -13,14 +13,14 @@ PEOPLE = {
 
 
 def tiny_people():
-    """The data set of `PEOPLE`; imported here, after the checks of axes are installed."""
+    """Return the data set of `PEOPLE`; imported here, after the axis checks are installed."""
     from synthetic_people.people import SyntheticPeople
 
     return SyntheticPeople(**PEOPLE)
 
 
 def overrides_of_tiny_run(people_parent: Path, run_dir: Path) -> list[str]:
-    """Overrides that make a run of a second out of any config."""
+    """Return overrides that make any config a run of one second."""
     source = [f"data.source.{key}={value}" for key, value in PEOPLE.items() if key != "image_size"]
     return [
         *source,

@@ -1,4 +1,4 @@
-"""The figure: body shape, and the solids and joints of a shape in a pose."""
+"""The 3-D figure: solids and joints of a body shape in a pose."""
 
 from dataclasses import dataclass
 
@@ -12,19 +12,19 @@ from twostream.data.keypoints import JOINT_NAMES
 
 @dataclass(frozen=True)
 class BodyShape:
-    """Build of a person, and the parts that follow its clothes.
+    """Build of a person, and the measures that its clothes set.
 
     Attributes:
         height: in metres.
-        girth: thickness of trunk and limbs against an average person.
-        shoulders: width of the shoulders against an average person.
-        hips: width of the hips against an average person.
-        legs: length of the legs against an average person of this height.
-        sleeve_ease: metres by which cloth widens the arms.
-        trouser_ease: metres by which cloth widens the legs.
-        skirt: length in metres below the waist; 0 wears none.
-        long_hair: hair reaches the shoulders.
-        bag: wears a bag on the back.
+        girth: thickness of trunk and limbs relative to an average person.
+        shoulders: width of the shoulders relative to an average person.
+        hips: width of the hips relative to an average person.
+        legs: length of the legs relative to an average person of this height.
+        sleeve_ease: metres by which sleeves widen the arms.
+        trouser_ease: metres by which trousers widen the legs.
+        skirt: length below the waist in metres; 0 for none.
+        long_hair: whether the hair reaches the shoulders.
+        bag: whether there is a bag on the back.
     """
 
     height: float
@@ -40,7 +40,7 @@ class BodyShape:
 
 
 def sample_shape(rng: np.random.Generator) -> BodyShape:
-    """Draw the build of a grown person, without anything that follows the clothes."""
+    """Draw the build of an adult, without the measures that clothes set."""
     return BodyShape(
         height=float(np.clip(rng.normal(1.71, 0.08), 1.52, 1.92)),
         girth=float(np.clip(rng.normal(1.02, 0.11), 0.82, 1.35)),
@@ -52,11 +52,11 @@ def sample_shape(rng: np.random.Generator) -> BodyShape:
 
 @dataclass(frozen=True)
 class Figure:
-    """A person in a pose, standing on the ground z = 0 and facing +y; x is its right side.
+    """A person in a pose, standing on the ground z = 0 and facing +y; +x is the person's right.
 
     Attributes:
-        solids: one per body part that is there.
-        joints: (18, 3) places of the COCO joints in metres, in the order of `skeleton.JOINT_NAMES`.
+        solids: one per body part.
+        joints: (18, 3) positions of the joints in metres, in the order of `JOINT_NAMES`.
         head: (3, 3) columns right, front, up of the head.
     """
 
@@ -81,12 +81,12 @@ def _turn_z(degrees: float) -> NDArray[np.float64]:
 
 
 def _down(axes: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Frame of a solid that runs down the body whose columns are right, front, up."""
+    """Return the frame (rows right, front, down) of a solid that points down, from columns right, front, up."""
     return np.stack([axes[:, 0], axes[:, 1], -axes[:, 2]])
 
 
 class _Builder:
-    """Puts the solids and joints of one figure together, in metres of an average person."""
+    """Collects the solids and joints of one figure; lengths are given for an average person, in metres."""
 
     def __init__(self, shape: BodyShape, pose: Pose):
         self.shape, self.pose = shape, pose
@@ -98,7 +98,7 @@ class _Builder:
         self, part: Part, start: NDArray, frame: NDArray, length: float, radii: tuple[float, float],
         width: float = 1.0, depth: float = 1.0, ease: float = 0.0, open_end: bool = False,
     ) -> RoundCone:  # fmt: skip
-        """Add a solid; lengths grow with the height, radii with the girth too."""
+        """Add a solid; its length is scaled by the height, its radii also by the girth."""
         thick = self.scale * self.shape.girth
         grown = (radii[0] * thick + ease, radii[1] * thick + ease)
         solid = RoundCone(part, start, frame, length * self.scale, grown, width, depth, open_end)
@@ -106,20 +106,20 @@ class _Builder:
         return solid
 
     def trunk(self) -> None:
-        """Add hips, chest, neck, head and all that hangs on them."""
+        """Add hips, chest, shoulders, bag and, from there, all other parts."""
         pose, shape = self.pose, self.shape
         hips = _turn_x(-pose.tilt)
         chest = hips @ _turn_x(-pose.bend) @ _turn_y(pose.lean) @ _turn_z(pose.twist)
         waist = 0.17 * self.scale * hips[:, 2]
-        seat = 0.096 if shape.skirt > 0 else 0.112  # else it would stick out of the skirt
+        seat = 0.096 if shape.skirt > 0 else 0.112  # a larger one would stick out of the skirt
         self.add(Part.HIPS, waist, _down(hips), 0.16, (0.098, seat), 1.46 * shape.hips, 1.02)
         top = waist + 0.25 * self.scale * chest[:, 2]
         self.add(Part.CHEST, top, _down(chest), 0.24, (0.112, 0.1), 1.46 * shape.shoulders, 1.02)
         neck = waist + 0.34 * self.scale * chest[:, 2]
         self.joints["neck"] = neck
         if shape.bag:
-            place = waist + self.scale * (0.24 * chest[:, 2] - 0.16 * shape.girth * chest[:, 1])
-            self.add(Part.BAG, place, _down(chest), 0.2, (0.1, 0.115), 1.25, 0.75)
+            centre = waist + self.scale * (0.24 * chest[:, 2] - 0.16 * shape.girth * chest[:, 1])
+            self.add(Part.BAG, centre, _down(chest), 0.2, (0.1, 0.115), 1.25, 0.75)
         reach = 0.178 * self.scale * shape.shoulders
         across = np.stack([chest[:, 2], chest[:, 1], -chest[:, 0]])
         self.add(Part.SHOULDERS, neck + reach * chest[:, 0], across, 2 * reach / self.scale, (0.06, 0.06))
@@ -137,13 +137,7 @@ class _Builder:
         skull = neck + self.scale * (0.09 * chest[:, 2] + 0.125 * axes[:, 2] + 0.02 * axes[:, 1])
         self.add(Part.NECK, neck + 0.1 * self.scale * chest[:, 2], _down(chest), 0.09, (0.052, 0.075), 1.1, 1.0)
         head = RoundCone(
-            Part.HEAD,
-            skull,
-            _down(axes),
-            0.066 * self.scale,
-            (0.1 * self.scale, 0.07 * self.scale),
-            0.88,
-            1.0,
+            Part.HEAD, skull, _down(axes), 0.066 * self.scale, (0.1 * self.scale, 0.07 * self.scale), 0.88, 1.0
         )
         back = skull + self.scale * (0.022 * axes[:, 2] - 0.03 * axes[:, 1])
         hair_length = 0.03 * self.scale
@@ -178,11 +172,11 @@ class _Builder:
 
     def leg(self, side: int, name: str, leg: Leg, hips: NDArray) -> None:
         """Add thigh, calf and foot of one side (1 right, -1 left)."""
-        stride = 0.6 if self.shape.skirt > 0 else 1.0  # a skirt holds the legs together
+        stride = 0.6 if self.shape.skirt > 0 else 1.0  # a skirt limits the stride
         swing, bend = stride * leg.swing, stride * leg.knee
         thigh = _turn_y(-side * leg.spread) @ _turn_x(swing)
         calf = thigh @ _turn_x(-bend)
-        # the sole stays level as far as the ankle lets it
+        # The sole stays level within the limits of the ankle.
         foot = calf @ _turn_x(float(np.clip(bend - swing, -25, 35)))
         hip = side * 0.098 * self.scale * self.shape.hips * hips[:, 0]
         knee = hip - 0.43 * self.scale * self.shape.legs * thigh[:, 2]
@@ -198,7 +192,7 @@ class _Builder:
         self.joints |= {f"{lowered} hip": hip, f"{lowered} knee": knee, f"{lowered} ankle": ankle}
 
     def skirt(self, hips: NDArray) -> None:
-        """Add an open cone from the waist that follows the legs and is widened by a stride."""
+        """Add an open cone from the waist that follows the legs and is as wide as the stride."""
         names = ("right knee", "left knee", "right ankle", "left ankle")
         right_knee, left_knee, right_ankle, left_ankle = (self.joints[name] for name in names)
         long = float(np.clip((self.shape.skirt - 0.45) / 0.4, 0, 1))
@@ -231,20 +225,12 @@ class _Builder:
 
 
 def build_figure(shape: BodyShape, pose: Pose) -> Figure:
-    """Put a body into a pose.
-
-    Args:
-        shape: the build.
-        pose: the joint angles.
-
-    Returns:
-        The figure on the ground, facing +y, with the hips near the origin of x and y.
-    """
+    """Build the figure of a body in a pose, with the hips near the origin of x and y."""
     return _Builder(shape, pose).figure()
 
 
 def arms_are_free(figure: Figure) -> bool:
-    """Say whether no elbow, wrist or hand lies inside the trunk or the head."""
+    """Whether no elbow, wrist or hand is inside the trunk or the head."""
     trunk = [solid for solid in figure.solids if solid.part in (Part.CHEST, Part.HIPS, Part.HEAD)]
     hands = [solid.end for solid in figure.solids if solid.part in (Part.RIGHT_HAND, Part.LEFT_HAND)]
     points = [*figure.joints[[3, 4, 6, 7]], *hands]

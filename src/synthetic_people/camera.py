@@ -1,4 +1,4 @@
-"""A pinhole camera that frames a figure as a person detector's box would."""
+"""A pinhole camera that frames a figure like the bounding box of a person detector."""
 
 from dataclasses import dataclass
 
@@ -15,7 +15,7 @@ class Camera:
 
     Attributes:
         position: (3,) in metres.
-        axes: (3, 3) unit rows: image right, image down, forward.
+        axes: (3, 3) unit rows: right, down and forward in the image.
         focal: focal length in pixels.
         centre: x and y of the principal point in pixels; pixel i covers i to i + 1.
     """
@@ -33,7 +33,7 @@ class Camera:
 
 
 def _look_at(position: NDArray[np.float64], target: NDArray[np.float64], roll: float) -> NDArray[np.float64]:
-    """Rows right, down, forward of a camera that looks at a target, turned by `roll` degrees."""
+    """Return the axes of a camera that looks at a target, rotated by `roll` degrees."""
     forward = (target - position) / np.linalg.norm(target - position)
     right = np.cross(forward, [0.0, 0.0, 1.0])
     right /= np.linalg.norm(right)
@@ -43,28 +43,21 @@ def _look_at(position: NDArray[np.float64], target: NDArray[np.float64], roll: f
 
 
 def _box(camera: Camera, figure: Figure, skipped: tuple[Part, ...]) -> NDArray[np.float64]:
-    """Left, top, right and bottom of the figure in pixels, without the skipped parts."""
+    """Return left, top, right and bottom of the figure in pixels, without the skipped parts."""
     solids = [solid for solid in figure.solids if solid.part not in skipped]
-    places = camera.project(np.array([[solid.start, solid.end] for solid in solids]).reshape(-1, 3))
-    radii = np.array([solid.radii for solid in solids]).reshape(-1, 1) * camera.focal / places[:, 2:]
-    low, high = places[:, :2] - radii, places[:, :2] + radii
+    projected = camera.project(np.array([[solid.start, solid.end] for solid in solids]).reshape(-1, 3))
+    radii = np.array([solid.radii for solid in solids]).reshape(-1, 1) * camera.focal / projected[:, 2:]
+    low, high = projected[:, :2] - radii, projected[:, :2] + radii
     return np.concatenate([low.min(0), high.max(0)])
 
 
 def frame_figure(
     figure: Figure, yaw: float, image_size: tuple[int, int], height: float, rng: np.random.Generator
 ) -> Camera:
-    """Choose a camera that sees a figure whole and nearly centred.
+    """Draw a camera whose frame holds a figure of `height` metres, nearly centred.
 
-    Args:
-        figure: who is seen.
-        yaw: where the camera stands around the person, in degrees: 0 sees the front, 90 the right side.
-        image_size: height and width in pixels.
-        height: of the person, in metres.
-        rng: where distance, height of the camera, tilt and place in the frame come from.
-
-    Returns:
-        The camera; the person fills 82 to 95 % of the frame's height, less when it is wide.
+    `yaw` is the direction of the camera around the person in degrees: 0 sees the front, 90 the right side. The person
+    fills 82 to 95 % of the frame's height, less if the pose is wide.
     """
     rows, columns = image_size
     distance, level = rng.uniform(4.0, 8.0), rng.uniform(1.0, 2.9)

@@ -1,5 +1,6 @@
 """Clothes: the colour of every surface coordinate of a dressed person."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -7,7 +8,29 @@ from numpy.typing import NDArray
 
 from synthetic_people.primitives import Part
 
-PATTERNS = ("solid", "rings", "stripes", "diagonal", "checks", "dots", "blocks")
+
+def _wave(phase: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return 1 in the second half of each period, else 0; symmetric about 0."""
+    return (np.abs((phase + 0.5) % 1.0 - 0.5) > 0.25).astype(np.float32)
+
+
+def _dots(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return 1 within staggered dots, else 0."""
+    row = np.floor(b)
+    x = (a + 0.5 * (row % 2)) % 1.0 - 0.5
+    return (x * x + (b - row - 0.5) ** 2 < 0.3**2).astype(np.float32)
+
+
+# Name -> weight of the second colour at the distances across and along the cloth, both in periods.
+PATTERNS: dict[str, Callable[[NDArray[np.float32], NDArray[np.float32]], NDArray[np.float32]]] = {
+    "solid": lambda a, b: np.zeros_like(a),
+    "rings": lambda a, b: _wave(b),
+    "stripes": lambda a, b: _wave(a),
+    "diagonal": lambda a, b: _wave((a + b) * np.float32(0.71)),
+    "checks": lambda a, b: np.float32(0.5) * (_wave(a) + _wave(b)),
+    "dots": _dots,
+    "blocks": lambda a, b: (b > 1).astype(np.float32),
+}
 
 
 @dataclass(frozen=True)
@@ -16,87 +39,57 @@ class Cloth:
 
     Attributes:
         pattern: one of `PATTERNS`.
-        colours: (2, 3) ground and figure, in [0, 1].
-        period: metres after which the pattern repeats.
+        colours: (2, 3) background and foreground, in [0, 1].
+        period: of the pattern, in metres.
+
+    Raises:
+        ValueError: the pattern is unknown.
     """
 
     pattern: str
     colours: NDArray[np.float32]
     period: float
 
+    def __post_init__(self) -> None:
+        if self.pattern not in PATTERNS:
+            raise ValueError(f"pattern: expected one of {', '.join(PATTERNS)}, got {self.pattern!r}")
+
     def colour(self, across: NDArray[np.float32], along: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Colour at places of the cloth.
-
-        Args:
-            across: (n,) metres to the right of the front middle.
-            along: (n,) metres down.
-
-        Returns:
-            (n, 3) colours in [0, 1].
-        """
-        a, b = across / self.period, along / self.period
-        match self.pattern:
-            case "solid":
-                share = np.zeros_like(a)
-            case "rings":
-                share = _wave(b)
-            case "stripes":
-                share = _wave(a)
-            case "diagonal":
-                share = _wave((a + b) * np.float32(0.71))
-            case "checks":
-                share = np.float32(0.5) * (_wave(a) + _wave(b))
-            case "dots":
-                share = _dots(a, b)
-            case "blocks":
-                share = (along > self.period).astype(np.float32)
-            case _:
-                raise ValueError(f"Cloth.pattern must be one of {PATTERNS}, got {self.pattern!r}")
-        return self.colours[0] + share[:, None] * (self.colours[1] - self.colours[0])
+        """Return the (n, 3) colours at points (n,) metres to the right of the front's middle and (n,) metres down."""
+        weight = PATTERNS[self.pattern](across / self.period, along / self.period)
+        return self.colours[0] + weight[:, None] * (self.colours[1] - self.colours[0])
 
 
 def _cloth_coordinates(
     part: NDArray[np.uint8], u: NDArray[np.float32], v: NDArray[np.float32], span: NDArray[np.float32]
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Metres to the right and down on the cloth; a pattern goes on from the chest to hips and shoulders."""
+    """Return metres to the right and down on the cloth; a pattern continues from the chest to hips and shoulders."""
     across, along = u * span[:, 0], v * span[:, 1]
     along += np.where(part == Part.HIPS, np.float32(0.26), np.float32(0))
-    # the shoulders' axis runs from right to left, and their u of 1/4 is on top
-    lying = part == Part.SHOULDERS
-    across = np.where(lying, (np.float32(0.5) - v) * span[:, 1], across)
-    along = np.where(lying, np.abs(u - np.float32(0.25)) * span[:, 0], along)
+    # The shoulders' axis runs from right to left, and u = 1/4 is on top.
+    is_shoulder = part == Part.SHOULDERS
+    across = np.where(is_shoulder, (np.float32(0.5) - v) * span[:, 1], across)
+    along = np.where(is_shoulder, np.abs(u - np.float32(0.25)) * span[:, 0], along)
     return across, along
-
-
-def _wave(phase: NDArray[np.float32]) -> NDArray[np.float32]:
-    """1 in the second half of each period, else 0; symmetric about 0."""
-    return (np.abs((phase + 0.5) % 1.0 - 0.5) > 0.25).astype(np.float32)
-
-
-def _dots(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.float32]:
-    """1 within staggered dots, else 0."""
-    row = np.floor(b)
-    x = (a + 0.5 * (row % 2)) % 1.0 - 0.5
-    return (x * x + (b - row - 0.5) ** 2 < 0.3**2).astype(np.float32)
 
 
 @dataclass(frozen=True)
 class Outfit:
-    """All that colours a person.
+    """The colours of a person: clothes, skin, hair, shoes and bag.
 
-    Each garment covers the first stretch of v on each part, the upper over the lower one; tables are
+    A garment covers the first part of v on each body part, the upper over the lower garment; arrays of (parts,) are
     indexed by `Part`.
 
     Attributes:
         upper: cloth of the shirt or coat.
         lower: cloth of the trousers, shorts or skirt.
-        upper_end: (parts,) v down to which the upper garment reaches; 0 for none.
-        lower_end: (parts,) v down to which the lower garment reaches; 0 for none.
-        base: (parts, 3) colour of a part where no garment covers it: skin, hair, shoes, bag.
-        print_cells: (5, 5) the print on the chest as booleans; none where all are False.
-        print_colour: (3,) its colour.
-        open_colour: (3,) of the shirt seen through an open coat, negative where the front is closed.
-        neckline: half the width in metres of the V that the neck leaves bare.
+        upper_end: (parts,) v at which the upper garment ends; 0 for none.
+        lower_end: (parts,) v at which the lower garment ends; 0 for none.
+        base: (parts, 3) colour of a body part where no garment covers it: skin, hair, shoes, bag.
+        print_cells: (5, 5) print on the chest; all False for none.
+        print_colour: (3,) colour of the print.
+        open_colour: (3,) colour of the shirt under an open coat; negative if the front is closed.
+        neckline: half the width of the V-neck, in metres.
     """
 
     upper: Cloth
@@ -110,22 +103,11 @@ class Outfit:
     neckline: float
 
     def albedo(
-        self,
-        part: NDArray[np.uint8],
-        u: NDArray[np.float32],
-        v: NDArray[np.float32],
-        span: NDArray[np.float32],
+        self, part: NDArray[np.uint8], u: NDArray[np.float32], v: NDArray[np.float32], span: NDArray[np.float32]
     ) -> NDArray[np.float32]:
-        """Colours of surface points before light.
+        """Return the (n, 3) colours of surface points (part, u, v) without shading.
 
-        Args:
-            part: (n,) body part.
-            u: (n,) turn, -0.5 to 0.5.
-            v: (n,) place along the part, 0 to 1.
-            span: (n, 2) circumference and length of the part in metres.
-
-        Returns:
-            (n, 3) colours in [0, 1].
+        `span` is the (n, 2) circumference and length of the part, in metres.
         """
         colours = self.base[part]
         across, along = _cloth_coordinates(part, u, v, span)
@@ -147,7 +129,7 @@ class Outfit:
         along: NDArray[np.float32],
         upper: NDArray[np.bool_],
     ) -> None:
-        """Print and open coat: on the front only."""
+        """Paint print and open coat, on the front only."""
         chest = part == Part.CHEST
         if self.open_colour[0] >= 0:
             gap = upper & (np.abs(across) < 0.055) & (chest | (part == Part.HIPS) | (part == Part.SHOULDERS))
@@ -161,13 +143,9 @@ class Outfit:
             colours[where[filled]] = self.print_colour
 
     def _paint_head(
-        self,
-        colours: NDArray[np.float32],
-        part: NDArray[np.uint8],
-        u: NDArray[np.float32],
-        v: NDArray[np.float32],
+        self, colours: NDArray[np.float32], part: NDArray[np.uint8], u: NDArray[np.float32], v: NDArray[np.float32]
     ) -> None:
-        """Hair on the back of the head; eyes, brows and mouth on its front only."""
+        """Paint hair on the back of the head; eyes, brows, mouth and nose on the front."""
         nape = (part == Part.HEAD) & (np.abs(u) > 0.29) & (v < 0.85)
         colours[nape] = self.base[Part.LONG_HAIR]
         where = np.flatnonzero((part == Part.HEAD) & (np.abs(u) < 0.2))

@@ -1,4 +1,4 @@
-"""The evaluator of synthetic people: a small network that sees the pose and the clothes of a picture."""
+"""The evaluator network: estimates pose and clothes of a synthetic person."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -8,35 +8,40 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-NUM_GLANCES = 4
-"""Places at which the head for the clothes looks."""
+NUM_ATTENTION_MAPS = 4  # of the attention pooling before the clothes' classes
 
 
 class EvaluatorOutput(NamedTuple):
-    """What the evaluator sees in a batch of pictures; `y` and `x` count the heatmaps' cells."""
+    """What the network estimates; `y` and `x` are the heatmaps' rows and columns.
+
+    Attributes:
+        heatmaps: log-probabilities that a joint is in a cell; with `missing` the probabilities of a joint sum to 1.
+        missing: log-probability that a joint is not visible.
+        features: input of the classifier, for the Frechet distance.
+        logits: one for each combination of garment classes, the first kind outermost.
+    """
 
     heatmaps: Float[Tensor, "b joints y x"]
-    """Log-probabilities that a joint is in a cell; with `missing` they sum to 1 over a joint's cells."""
     missing: Float[Tensor, "b joints"]
-    """Log-probability that a joint can't be seen."""
     features: Float[Tensor, "b features"]
     logits: Float[Tensor, "b garments"]
-    """One a combination of garment classes, the first kind of class outermost."""
 
 
 class EvaluatorNet(nn.Module):
-    """An encoder with a decoder for joint heatmaps, and a head for the class of the clothes.
+    """A U-Net for joint heatmaps, with attention pooling and a classifier for the clothes.
 
-    The classes of several kinds (colour, pattern, legwear) are taken as independent given the picture, so that a
-    combination's logit is the sum of theirs and its softmax the product of theirs.
+    Kinds of classes (colour, pattern, legwear) are independent given the image: the logit of a combination is the sum
+    of the kinds' logits.
 
     Args:
         num_joints: heatmap channels.
-        num_classes: how many classes each kind has.
+        num_classes: number of classes of each kind.
         stride: pixels along a side of a heatmap's cell, a power of 2, at least 2.
-        width: channels at the heatmaps' size.
-        num_features: width of the layer before the classes, which the Frechet distance takes.
+        width: channels at the heatmaps' resolution.
+        num_features: channels of `EvaluatorOutput.features`.
 
+    Raises:
+        ValueError: the stride is not a power of 2, or less than 2.
     """
 
     def __init__(
@@ -56,8 +61,8 @@ class EvaluatorNet(nn.Module):
         self.top = _convolve(3 * width, width)
         self.to_heatmaps = nn.Conv2d(width, num_joints, 1)
         self.to_missing = nn.Linear(4 * width, num_joints)
-        self.to_glances = nn.Conv2d(width, NUM_GLANCES, 1)
-        self.to_features = nn.Sequential(nn.Linear(2 * NUM_GLANCES * width, num_features), nn.ReLU())
+        self.to_attention = nn.Conv2d(width, NUM_ATTENTION_MAPS, 1)
+        self.to_features = nn.Sequential(nn.Linear(2 * NUM_ATTENTION_MAPS * width, num_features), nn.ReLU())
         self.to_classes = nn.ModuleList(nn.Linear(num_features, count) for count in num_classes)
 
     def forward(self, image: Float[Tensor, "b 3 h w"]) -> EvaluatorOutput:
@@ -67,16 +72,16 @@ class EvaluatorNet(nn.Module):
         bottom = self.bottom(down)
         up = self.up(torch.cat([F.interpolate(bottom, down.shape[2:]), down], dim=1))
         top = self.top(torch.cat([F.interpolate(up, stem.shape[2:]), stem], dim=1))
-        glances = self.to_glances(top).flatten(2).softmax(dim=2)
-        seen = glances @ torch.cat([stem, top], dim=1).flatten(2).transpose(1, 2)
-        features = self.to_features(seen.flatten(1))
+        attention = self.to_attention(top).flatten(2).softmax(dim=2)
+        pooled = attention @ torch.cat([stem, top], dim=1).flatten(2).transpose(1, 2)
+        features = self.to_features(pooled.flatten(1))
         logits = features.new_zeros(len(features), 1)
         for head in self.to_classes:
             logits = (logits[:, :, None] + head(features)[:, None, :]).flatten(1)
-        # A joint is in one of the cells, or in none.
-        places = torch.cat([self.to_heatmaps(top).flatten(2), self.to_missing(bottom.mean((2, 3)))[:, :, None]], dim=2)
-        places = places.log_softmax(dim=2)
-        return EvaluatorOutput(places[:, :, :-1].unflatten(2, top.shape[2:]), places[:, :, -1], features, logits)
+        # A joint is in one of the cells or missing.
+        cells = torch.cat([self.to_heatmaps(top).flatten(2), self.to_missing(bottom.mean((2, 3)))[:, :, None]], dim=2)
+        cells = cells.log_softmax(dim=2)
+        return EvaluatorOutput(cells[:, :, :-1].unflatten(2, top.shape[2:]), cells[:, :, -1], features, logits)
 
 
 def _convolve(in_channels: int, out_channels: int, stride: int = 1) -> nn.Sequential:

@@ -1,4 +1,4 @@
-"""The data set of synthetic people, laid out as Market-1501 with PATN's annotation and pairs files."""
+"""The data set of synthetic people, in the layout of Market-1501 with annotation and pairs files as in PATN."""
 
 import hashlib
 import json
@@ -25,28 +25,27 @@ from synthetic_people.raycast import View, render_view, sample_light
 from synthetic_people.wardrobe import sample_outfit
 from twostream.data.keypoints import JointArray, write_annotations
 from twostream.data.pairs import matching_pairs, write_pairs
+from twostream.files import hash_files, read_json, write_json
 
-RENDERER_VERSION = 1
-"""Goes up with every change of the renderer that changes a file of the data set."""
-
+RENDERER_VERSION = 1  # increased by every change of the renderer that changes a file of the data set
 LABEL = "synthetic people"
 SPLITS = ("train", "test")
 
 
 @dataclass(frozen=True)
 class SyntheticPeople:
-    """Settings of a set of synthetic people; equal settings give equal files.
+    """A set of synthetic people; equal settings give equal files.
 
-    Each identity has a body shape and clothes, and is seen in several poses from all sides by six cameras.
-    No identity is in both splits.
+    Each identity has a body shape and clothes, and appears in several poses in front of six cameras. No identity is in
+    both splits.
 
     Attributes:
-        image_size: height and width in pixels, both positive; kept as a tuple.
-        num_train_identities: people to train on, at least 1.
-        num_test_identities: people to test on, at least 1.
-        views_per_identity: pictures of each person, at least 2.
-        num_test_pairs: pairs drawn by chance from all test pairs, at least 1; all when there are fewer.
-        seed: where all chance comes from, at least 0.
+        image_size: height and width in pixels, both positive; stored as a tuple.
+        num_train_identities: identities of the training split, at least 1.
+        num_test_identities: identities of the test split, at least 1.
+        views_per_identity: images of each identity, at least 2.
+        num_test_pairs: number of random test pairs, at least 1; all pairs if there are fewer.
+        seed: of all draws, at least 0.
         num_workers: processes that render; the files do not depend on it.
 
     Raises:
@@ -74,46 +73,38 @@ class SyntheticPeople:
                 raise ValueError(f"{name}: expected at least {least.get(name, 1)}, got {value}")
 
     def settings(self) -> dict[str, object]:
-        """All that the files depend on, as in the manifest."""
+        """Return everything that the files depend on, as stored in the manifest."""
         settings = asdict(self)
         del settings["num_workers"]
         return settings | {"image_size": list(self.image_size), "renderer_version": RENDERER_VERSION}
 
     def key(self) -> str:
-        """Short folder name, different for different settings, such as `64x32-120+24x6-seed0-1a2b3c4d`."""
+        """Return the folder name of these settings, such as `64x32-120+24x6-seed0-1a2b3c4d`."""
         height, width = self.image_size
         digest = hashlib.sha256(json.dumps(self.settings(), sort_keys=True).encode()).hexdigest()[:8]
         people = f"{self.num_train_identities}+{self.num_test_identities}x{self.views_per_identity}"
         return f"{height}x{width}-{people}-seed{self.seed}-{digest}"
 
     def prepare(self, parent: Path) -> Path:
-        """Render the set into `parent / key()`, unless it is there.
+        """Render the set into `parent / key()` unless it exists, and return that folder.
 
-        With more than one worker, processes are started anew (spawn), so a script that calls this must guard
-        its top level with `if __name__ == "__main__"`.
-
-        Args:
-            parent: folder of all generated sets; made when missing.
-
-        Returns:
-            The folder, always a whole set: it gets its name only when everything is written.
+        The folder appears under its name only when it is complete. With more than one worker, processes are spawned, so
+        a script that calls this must guard its top level with `if __name__ == "__main__"`.
 
         Raises:
-            ValueError: the folder is there, but holds no set of these settings.
+            ValueError: the folder exists but does not hold a set of these settings.
         """
         root = parent / self.key()
         if not root.exists():
-            with _whole_folder(root) as partial:
+            with _atomic_folder(root) as partial:
                 self._render(partial)
         self._check(root)
         return root
 
     def draw(self, split: str, identity: int) -> tuple[str, Outfit, BodyShape, np.random.Generator]:
-        """Draw one person: the identity in its pictures' names, clothes, build, and where its views' chance comes from.
+        """Draw a person of a split, `identity` counted from 0.
 
-        Args:
-            split: "train" or "test".
-            identity: 0-based number within the split.
+        Returns the identity as in file names, clothes, build, and the generator that draws the views.
         """
         split_index = SPLITS.index(split)
         rng = np.random.default_rng([self.seed, split_index, identity])
@@ -121,13 +112,16 @@ class SyntheticPeople:
         return f"{identity + 1 + split_index * self.num_train_identities:04d}", outfit, shape, rng
 
     def _check(self, root: Path) -> None:
-        """Raise ValueError unless the manifest in `root` has these settings."""
-        manifest = root / "manifest.json"
-        if not manifest.is_file():
-            raise ValueError(f"{root}: expected a set of synthetic people, but there is no manifest.json; remove it")
-        found = json.loads(manifest.read_text(encoding="utf-8")).get("settings")
-        if found != self.settings():
-            raise ValueError(f"{manifest}: expected settings {self.settings()}, got {found}; remove the folder")
+        manifest = read_json(root / "manifest.json")
+        if manifest is None:
+            raise ValueError(
+                f"{root}: expected a set of synthetic people, got a folder without manifest.json; remove it"
+            )
+        if manifest.get("settings") != self.settings():
+            raise ValueError(
+                f"{root / 'manifest.json'}: expected settings {self.settings()}, got {manifest.get('settings')}; "
+                "remove the folder"
+            )
 
     def _render(self, root: Path) -> None:
         for folder in (*SPLITS, "surface-test"):
@@ -139,7 +133,7 @@ class SyntheticPeople:
         ]
         joints: dict[str, dict[str, JointArray]] = {split: {} for split in SPLITS}
         total = len(identities) * self.views_per_identity
-        bar = tqdm(total=total, desc=f"rendering {LABEL}", unit="image")
+        bar = tqdm(total=total, desc=f"Render {LABEL}", unit="image", disable=None)
         with bar, closing(self._run(identities, root)) as rendered:
             for (split, _), seen in zip(identities, rendered, strict=True):
                 joints[split] |= seen
@@ -153,16 +147,17 @@ class SyntheticPeople:
                 pairs = [pairs[i] for i in sorted(chosen[: self.num_test_pairs])]
             write_pairs(root / f"pairs-{split}.csv", pairs)
             counts |= {f"num_{split}_images": len(joints[split]), f"num_{split}_pairs": len(pairs)}
-        manifest = {"label": LABEL, "settings": self.settings(), **counts, "data_hash": _hash_files(root)}
-        (root / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
+        data_hash = hash_files(root, sorted(path for path in root.rglob("*") if path.is_file()))
+        manifest = {"label": LABEL, "settings": self.settings(), **counts, "data_hash": data_hash}
+        write_json(root / "manifest.json", manifest)
 
     def _run(self, identities: list[tuple[str, int]], root: Path) -> Generator[dict[str, JointArray], None, None]:
-        """Render all identities, in their order, here or in worker processes."""
+        """Yield the joints of each identity in order, rendered in this process or in workers."""
         if self.num_workers == 1:
             for split, identity in identities:
                 yield render_identity(self, split, identity, root)
             return
-        # a fork would copy the threads' locks of a process that uses torch
+        # A fork would copy the locks of torch's threads.
         context = multiprocessing.get_context("spawn")
         with ProcessPoolExecutor(self.num_workers, mp_context=context) as pool:
             tasks = [pool.submit(render_identity, self, *identity, root) for identity in identities]
@@ -174,21 +169,21 @@ class SyntheticPeople:
 
 
 @contextmanager
-def _whole_folder(root: Path) -> Iterator[Path]:
-    """Give a temporary folder beside `root` that takes its name on success and is removed on an error."""
-    # What another machine is at work on is not ours to remove.
+def _atomic_folder(root: Path) -> Iterator[Path]:
+    """Yield a temporary folder next to `root`; it is renamed to `root` on success and removed on an error."""
+    # Only leftovers of this machine are removed: another machine may still be writing.
     mine = f"{root.name}.partial-{socket.gethostname()}"
     partial = root.with_name(f"{mine}-{os.getpid()}")
-    for left in root.parent.glob(f"{mine}-*"):
-        if left == partial or not _is_alive(int(left.name.rpartition("-")[2])):
-            shutil.rmtree(left, ignore_errors=True)
+    for leftover in root.parent.glob(f"{mine}-*"):
+        if leftover == partial or not _is_alive(int(leftover.name.rpartition("-")[2])):
+            shutil.rmtree(leftover, ignore_errors=True)
     partial.mkdir(parents=True)
     try:
         yield partial
         try:
             partial.rename(root)
         except OSError:
-            # another process was faster: its set is as good
+            # Another process was faster; its set is equal.
             if not root.exists():
                 raise
     finally:
@@ -205,26 +200,10 @@ def _is_alive(process: int) -> bool:
     return True
 
 
-def _hash_files(root: Path) -> str:
-    """SHA-256 over the names and contents of all files below a folder, in the order of their names."""
-    digest = hashlib.sha256()
-    for path in sorted(path for path in root.rglob("*") if path.is_file()):
-        digest.update(path.relative_to(root).as_posix().encode())
-        digest.update(path.read_bytes())
-    return digest.hexdigest()
-
-
 def render_identity(people: SyntheticPeople, split: str, identity: int, root: Path) -> dict[str, JointArray]:
-    """Render all pictures of one person and write them into the split's folder.
+    """Render all images of a person, `identity` counted from 0 within the split, into the split's folder below `root`.
 
-    Args:
-        people: the settings.
-        split: "train" or "test"; pictures of "test" get their surface coordinates too.
-        identity: 0-based number within the split.
-        root: folder of the data set, with the folders of the splits in it.
-
-    Returns:
-        Picture name -> (18, 2) joints as y and x.
+    The surface coordinates of test images are written too. Returns image name -> (18, 2) joints as y and x.
     """
     name, outfit, shape, rng = people.draw(split, identity)
     height, width = people.image_size
@@ -235,7 +214,7 @@ def render_identity(people: SyntheticPeople, split: str, identity: int, root: Pa
         camera = frame_figure(figure, rng.uniform(0, 360), (height, width), shape.height, rng)
         background = shoot_background(camera_index, (height, width), rng)
         view = render_view(figure, outfit, camera, sample_light(rng), background)
-        # the frame number grows with every picture, so that no name comes twice
+        # The frame number increases with every image, which makes names unique.
         frame, sequence, box = 25 * (index + 1) + rng.integers(25), rng.integers(1, 7), rng.integers(1, 7)
         stem = f"{name}_c{camera_index + 1}s{sequence}_{frame:06d}_{box:02d}"
         _write_view(view, stem, split, root)
@@ -244,7 +223,7 @@ def render_identity(people: SyntheticPeople, split: str, identity: int, root: Pa
 
 
 def _pose_figure(shape: BodyShape, rng: np.random.Generator) -> Figure:
-    """Figure in a random pose whose arms do not run through the body."""
+    """Build a figure in a random pose whose arms do not intersect the body."""
     for _ in range(20):
         figure = build_figure(shape, sample_pose(rng))
         if arms_are_free(figure):

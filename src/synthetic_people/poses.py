@@ -1,6 +1,5 @@
-"""Poses: joint angles of the figure, drawn within human limits."""
+"""Poses: random joint angles of the figure, within human limits."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -13,7 +12,7 @@ class Arm:
     Attributes:
         swing: forward (positive) or back.
         spread: away from the body, to the side.
-        turn: turn of the upper arm about its own axis; positive turns a bent forearm inwards.
+        turn: rotation of the upper arm about its axis; positive moves a bent forearm inwards.
         elbow: bend of the elbow, 0 (straight) to about 150.
     """
 
@@ -44,9 +43,9 @@ class Pose:
 
     Attributes:
         tilt: of the hips, forward.
-        bend: of the chest against the hips, forward.
-        lean: of the chest against the hips, to the right.
-        twist: of the chest against the hips, to the left.
+        bend: of the chest relative to the hips, forward.
+        lean: of the chest relative to the hips, to the right.
+        twist: of the chest relative to the hips, to the left.
         nod: of the head, forward.
         turn: of the head, to the left.
         right_arm: the person's own right arm.
@@ -67,36 +66,19 @@ class Pose:
     left_leg: Leg = field(default_factory=Leg)
 
 
-def _hanging_arm(rng: np.random.Generator) -> Arm:
-    return Arm(rng.uniform(-15, 20), rng.uniform(5, 18), rng.uniform(-10, 40), rng.uniform(4, 35))
+# Ranges of swing, spread, turn and elbow.
+_HANGING = ((-15, 20), (5, 18), (-10, 40), (4, 35))
+_ON_HIP = ((-30, -15), (38, 50), (60, 80), (85, 105))
+_HOLDING = ((0, 25), (6, 15), (-5, 25), (65, 125))
+_FORWARD = ((55, 105), (0, 20), (-10, 20), (0, 35))
+_SIDEWAYS = ((-10, 20), (55, 100), (-40, 20), (0, 40))
+_RAISED = ((140, 175), (-5, 15), (-10, 40), (0, 45))
+_WAVING = ((0, 15), (80, 110), (-95, -80), (50, 105))
 
 
-def _arm_on_hip(rng: np.random.Generator) -> Arm:
-    return Arm(rng.uniform(-30, -15), rng.uniform(38, 50), rng.uniform(60, 80), rng.uniform(85, 105))
-
-
-def _holding_arm(rng: np.random.Generator) -> Arm:
-    return Arm(rng.uniform(0, 25), rng.uniform(6, 15), rng.uniform(-5, 25), rng.uniform(65, 125))
-
-
-def _forward_arm(rng: np.random.Generator) -> Arm:
-    return Arm(rng.uniform(55, 105), rng.uniform(0, 20), rng.uniform(-10, 20), rng.uniform(0, 35))
-
-
-def _sideways_arm(rng: np.random.Generator) -> Arm:
-    return Arm(rng.uniform(-10, 20), rng.uniform(55, 100), rng.uniform(-40, 20), rng.uniform(0, 40))
-
-
-def _raised_arm(rng: np.random.Generator) -> Arm:
-    return Arm(rng.uniform(140, 175), rng.uniform(-5, 15), rng.uniform(-10, 40), rng.uniform(0, 45))
-
-
-def _waving_arm(rng: np.random.Generator) -> Arm:
-    return Arm(rng.uniform(0, 15), rng.uniform(80, 110), rng.uniform(-95, -80), rng.uniform(50, 105))
-
-
-def _pick(rng: np.random.Generator, *choices: Callable[[np.random.Generator], Arm]) -> Arm:
-    return choices[rng.integers(len(choices))](rng)
+def _draw_arm(rng: np.random.Generator, *choices: tuple[tuple[int, int], ...]) -> Arm:
+    ranges = choices[rng.integers(len(choices))]
+    return Arm(*(rng.uniform(low, high) for low, high in ranges))
 
 
 def _standing_leg(rng: np.random.Generator) -> Leg:
@@ -104,11 +86,11 @@ def _standing_leg(rng: np.random.Generator) -> Leg:
 
 
 def _standing(rng: np.random.Generator) -> Pose:
-    arms = (_hanging_arm, _hanging_arm, _arm_on_hip, _holding_arm)
+    arms = (_HANGING, _HANGING, _ON_HIP, _HOLDING)
     return Pose(
         bend=rng.uniform(-3, 8),
-        right_arm=_pick(rng, *arms),
-        left_arm=_pick(rng, *arms),
+        right_arm=_draw_arm(rng, *arms),
+        left_arm=_draw_arm(rng, *arms),
         right_leg=_standing_leg(rng),
         left_leg=_standing_leg(rng),
     )
@@ -135,14 +117,14 @@ def _stepping_leg(rng: np.random.Generator, swing: float) -> Leg:
 
 
 def _reaching(rng: np.random.Generator) -> Pose:
-    arms = [_pick(rng, _forward_arm, _sideways_arm), _pick(rng, _forward_arm, _sideways_arm, _hanging_arm)]
+    arms = [_draw_arm(rng, _FORWARD, _SIDEWAYS), _draw_arm(rng, _FORWARD, _SIDEWAYS, _HANGING)]
     order = rng.permutation(2)
     base = _standing(rng) if rng.random() < 0.6 else _walking(rng)
     return replace(base, right_arm=arms[order[0]], left_arm=arms[order[1]])
 
 
 def _raising(rng: np.random.Generator) -> Pose:
-    arms = [_pick(rng, _raised_arm, _waving_arm), _pick(rng, _raised_arm, _waving_arm, _hanging_arm)]
+    arms = [_draw_arm(rng, _RAISED, _WAVING), _draw_arm(rng, _RAISED, _WAVING, _HANGING)]
     order = rng.permutation(2)
     return replace(_standing(rng), right_arm=arms[order[0]], left_arm=arms[order[1]])
 
@@ -162,12 +144,12 @@ def _bending(rng: np.random.Generator) -> Pose:
 
 
 _KINDS = (_standing, _walking, _reaching, _raising, _bending)
-_SHARES = (0.35, 0.30, 0.12, 0.12, 0.11)
+_PROBABILITIES = (0.35, 0.30, 0.12, 0.12, 0.11)
 
 
 def sample_pose(rng: np.random.Generator) -> Pose:
     """Draw a pose: standing 35 %, walking 30 %, reaching 12 %, arms raised 12 %, bending 11 %."""
-    pose = _KINDS[rng.choice(len(_KINDS), p=_SHARES)](rng)
+    pose = _KINDS[rng.choice(len(_KINDS), p=_PROBABILITIES)](rng)
     return replace(
         pose,
         lean=rng.uniform(-5, 5),

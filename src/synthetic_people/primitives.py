@@ -1,4 +1,4 @@
-"""The one solid the figure is built of: a cone with round ends and an elliptic cross-section."""
+"""The solid that figures are built of: a cone with round ends and an elliptic cross-section."""
 
 from dataclasses import dataclass
 from enum import IntEnum
@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 
 class Part(IntEnum):
-    """Body parts as numbered in surface maps; right and left are the person's own."""
+    """Body parts as numbered in surface maps; right and left are those of the person."""
 
     BACKGROUND = 0
     HEAD = 1
@@ -41,9 +41,9 @@ NUM_PARTS = len(Part)
 class RoundCone:
     """Two spheres and the cone that touches both, stretched across its axis.
 
-    A capsule (equal radii), a sphere (length 0) and an ellipsoid are special cases.  Its local frame has
+    A capsule (equal radii), a sphere (length 0) and an ellipsoid are special cases. Its local frame has
     z along the axis from `start`, y to the front and x to the right; x and y are divided by `width` and
-    `depth`, so that the solid is round there.
+    `depth`, which makes the cross-section circular.
 
     Attributes:
         part: the body part this is.
@@ -53,7 +53,7 @@ class RoundCone:
         radii: radius at the start and at the end, in metres.
         width: stretch along right.
         depth: stretch along front.
-        open_end: leaves out the end sphere, as of a skirt.
+        open_end: leaves out the end sphere, as for a skirt.
     """
 
     part: Part
@@ -81,25 +81,17 @@ class RoundCone:
         return (self.radii[0] - self.radii[1]) / self.length if self.length > 0 else 0.0
 
     @property
-    def bounding_radius(self) -> float:
-        """Radius in metres around both centres that holds the whole solid."""
-        return max(self.radii) * max(self.width, self.depth, 1.0)
-
-    @property
     def span(self) -> tuple[float, float]:
-        """Circumference in the middle and length with both ends, in metres: the size of (u, v)."""
+        """Circumference in the middle and length with both ends, in metres: the scale of (u, v)."""
         stretch = np.sqrt((self.width**2 + self.depth**2) / 2)
         return float(np.pi * sum(self.radii) * stretch), self.length + sum(self.radii)
 
     def surface_point(self, u: float, v: float) -> NDArray[np.float64]:
-        """Place of a surface coordinate.
+        """Return the (3,) point in metres at a surface coordinate.
 
         Args:
-            u: turn around the axis, -0.5 to 0.5; 0 is the front, positive the right side.
-            v: place along the axis, 0 (tip of the start) to 1 (tip of the end).
-
-        Returns:
-            (3,) point in metres.
+            u: angle around the axis in turns, -0.5 to 0.5; 0 is the front, positive the right side.
+            v: position along the axis, 0 (tip of the start) to 1 (tip of the end).
         """
         start_radius, end_radius = self.radii
         sine, cosine = self.sine, np.sqrt(1 - self.sine**2)
@@ -115,26 +107,20 @@ class RoundCone:
         return self.start + local @ self.frame
 
     def contains(self, point: NDArray[np.float64], margin: float = 0.0) -> bool:
-        """Say whether a (3,) point lies within the solid grown by `margin` metres."""
+        """Whether a (3,) point is inside the solid enlarged by `margin` metres."""
         x, y, z = self.to_local @ (point - self.start)
         nearest = np.clip(z, 0.0, self.length)
-        share = nearest / self.length if self.length > 0 else 0.0
-        radius = self.radii[0] + share * (self.radii[1] - self.radii[0]) + margin
+        fraction = nearest / self.length if self.length > 0 else 0.0
+        radius = self.radii[0] + fraction * (self.radii[1] - self.radii[0]) + margin
         return bool(x * x + y * y + (z - nearest) ** 2 < radius**2)
 
 
 def intersect(
     solid: RoundCone, origin: NDArray[np.float32], direction: tuple[NDArray[np.float32], ...]
 ) -> NDArray[np.float32]:
-    """First hits of rays with a solid.
+    """Return the parameter of each ray's first hit with a solid, infinite if it misses.
 
-    Args:
-        solid: what is hit.
-        origin: (3,) start of all rays in the solid's local coordinates.
-        direction: x, y and z of the rays in local coordinates, of one shape.
-
-    Returns:
-        The ray parameter of the first hit, infinite where the solid is missed; shaped as the rays.
+    The common origin (3,) and the directions, x, y and z of one shape, are in the solid's local coordinates.
     """
     dx, dy, dz = direction
     ox, oy, oz = (float(value) for value in origin)
@@ -160,7 +146,7 @@ def intersect(
 
 
 def _nearer_root(square: NDArray[np.float32], linear: NDArray[np.float32], constant: float) -> NDArray[np.float32]:
-    """Smaller root of square t² + 2 linear t + constant; infinite where there is none."""
+    """Return the smaller root of square t² + 2 linear t + constant; infinite without a real root."""
     discriminant = linear * linear - square * np.float32(constant)
     missed = (discriminant < 0) | (square < 1e-6)
     root = np.sqrt(np.maximum(discriminant, 0, out=discriminant), out=discriminant)

@@ -1,4 +1,4 @@
-"""Ray casting of a figure: picture, visible joints and surface coordinates."""
+"""Ray casting of a figure: image, visible joints and surface coordinates."""
 
 from dataclasses import dataclass
 
@@ -12,8 +12,8 @@ from synthetic_people.primitives import NUM_PARTS, Part, RoundCone, intersect
 
 _SAMPLES = 3  # rays per pixel and axis; odd, so that one ray goes through the pixel's centre
 
-# How far in metres a joint may lie behind the first surface and still be found.  A pose estimator tells
-# the far shoulder and hip from the rest of the trunk; a limb behind the trunk it misses.
+# How far in metres a joint may be behind the first surface and still be found. A pose estimator finds the far shoulder
+# and hip of a trunk, but misses a limb behind the trunk.
 _DEPTH_MARGIN = np.array(
     [
         0.06, 0.45,  # nose, neck
@@ -22,21 +22,21 @@ _DEPTH_MARGIN = np.array(
         0.06, 0.06, 0.09, 0.09,  # eyes, ears
     ]
 )  # fmt: skip
-# Direction of nose, eyes and ears seen from within the head: right, front; and the least cosine of the
-# angle to the camera at which they are seen.
+# Joint, direction of nose, eyes and ears from the centre of the head (right, front), and the least cosine of the angle
+# between this direction and the camera at which they are visible.
 _FACE = ((0, (0.0, 1.0), -0.1), (14, (0.5, 0.87), 0.05), (15, (-0.5, 0.87), 0.05),
          (16, (0.97, -0.1), -0.25), (17, (-0.97, -0.1), -0.25))  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Light:
-    """A far light and the sky.
+    """A distant light and the sky.
 
     Attributes:
         direction: (3,) unit vector towards the light, in the camera's axes (right, down, forward).
-        ambient: brightness where the light does not reach.
-        direct: brightness that the light adds where it falls straight.
-        tint: (3,) factor of the whole picture's colours.
+        ambient: brightness without the direct light.
+        direct: brightness that the light adds at normal incidence.
+        tint: (3,) factor of the image's colours.
     """
 
     direction: NDArray[np.float32]
@@ -47,14 +47,14 @@ class Light:
 
 @dataclass(frozen=True)
 class View:
-    """One picture of a figure and what is known of it.
+    """An image of a figure with its ground truth.
 
     Attributes:
         image: (h, w, 3) RGB, 0 to 255.
-        joints: (18, 2) y and x in pixels, -1 for a joint out of the frame or hidden.
+        joints: (18, 2) y and x in pixels, -1 for a joint that is outside the frame or hidden.
         part: (h, w) body part at the pixel's centre, 0 for the background.
-        u: (h, w) turn around the part, -0.5 to 0.5; 0 on the background.
-        v: (h, w) place along the part, 0 to 1; 0 on the background.
+        u: (h, w) angle around the part in turns, -0.5 to 0.5; 0 on the background.
+        v: (h, w) position along the part, 0 to 1; 0 on the background.
         depth: (h, w) metres from the camera along its axis, infinite on the background.
     """
 
@@ -67,35 +67,18 @@ class View:
 
 
 def sample_light(rng: np.random.Generator) -> Light:
-    """Draw a light from above: from the left or right, before or behind the person."""
+    """Draw a light from above, at any side of the person."""
     angle, height = rng.uniform(0, 2 * np.pi), np.radians(rng.uniform(25, 60))
     side = np.cos(height)
-    # rarely from straight behind, where no lit side would be seen
+    # Light from behind is rare: no lit side would be visible.
     direction = np.array([side * np.cos(angle), -np.sin(height), side * (np.sin(angle) * 0.7 - 0.35)])
     direction /= np.linalg.norm(direction)
     tint = rng.uniform(0.88, 1.06) * (1 + rng.normal(0, 0.02, 3))
     return Light(direction.astype(np.float32), rng.uniform(0.56, 0.7), rng.uniform(0.42, 0.58), tint.astype(np.float32))
 
 
-def render_view(
-    figure: Figure,
-    outfit: Outfit,
-    camera: Camera,
-    light: Light,
-    background: NDArray[np.float32],
-) -> View:
-    """Take a picture of a dressed figure.
-
-    Args:
-        figure: the posed person.
-        outfit: its clothes.
-        camera: the camera; its frame has the background's size.
-        light: the light.
-        background: (h, w, 3) colours in [0, 1] behind the person, lit already.
-
-    Returns:
-        The picture with joints and surface coordinates.
-    """
+def render_view(figure: Figure, outfit: Outfit, camera: Camera, light: Light, background: NDArray[np.float32]) -> View:
+    """Render a dressed figure in front of a background of (h, w, 3) shaded colours in [0, 1], of the frame's size."""
     rows, columns = background.shape[:2]
     solids = {solid.part: solid for solid in figure.solids}
     depth, part = _cast(solids, camera, rows * _SAMPLES, columns * _SAMPLES)
@@ -123,8 +106,8 @@ def render_view(
 
 
 def _shrink(samples: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Mean over the rays of each pixel."""
-    # adding strided slices is faster than a mean over axes of a reshaped array
+    """Return the mean over the rays of each pixel."""
+    # Adding strided slices is faster than a mean over axes of a reshaped array.
     starts = range(_SAMPLES)
     total = np.zeros_like(samples[::_SAMPLES, ::_SAMPLES])
     for down in starts:
@@ -134,18 +117,18 @@ def _shrink(samples: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def _ray_axes(camera: Camera, rows: int, columns: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Slopes of the rays to the right (columns,) and down (rows,), per metre of depth."""
+    """Return the slopes of the rays to the right (columns,) and down (rows,), per metre of depth."""
     x = ((np.arange(columns) + 0.5) / _SAMPLES - camera.centre[0]) / camera.focal
     y = ((np.arange(rows) + 0.5) / _SAMPLES - camera.centre[1]) / camera.focal
     return x.astype(np.float32), y.astype(np.float32)
 
 
 def _rectangle(solid: RoundCone, camera: Camera, rows: int, columns: int) -> tuple[slice, slice]:
-    """Rays that may hit a solid: those around the projections of its two spheres."""
+    """Return the rays that may hit a solid: those around the projections of its two spheres."""
     ends = camera.project(np.stack([solid.start, solid.end]))
     stretch = max(solid.width, solid.depth, 1.0)
     radii = np.array(solid.radii)[:, None] * stretch
-    # a sphere's outline is a little wider than its great circle
+    # The outline of a sphere is a little wider than its great circle.
     reach = camera.focal * radii / np.sqrt(ends[:, 2:] ** 2 - radii**2) * 1.05
     low = np.floor((ends[:, :2] - reach).min(0) * _SAMPLES).astype(int)
     high = np.ceil((ends[:, :2] + reach).max(0) * _SAMPLES).astype(int) + 1
@@ -156,7 +139,7 @@ def _rectangle(solid: RoundCone, camera: Camera, rows: int, columns: int) -> tup
 def _cast(
     solids: dict[Part, RoundCone], camera: Camera, rows: int, columns: int
 ) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
-    """Depth (infinite where nothing is hit) and body part of the first surface on each ray."""
+    """Return depth (infinite without a hit) and body part of the first surface on each ray."""
     depth = np.full((rows, columns), np.inf, np.float32)
     part = np.zeros((rows, columns), np.uint8)
     slope_x, slope_y = _ray_axes(camera, rows, columns)
@@ -196,14 +179,14 @@ def _surface(
     u, v = np.zeros_like(depth), np.zeros_like(depth)
     u[row, column] = np.arctan2(x, y) / np.float32(2 * np.pi)
     v[row, column] = np.clip((z + radius) / span, 0, 1)
-    # the normal points away from the centre of the sphere that touches the surface here
+    # The normal points away from the centre of the sphere that touches the surface here.
     local[:, 2] -= np.clip(z - slope * np.hypot(x, y), 0, length)
     normal = np.einsum("nij,ni->nj", matrices, local)
     return u, v, normal / np.linalg.norm(normal, axis=1, keepdims=True)
 
 
 def _shade(normal: NDArray[np.float32], shadow: NDArray[np.float32], light: Light) -> NDArray[np.float32]:
-    """Brightness of surfaces: sky from above, the light where it falls, darker towards the outline."""
+    """Return the brightness of surfaces: sky from above, direct light, darker towards the outline."""
     facing = np.maximum(normal @ light.direction, 0)
     sky = 1 - np.float32(0.12) * (1 + normal[:, 1])
     outline = np.float32(0.78) + np.float32(0.22) * np.sqrt(np.abs(normal[:, 2]))
@@ -211,12 +194,12 @@ def _shade(normal: NDArray[np.float32], shadow: NDArray[np.float32], light: Ligh
 
 
 def _cast_shadow(depth: NDArray[np.float32], light: Light, camera: Camera) -> NDArray[np.float32]:
-    """Factor 0 to 1 of light that is not held back by a nearer part some centimetres towards the light."""
+    """Return the fraction of direct light: less behind parts that are some centimetres nearer to the light."""
     free = np.ones_like(depth)
     rays_per_metre = camera.focal * _SAMPLES / np.linalg.norm(camera.position[:2])
     for metres in (0.03, 0.06):
         step = np.round(light.direction[:2] * metres * rays_per_metre).astype(int)
-        # what wraps around the frame is a pixel or two at its edge
+        # Only a pixel or two at the edge of the frame wrap around.
         towards = np.roll(depth, (-step[1], -step[0]), axis=(0, 1))
         with np.errstate(invalid="ignore"):
             gap = depth - towards
@@ -225,7 +208,7 @@ def _cast_shadow(depth: NDArray[np.float32], light: Light, camera: Camera) -> ND
 
 
 def _ground_shadow(figure: Figure, camera: Camera, rows: int, columns: int) -> NDArray[np.float32]:
-    """Factor that darkens the floor softly around the feet."""
+    """Return the factor that darkens the floor softly around the feet."""
     x, y = np.arange(columns) + 0.5, (np.arange(rows) + 0.5)[:, None]
     shadow = np.zeros((rows, columns), np.float32)
     for solid in figure.solids:
@@ -240,12 +223,12 @@ def _ground_shadow(figure: Figure, camera: Camera, rows: int, columns: int) -> N
 
 
 def _visible_joints(figure: Figure, camera: Camera, depth: NDArray[np.float32]) -> NDArray[np.int64]:
-    """(18, 2) y and x of the joints that a pose estimator would find, -1 for the others."""
-    places = camera.project(figure.joints)
-    x, y = np.floor(places[:, :2]).astype(np.int64).T
+    """Return (18, 2) y and x of the joints that a pose estimator would find, -1 for the others."""
+    projected = camera.project(figure.joints)
+    x, y = np.floor(projected[:, :2]).astype(np.int64).T
     inside = (x >= 0) & (y >= 0) & (x < depth.shape[1]) & (y < depth.shape[0])
     surface = depth[np.where(inside, y, 0), np.where(inside, x, 0)]
-    found = inside & (places[:, 2] - surface < _DEPTH_MARGIN)
+    found = inside & (projected[:, 2] - surface < _DEPTH_MARGIN)
     for joint, (right, front), least in _FACE:
         direction = right * figure.head[:, 0] + front * figure.head[:, 1]
         toward = camera.position - figure.joints[joint]

@@ -1,4 +1,4 @@
-"""The wardrobe: draws clothes in well separated colours."""
+"""Random clothes in well separated colours, and their classes."""
 
 from dataclasses import replace
 
@@ -10,7 +10,7 @@ from synthetic_people.clothes import PATTERNS, Cloth, Outfit
 from synthetic_people.primitives import NUM_PARTS, Part
 
 LEGWEAR = ("trousers", "shorts", "skirt")
-_WHOLE = 2.0  # an end beyond every v: the garment covers the part
+_FULL = 2.0  # beyond every v: the garment covers the body part
 
 _CLOTH_COLOURS = np.array(
     [
@@ -47,7 +47,7 @@ def _pick_colour(
 ) -> NDArray[np.float32]:
     """Draw a colour, slightly varied, that differs from each of (k, 3) others by `distance` in RGB of [0, 1].
 
-    Where no colour is that far away (from a mid grey), those that differ most are drawn from.
+    If no colour is that far away (as from a mid grey), the colours that differ most are candidates.
     """
     allowed = np.arange(len(colours))
     if away_from is not None:
@@ -58,7 +58,7 @@ def _pick_colour(
 
 
 def _sample_print(rng: np.random.Generator) -> NDArray[np.bool_]:
-    """Draw a (5, 5) figure, simple enough to be told at a few pixels."""
+    """Draw a (5, 5) print, simple enough to be recognised at a few pixels."""
     shapes = (
         "01110 11111 11111 11111 01110", "11111 11111 11111 11111 11111", "00100 01110 11111 01110 00100",
         "01110 01110 11111 01110 01110", "11111 11111 00000 11111 11111", "11011 11011 11011 11011 11011",
@@ -72,61 +72,53 @@ def _sample_print(rng: np.random.Generator) -> NDArray[np.bool_]:
 def _sample_cloth(
     rng: np.random.Generator,
     colours: NDArray[np.float32],
-    shares: tuple[float, ...],
+    probabilities: tuple[float, ...],
     away_from: NDArray[np.float32] | None = None,
 ) -> Cloth:
-    """Draw a cloth whose ground is one of the colours; `shares` are the patterns' chances."""
-    ground = _pick_colour(rng, colours, away_from, 0.35)
-    figure = _pick_colour(rng, _CLOTH_COLOURS, ground[None], 0.55)
-    pattern = PATTERNS[rng.choice(len(PATTERNS), p=shares)]
-    # wide enough to be seen in a picture 64 pixels high
+    """Draw a cloth with one of the colours as background; `probabilities` are those of the patterns."""
+    background = _pick_colour(rng, colours, away_from, 0.35)
+    foreground = _pick_colour(rng, _CLOTH_COLOURS, background[None], 0.55)
+    pattern = tuple(PATTERNS)[rng.choice(len(PATTERNS), p=probabilities)]
+    # Wide enough to be visible in an image of height 64.
     period = rng.uniform(0.26, 0.32) if pattern == "blocks" else rng.uniform(0.13, 0.19)
-    return Cloth(pattern, np.stack([ground, figure]), float(period))
+    return Cloth(pattern, np.stack([background, foreground]), float(period))
 
 
 def _sample_legwear(rng: np.random.Generator, upper: Cloth) -> tuple[str, Cloth, NDArray[np.float32]]:
-    """Draw trousers, shorts or a skirt; returns also the cloth and the (parts,) v down to which it reaches."""
+    """Draw trousers, shorts or a skirt; return the kind, its cloth and the (parts,) v at which it ends."""
     kind = LEGWEAR[rng.choice(3, p=(0.58, 0.24, 0.18))]
     reach = {"trousers": 2.0, "shorts": rng.uniform(0.6, 0.9), "skirt": 0.45}[kind]
     if kind == "skirt":
         cloth = _sample_cloth(rng, _CLOTH_COLOURS, (0.3, 0.15, 0.1, 0.1, 0.2, 0.15, 0.0), upper.colours[:1])
     else:
-        shares = (0.8, 0.02, 0.08, 0.02, 0.08, 0.0, 0.0)
-        cloth = _sample_cloth(rng, _TROUSER_COLOURS, shares, upper.colours[:1])
+        probabilities = (0.8, 0.02, 0.08, 0.02, 0.08, 0.0, 0.0)
+        cloth = _sample_cloth(rng, _TROUSER_COLOURS, probabilities, upper.colours[:1])
     end = np.zeros(NUM_PARTS, np.float32)
-    end[[Part.HIPS, Part.SKIRT]] = _WHOLE
+    end[[Part.HIPS, Part.SKIRT]] = _FULL
     end[[Part.RIGHT_THIGH, Part.LEFT_THIGH]] = reach
     end[[Part.RIGHT_CALF, Part.LEFT_CALF]] = 0.95 if kind == "trousers" else 0.0
     return kind, cloth, end
 
 
 def _sample_upper_end(rng: np.random.Generator, long_sleeves: bool, skirt: bool) -> NDArray[np.float32]:
-    """(parts,) v down to which the upper garment reaches; a shirt is tucked into a skirt."""
+    """Draw the (parts,) v at which the upper garment ends; a shirt is tucked into a skirt."""
     end = np.zeros(NUM_PARTS, np.float32)
-    end[[Part.CHEST, Part.SHOULDERS]] = _WHOLE
+    end[[Part.CHEST, Part.SHOULDERS]] = _FULL
     end[Part.HIPS] = 0.3 if skirt else rng.uniform(0.3, 0.6)
     upper_arms = [Part.RIGHT_UPPER_ARM, Part.LEFT_UPPER_ARM]
-    end[upper_arms] = _WHOLE if long_sleeves else rng.uniform(0.5, 0.8)
+    end[upper_arms] = _FULL if long_sleeves else rng.uniform(0.5, 0.8)
     end[[Part.RIGHT_LOWER_ARM, Part.LEFT_LOWER_ARM]] = 0.93 if long_sleeves else 0.0
     return end
 
 
 def sample_outfit(rng: np.random.Generator, shape: BodyShape) -> tuple[Outfit, BodyShape]:
-    """Draw clothes, and give the body the parts that they need.
-
-    Args:
-        rng: where chance comes from.
-        shape: the bare build.
-
-    Returns:
-        The outfit, and the shape with sleeves' and trousers' ease, skirt, long hair and bag set.
-    """
+    """Draw clothes for a build, and return it with sleeve and trouser ease, skirt, long hair and bag."""
     upper = _sample_cloth(rng, _CLOTH_COLOURS, (0.46, 0.14, 0.09, 0.07, 0.09, 0.07, 0.08))
     legwear, lower, lower_end = _sample_legwear(rng, upper)
     skirt, long_sleeves = legwear == "skirt", bool(rng.random() < 0.5)
-    plain = upper.pattern == "solid"
-    open_coat = plain and rng.random() < 0.15
-    printed = plain and not open_coat and rng.random() < 0.8
+    is_solid = upper.pattern == "solid"
+    open_coat = is_solid and rng.random() < 0.15
+    printed = is_solid and not open_coat and rng.random() < 0.8
     contrast = _pick_colour(rng, _CLOTH_COLOURS, upper.colours[:1], 0.7)
     outfit = Outfit(
         upper=upper,
@@ -151,7 +143,7 @@ def sample_outfit(rng: np.random.Generator, shape: BodyShape) -> tuple[Outfit, B
 
 
 def _sample_base(rng: np.random.Generator, upper: Cloth) -> NDArray[np.float32]:
-    """(parts, 3) colours of skin, hair, shoes and bag."""
+    """Draw the (parts, 3) colours of skin, hair, shoes and bag."""
     base = np.tile(_pick_colour(rng, _SKIN_COLOURS), (NUM_PARTS, 1))
     base[[Part.HAIR, Part.LONG_HAIR]] = _pick_colour(rng, _HAIR_COLOURS)
     if rng.random() < 0.15:  # a cap
@@ -161,13 +153,13 @@ def _sample_base(rng: np.random.Generator, upper: Cloth) -> NDArray[np.float32]:
     return base
 
 
+# Number of colours and patterns of the upper garment, and of kinds of legwear.
 GARMENT_CLASSES = (len(_CLOTH_COLOURS), len(PATTERNS), len(LEGWEAR))
-"""How many colours and patterns of the upper garment, and kinds of legwear, there are."""
 
 
 def garment_classes(outfit: Outfit, shape: BodyShape) -> tuple[int, int, int]:
-    """Name the clothes: the upper garment's colour and pattern, the kind of legwear; each a 0-based class."""
+    """Return the classes of the upper garment's colour and pattern and of the legwear, each counted from 0."""
     colour = int(np.linalg.norm(_CLOTH_COLOURS - outfit.upper.colours[0], axis=1).argmin())
     bare_legs = "skirt" if shape.skirt else "shorts"
     legwear = "trousers" if outfit.lower_end[Part.RIGHT_CALF] else bare_legs
-    return colour, PATTERNS.index(outfit.upper.pattern), LEGWEAR.index(legwear)
+    return colour, tuple(PATTERNS).index(outfit.upper.pattern), LEGWEAR.index(legwear)

@@ -1,15 +1,16 @@
-"""From a composed config to the objects of a run: the only place that instantiates."""
+"""From a composed config to the objects of a run."""
 
 from typing import Any
 
 import pytorch_lightning as pl
 from hydra.utils import instantiate
 from omegaconf import DictConfig
-from torch import nn
 
 from twostream.data.datamodule import PairDataModule
 from twostream.module import TwoStreamModule
-from twostream.runs import model_config
+from twostream.registry import model_config
+
+PRECISIONS = ("32-true", "bf16-mixed")
 
 
 def build_datamodule(cfg: DictConfig) -> PairDataModule:
@@ -17,15 +18,10 @@ def build_datamodule(cfg: DictConfig) -> PairDataModule:
     return instantiate(cfg.data)
 
 
-def build_generator(cfg: DictConfig) -> nn.Module:
-    """Build the generator of `cfg.generator`, with fresh weights."""
-    return instantiate(cfg.generator)
-
-
 def build_module(cfg: DictConfig) -> TwoStreamModule:
-    """Build networks, losses and schedule; the checkpoint's hyper-parameters are the plain config."""
+    """Build networks, losses and schedule; checkpoints hold names of options and plain values."""
     module = TwoStreamModule(
-        generator=build_generator(cfg),
+        generator=instantiate(cfg.generator),
         discriminators={name: instantiate(node) for name, node in cfg.discriminators.items()},
         objective=instantiate(cfg.loss),
         schedule=instantiate(cfg.schedule),
@@ -36,11 +32,10 @@ def build_module(cfg: DictConfig) -> TwoStreamModule:
 
 
 def build_trainer(cfg: DictConfig) -> pl.Trainer:
-    """Build the trainer with loggers and callbacks, for as many iterations as the schedule has."""
+    """Build the trainer with its loggers and callbacks."""
     callbacks = {**cfg.callbacks, "averaging": cfg.averaging}
     return instantiate(
         cfg.trainer,
-        max_steps=instantiate(cfg.schedule).iterations,
         logger=[instantiate(node) for node in cfg.logger.values()],
         callbacks=[instantiate(node) for node in callbacks.values() if node],
         deterministic=cfg.deterministic,
@@ -53,13 +48,10 @@ def build_scoring(cfg: DictConfig) -> Any:
     return instantiate(cfg.scoring)
 
 
-PRECISIONS = ("32-true", "bf16-mixed")
-
-
 def check(cfg: DictConfig) -> None:
-    """Raise ValueError where parts of the config can't go together."""
+    """Raise ValueError for settings that cannot work."""
     if cfg.trainer.precision not in PRECISIONS:
-        # In float16 one scaler for three optimizers scales each phase's gradients by what another one overflowed.
+        # In float16 one gradient scaler would serve three optimizers, and an overflow in one update affect the others.
         raise ValueError(f"trainer.precision: expected {' or '.join(PRECISIONS)}, got {cfg.trainer.precision!r}")
     height, width = cfg.data.image_size
     if min(height, width) < 4 or height % 4 or width % 4:

@@ -1,72 +1,41 @@
-"""Training of the 2s-ATN: the generator and its discriminators, one step each per batch."""
+"""Training of the 2s-ATN: the generator against its discriminators."""
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from jaxtyping import Float
 from pytorch_lightning import LightningModule
-from pytorch_lightning.core.optimizer import LightningOptimizer
 from torch import Tensor, nn
-from torch.optim import Adam, Optimizer
+from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 from torchmetrics import MeanAbsoluteError
 from torchmetrics.image import StructuralSimilarityIndexMeasure
+from typing_extensions import override
 
-from twostream.data.sampling import rank_slice
-from twostream.losses.adversarial import FakePool
+from twostream.losses.fake_pool import FakePool
 from twostream.losses.objective import Objective
-from twostream.performance import Performance, run_eagerly
+from twostream.performance import Performance
+from twostream.schedule import Schedule
+from twostream.strategies import mean_over_batch
 from twostream.types import PosePair
 
-
-@dataclass(frozen=True)
-class Schedule:
-    """Adam and its learning rate: constant, then linear to zero (Sec. 4), counted in iterations.
-
-    Raises ValueError for a count under 0 or no iteration at all.
-    """
-
-    learning_rate: float
-    beta1: float
-    beta2: float
-    constant_iterations: int
-    decay_iterations: int
-
-    def __post_init__(self) -> None:
-        if min(self.constant_iterations, self.decay_iterations) < 0 or self.iterations < 1:
-            raise ValueError(
-                "schedule: expected constant_iterations and decay_iterations of at least 0 and 1 together, "
-                f"got {self.constant_iterations} and {self.decay_iterations}"
-            )
-
-    @property
-    def iterations(self) -> int:
-        """Iterations of a whole run."""
-        return self.constant_iterations + self.decay_iterations
-
-    def factor(self, iteration: int) -> float:
-        """Return the factor on the learning rate at an iteration, the first being 0."""
-        if iteration < self.constant_iterations:
-            return 1.0
-        return max(0.0, (self.iterations - iteration) / max(1, self.decay_iterations))
+Logs = dict[str, Float[Tensor, ""]]  # losses and accuracies of an iteration by name
 
 
 class TwoStreamModule(LightningModule):
-    """The generator against its discriminators, by manual optimization (Eq. 7).
-
-    With several processes each network may be wrapped on its own (`parallel`), so that a phase synchronises its own
-    gradients alone; the loss of a process is weighted by its share of the batch, so that the gradients are those of the
-    mean over all pairs, also where the shares differ.
+    """The generator and its discriminators, trained by manual optimization (Eq. 7).
 
     Args:
         generator: called as `generator(source_image, source_heatmaps, target_heatmaps)`.
-        discriminators: name -> net, called as `net(image, source_image, target_heatmaps)`; may be empty.
+        discriminators: name -> network, called as `net(image, source_image, target_heatmaps)`; may be empty.
         objective: the losses.
-        schedule: optimizers and iterations.
-        performance: how the networks are run.
+        schedule: optimizers, learning rate and number of iterations.
+        performance: how the networks are executed.
+
+    Attributes:
+        iteration: iterations done, the updates of the generator.
+        wrapped: networks by name, as wrapped for several processes.
 
     """
 
@@ -86,8 +55,8 @@ class TwoStreamModule(LightningModule):
         self.objective = objective
         self.schedule = schedule
         self.performance = performance
-        self.parallel: dict[str, nn.Module] = {}
-        self._weight = 0.0
+        self.iteration = 0
+        self.wrapped: dict[str, nn.Module] = {}
         self.val_ssim = StructuralSimilarityIndexMeasure(data_range=2.0)
         self.val_l1 = MeanAbsoluteError()
 
@@ -96,114 +65,60 @@ class TwoStreamModule(LightningModule):
         """The networks by name, the generator first."""
         return {"generator": self.generator, **dict(self.discriminators.items())}
 
-    @property
-    def iteration(self) -> int:
-        """Iterations done: updates of the generator."""
-        return self.trainer.global_step
-
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add the iteration."""
-        checkpoint["iteration"] = self.iteration
-
-    def configure_model(self) -> None:
-        """Make the networks ready to be run as `performance` says."""
-        self.performance.prepare(self.nets.values(), [self.objective])
-
-    def configure_optimizers(self) -> tuple[list[Optimizer], list[LambdaLR]]:
-        """Give each network its own Adam and schedule, the generator's first."""
-        schedule, fused = self.schedule, self.performance.fused_adam or None
-        optimizers: list[Optimizer] = [
-            Adam(net.parameters(), lr=schedule.learning_rate, betas=(schedule.beta1, schedule.beta2), fused=fused)
-            for net in self.nets.values()
-        ]
-        # A plain function leaves nothing in the checkpoint but the iteration.
-        return optimizers, [LambdaLR(optimizer, lambda i: self.schedule.factor(i)) for optimizer in optimizers]
-
-    def on_fit_start(self) -> None:
-        """Part the pools and the draws of dropout over the processes."""
-        rank, world_size = self.trainer.global_rank, self.trainer.world_size
-        for pool in self.pools.values():
-            assert isinstance(pool, FakePool)
-            pool.size = len(rank_slice(self.objective.pool_size, rank, world_size))
-        if world_size > 1:
-            # Lightning gives all processes one seed.
-            torch.manual_seed(torch.initial_seed() + rank)
-        if self.performance.compiler:
-            run_eagerly(True)
-
-    def teardown(self, stage: str) -> None:
-        """Leave compiled networks of others as they were."""
-        if self.performance.compiler:
-            run_eagerly(False)
-
     def forward(self, pair: PosePair) -> Float[Tensor, "b 3 h w"]:
-        """Generate the target images."""
+        """Generate the target images of a batch, in [-1, 1]."""
         return self.generator(pair.source_image, pair.source_heatmaps, pair.target_heatmaps)
 
-    def training_step(self, pair: PosePair, batch_idx: int) -> dict[str, Float[Tensor, ""]]:
-        """Take one iteration and return what it logs, each value the mean over the whole batch."""
-        weight = self._weight = self._weight or self._weight_of_share(len(pair.source_image))
-        optimizers = dict(zip(self.nets, as_list(self.optimizers()), strict=True))
-        for name in self.discriminators:
-            self._leave_global_step(optimizers[name])
+    @override
+    def training_step(self, pair: PosePair, batch_idx: int) -> Logs:
+        # One iteration of Eq. 7: an update of the generator, then one of each discriminator, in PATN's order.
+        pair = PosePair(*self.performance.to_memory_format(pair))
+        with self.performance.compiled():
+            with self.performance.frozen(self.discriminators):
+                generator = self.wrapped.get("generator", self.generator)
+                fake = generator(pair.source_image, pair.source_heatmaps, pair.target_heatmaps)
+                scores = [net(fake, pair.source_image, pair.target_heatmaps) for net in self.discriminators.values()]
+                loss, logs = self.objective.generator(fake, pair.target_image, scores)
+                self.update("generator", loss)
+            for name in self.discriminators:
+                real_scores, fake_scores = self.score_real_and_fake(name, pair, fake.detach())
+                loss = self.objective.discriminator(real_scores, fake_scores)
+                self.update(name, loss)
+                logs[f"{name}_discriminator"] = loss
+                logs[f"{name}_accuracy"] = self.objective.accuracy(real_scores, fake_scores)
+        return self.end_iteration(logs)
 
-        def step(name: str, loss: Tensor) -> None:
-            """Have a network take its step."""
-            optimizers[name].zero_grad()
-            self.manual_backward(loss if weight == 1 else loss * weight)
-            optimizers[name].step()
+    def score_real_and_fake(
+        self, name: str, pair: PosePair, fake: Float[Tensor, "b 3 h w"]
+    ) -> tuple[Float[Tensor, "b c h4 w4"], Float[Tensor, "b c h4 w4"]]:
+        """Return the scores of a discriminator for the real target images and for generated ones from its pool."""
+        net = self.wrapped.get(name, self.discriminators[name])
+        reals = pair.target_image, pair.source_image, pair.target_heatmaps
+        fakes = self.pools[name].exchange(fake, pair.source_image, pair.target_heatmaps)  # type: ignore[operator]
+        fakes = self.performance.to_memory_format(fakes)
+        if not self.performance.one_pass:
+            return net(*reals), net(*fakes)
+        real_scores, fake_scores = net(*map(torch.cat, zip(reals, fakes, strict=True))).chunk(2)
+        return real_scores, fake_scores
 
-        values = self.iterate(pair, step)
+    def update(self, name: str, loss: Float[Tensor, ""]) -> None:
+        """Take an optimizer step of the network `name` on its loss."""
+        optimizer = dict(zip(self.nets, as_list(self.optimizers()), strict=True))[name]
+        optimizer.zero_grad()
+        self.manual_backward(loss)
+        optimizer.step()
+
+    def end_iteration(self, logs: Logs) -> Logs:
+        """Step the learning rates, count the iteration and log means over the whole batch."""
         for scheduler in as_list(self.lr_schedulers()):
             scheduler.step()
-        losses = {f"train/{name}": value for name, value in self._means_of_batch(values).items()}
-        self.log_dict(losses, prog_bar=True)
-        return losses
+        self.iteration += 1
+        means = {f"train/{name}": mean for name, mean in mean_over_batch(self.trainer.strategy, logs).items()}
+        self.log_dict(means, prog_bar=True)
+        return means
 
-    def iterate(self, pair: PosePair, step: Callable[[str, Tensor], None]) -> dict[str, Float[Tensor, ""]]:
-        """Do the phases of an iteration: the generator's, then each discriminator's (PATN's order).
-
-        `step(name, loss)` has the network `name` take its step. Return the losses of all phases and the discriminators'
-        accuracies.
-        """
-        pair = PosePair(*self.performance.lay_out(pair))
-        with self.performance.compiled():
-            with frozen(self.discriminators) if self.performance.frozen_discriminators else nullcontext():
-                generated, loss, terms = self.generator_phase(pair)
-                step("generator", loss)
-            values = dict(terms)
-            for name in self.discriminators:
-                loss, accuracy = self.discriminator_phase(name, pair, generated.detach())
-                step(name, loss)
-                values |= {f"{name}_discriminator": loss, f"{name}_accuracy": accuracy}
-        return values
-
-    def generator_phase(
-        self, pair: PosePair
-    ) -> tuple[Float[Tensor, "b 3 h w"], Float[Tensor, ""], dict[str, Float[Tensor, ""]]]:
-        """Return the generated images, the generator's loss (Eq. 7) and its unweighted terms."""
-        generator = self.parallel.get("generator", self.generator)
-        generated = generator(pair.source_image, pair.source_heatmaps, pair.target_heatmaps)
-        scores = [net(generated, pair.source_image, pair.target_heatmaps) for net in self.discriminators.values()]
-        return generated, *self.objective.generator(generated, pair.target_image, scores)
-
-    def discriminator_phase(
-        self, name: str, pair: PosePair, generated: Float[Tensor, "b 3 h w"]
-    ) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
-        """Return the loss and the accuracy of the discriminator `name` on true and on generated images."""
-        net, pool = self.parallel.get(name, self.discriminators[name]), self.pools[name]
-        assert isinstance(pool, FakePool)
-        reals = pair.target_image, pair.source_image, pair.target_heatmaps
-        fakes = self.performance.lay_out(pool.exchange(generated, pair.source_image, pair.target_heatmaps))
-        if self.performance.one_pass:
-            real_scores, fake_scores = net(*map(torch.cat, zip(reals, fakes, strict=True))).chunk(2)
-        else:
-            real_scores, fake_scores = net(*reals), net(*fakes)
-        loss = self.objective.discriminator(real_scores, fake_scores)
-        return loss, self.objective.accuracy(real_scores.detach(), fake_scores.detach())
-
+    @override
     def validation_step(self, pair: PosePair, batch_idx: int) -> None:
-        """Compare generated images of held-out identities with the true ones."""
         generated = self(pair).float().contiguous()
         # SSIM subtracts nearly equal sums: half precision would leave it a digit or two.
         with torch.autocast(self.device.type, enabled=False):
@@ -212,37 +127,28 @@ class TwoStreamModule(LightningModule):
         self.log("val/ssim", self.val_ssim, prog_bar=True)
         self.log("val/l1", self.val_l1)
 
-    def _weight_of_share(self, num_pairs: int) -> float:
-        """Return the weight of this process's mean among the processes' equal parts in the mean over all pairs."""
-        if self.trainer.world_size == 1:
-            return 1.0
-        mean = self.trainer.strategy.reduce(torch.tensor(float(num_pairs), device=self.device), reduce_op="mean")
-        return num_pairs / float(mean)
+    @override
+    def configure_model(self) -> None:
+        self.performance.prepare(self.nets.values(), [self.objective])
 
-    def _means_of_batch(self, values: Mapping[str, Float[Tensor, ""]]) -> dict[str, Float[Tensor, ""]]:
-        means = torch.stack([value.detach().float() for value in values.values()])
-        if self.trainer.world_size > 1:
-            means = self.trainer.strategy.reduce(means * self._weight, reduce_op="mean")
-        return dict(zip(values, means.unbind(), strict=True))
+    @override
+    def configure_optimizers(self) -> tuple[list[Optimizer], list[LambdaLR]]:
+        optimizers = [self.schedule.optimizer(net, self.performance.fused_adam) for net in self.nets.values()]
+        return [*optimizers], [self.schedule.scheduler(optimizer) for optimizer in optimizers]
 
-    def _leave_global_step(self, optimizer: LightningOptimizer) -> None:
-        # Lightning counts every optimizer's step in `global_step`; with these hooks, which its loop sets anew before
-        # each batch, only the generator's steps are counted and `global_step` is the iteration.
-        profiler = self.trainer.profiler  # type: ignore[attr-defined]
-        optimizer._on_before_step = lambda: profiler.start("optimizer_step")
-        optimizer._on_after_step = lambda: profiler.stop("optimizer_step")
+    @override
+    def teardown(self, stage: str) -> None:
+        self.performance.release()
 
+    @override
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["iteration"] = self.iteration
 
-@contextmanager
-def frozen(net: nn.Module) -> Iterator[None]:
-    """Spare the gradients of a network's weights, which pass through it only."""
-    net.requires_grad_(False)
-    try:
-        yield
-    finally:
-        net.requires_grad_(True)
+    @override
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self.iteration = checkpoint["iteration"]
 
 
 def as_list(one_or_many: Any) -> list[Any]:
-    """Undo Lightning's habit of returning a single optimizer or schedule bare."""
+    """Return a list of optimizers or schedulers, of which Lightning returns a single one bare."""
     return list(one_or_many) if isinstance(one_or_many, list | tuple) else [one_or_many]

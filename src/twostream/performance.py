@@ -1,25 +1,24 @@
-"""How fast the networks are run. Nothing here changes what is computed, but for the rounding."""
+"""How the networks are executed. None of these optimizations changes what is computed, except for rounding."""
 
 from collections.abc import Iterable, Iterator
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 
 import torch
 import torch._dynamo
 from torch import Tensor, nn
 
-VERSIONS = 64
-"""Of a network's code that are compiled in one process at most."""
+RECOMPILE_LIMIT = 64  # compiled versions of a network in one process
 
 
 @dataclass(frozen=True)
 class Compiler:
-    """`torch.compile`, in place: the names in checkpoints stay as they are.
+    """`torch.compile` in place, so that the names in checkpoints stay the same.
 
     Args:
-        by_block: compile the parts of a network by themselves, block by block, instead of the network as a whole; equal
-            blocks share their kernels, so it is ready sooner.
-        cuda_graphs: on a GPU, record each part's kernels once and have them replayed together.
+        by_block: compile the submodules of a network one by one instead of the whole network; equal blocks share their
+            kernels, so that compilation is faster.
+        cuda_graphs: on a GPU, record the kernels of each compiled module and replay them together.
         backend: of `torch.compile`.
 
     """
@@ -28,23 +27,23 @@ class Compiler:
     cuda_graphs: bool
     backend: str = "inductor"
 
-    def __call__(self, net: nn.Module) -> None:
-        """Have a network compiled when it is first called. Each shape of its inputs is compiled by itself."""
+    def compile(self, net: nn.Module) -> None:
+        """Compile a network on its first call, for each shape of its inputs."""
         mode = "reduce-overhead" if self.cuda_graphs else None
-        for part in parts_of(net) if self.by_block else [net]:
-            part.compile(backend=self.backend, mode=mode, dynamic=False)
+        for module in submodules(net) if self.by_block else [net]:
+            module.compile(backend=self.backend, mode=mode, dynamic=False)
 
 
 @dataclass(frozen=True)
 class Performance:
-    """What makes a training iteration faster; the precision is the trainer's.
+    """Optimizations of a training iteration; the precision belongs to the trainer.
 
     Args:
-        channels_last: lay feature maps and weights out with the channels last.
-        fused_adam: one kernel for all parameters of a network.
-        one_pass: a discriminator scores the true and the generated images in one batch.
-        frozen_discriminators: spare the gradients of the discriminators' weights in the generator's phase.
-        compiler: makes kernels of the networks; None runs them operator by operator.
+        channels_last: store feature maps and weights in the channels-last memory format.
+        fused_adam: update all parameters of a network by one kernel.
+        one_pass: score real and generated images in one batch in a discriminator's update.
+        frozen_discriminators: compute no gradients of the discriminators' weights in the generator's update.
+        compiler: compiles the networks; None executes them eagerly.
 
     """
 
@@ -56,44 +55,62 @@ class Performance:
 
     @property
     def memory_format(self) -> torch.memory_format:
-        """How tensors of (b, c, h, w) are laid out."""
+        """Memory format of (b, c, h, w) tensors."""
         return torch.channels_last if self.channels_last else torch.contiguous_format
 
-    def lay_out(self, tensors: Iterable[Tensor]) -> tuple[Tensor, ...]:
-        """Return tensors of (b, c, h, w) in the memory format."""
+    def to_memory_format(self, tensors: Iterable[Tensor]) -> tuple[Tensor, ...]:
+        """Return (b, c, h, w) tensors in the memory format."""
         return tuple(tensor.contiguous(memory_format=self.memory_format) for tensor in tensors)
 
     def prepare(self, nets: Iterable[nn.Module], others: Iterable[nn.Module]) -> None:
-        """Lay out the weights of all modules and have the networks compiled, before they are wrapped or optimized."""
+        """Convert the weights of all modules and compile the networks, before they are wrapped or optimized.
+
+        From then on compiled networks of the process run compiled inside `compiled()` only, until `release`.
+        """
         for module in (nets := list(nets)) + list(others):
             module.to(memory_format=self.memory_format)
         if self.compiler:
-            # Each phase, shape and layout is a version; beyond the limit torch runs a network as it is, slowly.
-            torch._dynamo.config.recompile_limit = VERSIONS
-            # With them torch 2.11 overlooks that weights are frozen or no longer so (pytorch issue 139476).
+            # Each update, shape and layout is a version; beyond the limit torch falls back to eager execution.
+            torch._dynamo.config.recompile_limit = RECOMPILE_LIMIT
+            # With these guards torch 2.11 misses that weights were frozen or unfrozen (pytorch issue 139476).
             torch._dynamo.config.use_recursive_dict_tags_for_guards = False
             for net in nets:
-                self.compiler(net)
+                self.compiler.compile(net)
+            # Outside `compiled()` networks run eagerly: validation has many shapes.
+            torch.compiler.set_stance("force_eager")
+
+    def frozen(self, nets: nn.Module) -> AbstractContextManager[None]:
+        """Return a context without weight gradients of `nets`, if the discriminators are to be frozen."""
+        return _without_weight_gradients(nets) if self.frozen_discriminators else nullcontext()
 
     def compiled(self) -> AbstractContextManager[object]:
-        """Return a context in which compiled networks run as such, also where `run_eagerly` was called before."""
+        """Return a context in which compiled networks run compiled."""
         if not self.compiler:
             return nullcontext()
         if self.compiler.cuda_graphs:
-            # What the last iteration's graphs returned may be overwritten from here on.
+            # From here on the outputs of the previous iteration's graphs may be overwritten.
             torch.compiler.cudagraph_mark_step_begin()
         return torch.compiler.set_stance("default")
 
+    def release(self) -> None:
+        """Let compiled networks of the process run compiled everywhere again."""
+        if self.compiler:
+            torch.compiler.set_stance("default")
 
-def run_eagerly(always: bool) -> None:
-    """Have compiled networks run operator by operator outside `Performance.compiled`: validation takes many shapes."""
-    torch.compiler.set_stance("force_eager" if always else "default")
 
-
-def parts_of(net: nn.Module) -> Iterator[nn.Module]:
-    """Yield the parts of a network, those in a list one by one."""
-    for part in net.children():
-        if isinstance(part, nn.ModuleList):
-            yield from part
+def submodules(net: nn.Module) -> Iterator[nn.Module]:
+    """Yield the children of a network, and the elements of a list one by one."""
+    for child in net.children():
+        if isinstance(child, nn.ModuleList):
+            yield from child
         else:
-            yield part
+            yield child
+
+
+@contextmanager
+def _without_weight_gradients(nets: nn.Module) -> Iterator[None]:
+    nets.requires_grad_(False)
+    try:
+        yield
+    finally:
+        nets.requires_grad_(True)

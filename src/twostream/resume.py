@@ -1,72 +1,89 @@
-"""Which checkpoint a run goes on from."""
+"""Checkpoints: loading them, and choosing the one from which a run resumes."""
 
 import logging
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import torch
 from torch import nn
 
 from twostream.callbacks.checkpoints import LAST, PREVIOUS
-from twostream.evaluation.generate import load_checkpoint
 from twostream.module import TwoStreamModule
 from twostream.runs import differences
 
 log = logging.getLogger(__name__)
+KEYS = {"state_dict", "hyper_parameters", "iteration"}
+KEYS_TO_RESUME = {"processes", "optimizer_states", "loops", "callbacks"}
 
 
-class Usable(NamedTuple):
-    """A checkpoint that a run can go on from."""
+class ResumePoint(NamedTuple):
+    """A usable checkpoint and its iteration."""
 
     path: Path
     iteration: int
 
 
-def find_checkpoint(run_dir: Path, resume: str, module: TwoStreamModule) -> Usable | None:
-    """Return the checkpoint that a run goes on from, None where it begins.
+def load_checkpoint(path: Path) -> dict[str, Any]:
+    """Load a checkpoint onto the CPU: tensors and plain values, nothing is executed.
+
+    Raises ValueError if the file is missing, damaged or no checkpoint of this version.
+    """
+    if not path.is_file():
+        raise ValueError(f"checkpoint not found: {path}")
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise ValueError(f"{path}: expected an intact checkpoint that torch can load safely, got: {error}") from error
+    if not isinstance(checkpoint, dict) or not checkpoint.keys() >= KEYS:
+        raise ValueError(f"{path}: expected a checkpoint of twostream-train with {', '.join(sorted(KEYS))}")
+    return checkpoint
+
+
+def find_checkpoint(run_dir: Path, resume: str, module: TwoStreamModule) -> ResumePoint | None:
+    """Return the checkpoint from which a run resumes, None if it starts from the beginning.
 
     Args:
         run_dir: folder of the run.
-        resume: `auto` takes the last checkpoint, or the one before it where the last is damaged; `never` takes none; a
-            path takes that file.
-        module: as the run's config builds it, its hyper-parameters the plain config.
+        resume: `auto` uses the last checkpoint, or the previous one if the last is damaged; `never` uses none; a path
+            uses that file.
+        module: built from the config of the run.
 
-    Raises ValueError where the named file can't be used, or with `auto` none of those that are there.
+    Raises ValueError if the given file, or with `auto` none of the existing ones, is usable.
 
     """
     if resume == "never":
         return None
     if resume != "auto":
         return check_usable(Path(resume), module)
-    paths = [path for name in (LAST, PREVIOUS) if (path := run_dir / "checkpoints" / name).is_file()]
     errors = []
-    for path in paths:
-        try:
-            return check_usable(path, module)
-        except ValueError as error:
-            log.warning("%s", error)
-            errors.append(str(error))
+    for path in (run_dir / "checkpoints" / name for name in (LAST, PREVIOUS)):
+        if path.is_file():
+            try:
+                return check_usable(path, module)
+            except ValueError as error:
+                log.warning("%s", error)
+                errors.append(str(error))
     if errors:
-        raise ValueError("\n".join([*errors, "no checkpoint is left to go on from; resume=never begins anew"]))
+        raise ValueError("\n".join([*errors, "no usable checkpoint; use resume=never to restart from the beginning"]))
     return None
 
 
-def check_usable(path: Path, module: TwoStreamModule) -> Usable:
-    """Check that a checkpoint is whole and of the module's config and form. Raises ValueError saying what differs."""
+def check_usable(path: Path, module: TwoStreamModule) -> ResumePoint:
+    """Check that a checkpoint is intact and fits a module. Raises ValueError saying what differs."""
     checkpoint = load_checkpoint(path)
     if changes := differences(checkpoint["hyper_parameters"], dict(module.hparams)):
-        raise ValueError(f"{path}: expected a checkpoint of this run's config, it is of another: {changes}")
-    check_form(path, checkpoint["state_dict"], module)
-    missing = {"processes", "optimizer_states", "loops", "callbacks"} - checkpoint.keys()
-    if missing:
-        raise ValueError(f"{path}: expected a checkpoint to train on from, it lacks {', '.join(sorted(missing))}")
-    return Usable(path, checkpoint["global_step"])
+        raise ValueError(f"{path}: checkpoint of a different config: {changes}")
+    check_weights(path, checkpoint["state_dict"], module)
+    if missing := KEYS_TO_RESUME - checkpoint.keys():
+        raise ValueError(f"{path}: expected a checkpoint to resume from, it lacks {', '.join(sorted(missing))}")
+    return ResumePoint(path, checkpoint["iteration"])
 
 
-def check_form(path: Path, weights: dict[str, object], module: nn.Module) -> None:
-    """Check names and shapes of weights against a module's. Raises ValueError with the first that differ."""
-    there = {name: tuple(getattr(tensor, "shape", ())) for name, tensor in weights.items()}
-    wanted = {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
-    differing = [name for name in wanted | there if there.get(name) != wanted.get(name)]
+def check_weights(path: Path, weights: dict[str, object], module: nn.Module) -> None:
+    """Check names and shapes of weights against those of a module. Raises ValueError with the first that differ."""
+    on_disk = {name: tuple(getattr(tensor, "shape", ())) for name, tensor in weights.items()}
+    expected = {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
+    differing = [name for name in expected | on_disk if on_disk.get(name) != expected.get(name)]
     if differing:
-        first = ", ".join(f"{name}: {there.get(name)} there, {wanted.get(name)} asked" for name in differing[:3])
-        raise ValueError(f"{path}: expected the weights of this run's networks, {len(differing)} differ: {first}")
+        first = ", ".join(f"{n}: expected {expected.get(n)}, got {on_disk.get(n)}" for n in differing[:3])
+        raise ValueError(f"{path}: weights of different networks, {len(differing)} differ: {first}")

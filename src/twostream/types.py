@@ -1,6 +1,6 @@
-"""What flows from the data to the networks: axis names and value ranges, stated once.
+"""The batches that flow from the data to the networks: axes and value ranges, stated once.
 
-Axes: `b` batch, `h` and `w` height and width in pixels. Images are RGB in [-1, 1] everywhere on the device.
+Axes: `b` batch, `h` and `w` height and width in pixels, 18 joints.
 """
 
 from typing import NamedTuple
@@ -11,11 +11,13 @@ from torch import Tensor
 
 
 class ImagePair(NamedTuple):
-    """A batch of pose pairs as it lies in memory, before it is made ready on the device."""
+    """A batch of pose pairs as loaded: RGB images in 0 to 255, joints as (y, x) in pixels.
+
+    A joint that was not found is NaN; a joint may lie outside the image.
+    """
 
     source_image: UInt8[Tensor, "*b 3 h w"]
     source_joints: Float[Tensor, "*b 18 2"]
-    """(y, x) in pixels, NaN where a joint was not found; a joint may lie outside the picture."""
     target_image: UInt8[Tensor, "*b 3 h w"]
     target_joints: Float[Tensor, "*b 18 2"]
 
@@ -25,11 +27,12 @@ class ImagePair(NamedTuple):
 
 
 class PosePair(NamedTuple):
-    """A batch of pose pairs as the networks take it: `I_s`, `P_s`, `P_t` and the true `I_gt` (Sec. 3.1)."""
+    """A batch of pose pairs as the networks take it: I_s, P_s, P_t and I_gt of Sec. 3.1.
+
+    Images are RGB in [-1, 1], heatmaps in [0, 1] with one channel per joint, all zero for a joint that was not found.
+    """
 
     source_image: Float[Tensor, "b 3 h w"]
-    """In [-1, 1]."""
     source_heatmaps: Float[Tensor, "b 18 h w"]
-    """In [0, 1], one channel a joint, all zero where it was not found."""
     target_heatmaps: Float[Tensor, "b 18 h w"]
     target_image: Float[Tensor, "b 3 h w"]

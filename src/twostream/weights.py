@@ -1,5 +1,6 @@
-"""Weight files of networks from elsewhere: where they lie, fetched once, checked by hash, loaded as tensors only."""
+"""Published weight files of third-party networks: found or downloaded, verified by hash, loaded as tensors only."""
 
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from http.client import HTTPException
@@ -12,12 +13,19 @@ from twostream.files import sha256_of
 
 
 class MissingWeightsError(ValueError):
-    """A weight file can't be had; the message names it and says where to put it."""
+    """A weight file is missing and can't be downloaded; the message says where to put it."""
 
 
 @dataclass(frozen=True)
 class WeightFile:
-    """A published file: its name, its address and its SHA-256, or as many first digits as its publisher states."""
+    """A published file.
+
+    Attributes:
+        name: file name.
+        url: where it is published.
+        sha256: SHA-256 in hex, or as many leading digits as its publisher states.
+
+    """
 
     name: str
     url: str
@@ -26,11 +34,11 @@ class WeightFile:
 
 @dataclass(frozen=True)
 class WeightStore:
-    """Where weight files are looked for.
+    """A folder of weight files.
 
     Attributes:
-        folder: holds the files under their published names; None is torch.hub's own folder of checkpoints.
-        download: fetch a file that is not there on its first use.
+        folder: holds the files under their published names; None for the `checkpoints` folder of torch.hub.
+        download: download a missing file on first use.
 
     """
 
@@ -38,38 +46,34 @@ class WeightStore:
     download: bool = True
 
     def find(self, file: WeightFile) -> Path:
-        """Return the path of a file whose hash is right.
+        """Return the path of a file, whose hash is verified on every call.
 
-        Raises MissingWeightsError where it is not there and can't be fetched, ValueError for a wrong hash.
+        Raises MissingWeightsError if it is missing and can't be downloaded, ValueError if its hash is wrong.
         """
         folder = Path(torch.hub.get_dir(), "checkpoints") if self.folder is None else self.folder
         path = folder / file.name
+        advice = f"put it into {_display(folder)}, from {file.url}"
         if not path.is_file():
             if not self.download:
-                raise MissingWeightsError(f"{file.name} is missing: put it into {_short(folder)}, from {file.url}")
+                raise MissingWeightsError(f"{file.name} is missing: {advice}")
             try:
                 folder.mkdir(parents=True, exist_ok=True)
-                torch.hub.download_url_to_file(file.url, str(path), hash_prefix=file.sha256)
+                torch.hub.download_url_to_file(file.url, str(path), file.sha256, progress=sys.stderr.isatty())
             except (OSError, HTTPException, RuntimeError) as error:
                 raise MissingWeightsError(
-                    f"{file.name} is missing and can't be downloaded ({error}): "
-                    f"put it into {_short(folder)}, from {file.url}"
+                    f"{file.name} is missing and can't be downloaded ({error}): {advice}"
                 ) from error
-        got = sha256_of(path)
-        if not got.startswith(file.sha256):
-            expected = f"expected a SHA-256 that starts with {file.sha256}"
-            raise ValueError(f"{_short(path)}: {expected}, got {got}; fetch {file.url}")
+        digest = sha256_of(path)
+        if not digest.startswith(file.sha256):
+            raise ValueError(
+                f"{_display(path)}: expected a SHA-256 that starts with {file.sha256}, got {digest}; "
+                f"replace it by {file.url}"
+            )
         return path
 
 
-def _short(path: Path) -> str:
-    """Write a path as the user knows it; the message goes into result files."""
-    home = Path.home()
-    return f"~/{path.relative_to(home)}" if path.is_relative_to(home) else str(path)
-
-
 def load_state(path: Path) -> Mapping[str, Tensor]:
-    """Load a state dict onto the CPU; nothing in the file is executed. Raises ValueError where it is none."""
+    """Load a state dict onto the CPU without executing code. Raises ValueError if the file holds none."""
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
@@ -77,3 +81,9 @@ def load_state(path: Path) -> Mapping[str, Tensor]:
     if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
         raise ValueError(f"{path}: expected a state dict of tensors, got {type(state).__name__}")
     return state
+
+
+def _display(path: Path) -> str:
+    """Return a path with `~` for the home folder, because messages are stored in result files."""
+    home = Path.home()
+    return f"~/{path.relative_to(home)}" if path.is_relative_to(home) else str(path)

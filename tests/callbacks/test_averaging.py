@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from twostream.callbacks.averaging import KEY, ExponentialAverage
-from twostream.cli.one_run import do_run
+from twostream.cli.train import train_and_evaluate
 from twostream.module import TwoStreamModule
 
 
@@ -13,13 +13,15 @@ def test_the_average_is_that_of_the_formula_and_leaves_training_alone(tiny_confi
     weights = []
     step = TwoStreamModule.training_step
 
-    def noted(self, pair, batch_idx):
+    def recorded(self, pair, batch_idx):
         weights.append({name: value.clone() for name, value in self.generator.state_dict().items()})
         return step(self, pair, batch_idx)
 
     with monkeypatch.context() as context:
-        context.setattr(TwoStreamModule, "training_step", noted)
-        do_run(cfg := tiny_config("averaging=ema", "averaging.decay=0.3", f"run_dir={tmp_path / 'a'}"), tmp_path / "a")
+        context.setattr(TwoStreamModule, "training_step", recorded)
+        train_and_evaluate(
+            cfg := tiny_config("averaging=ema", "averaging.decay=0.3", f"run_dir={tmp_path / 'a'}"), tmp_path / "a"
+        )
     checkpoint = torch.load(tmp_path / "a/checkpoints/last.ckpt", weights_only=True)
     last = {name.removeprefix("generator."): value for name, value in checkpoint["state_dict"].items()}
     after = [*weights[1:], {name: last[name] for name in weights[0]}]
@@ -28,15 +30,15 @@ def test_the_average_is_that_of_the_formula_and_leaves_training_alone(tiny_confi
             decay = min(0.3, (1 + iteration) / (10 + iteration))
             expected = decay * expected + (1 - decay) * state[name]
         torch.testing.assert_close(checkpoint[KEY][name], expected)
-    do_run(tiny_config(f"run_dir={tmp_path / 'b'}"), tmp_path / "b")
+    train_and_evaluate(tiny_config(f"run_dir={tmp_path / 'b'}"), tmp_path / "b")
     other = torch.load(tmp_path / "b/checkpoints/last.ckpt", weights_only=True)["state_dict"]
     assert all(torch.equal(value, other[name]) for name, value in checkpoint["state_dict"].items())
     assert cfg.averaging.decay == 0.3
 
 
-def test_the_average_is_evaluated_beside_the_weights(tiny_config, tmp_path):
+def test_the_average_is_evaluated_in_addition_to_the_weights(tiny_config, tmp_path):
     cfg = tiny_config("averaging=ema", f"run_dir={tmp_path}", "scoring.metrics=[ssim]", "schedule.learning_rate=1e-2")
-    do_run(cfg, tmp_path)
+    train_and_evaluate(cfg, tmp_path)
     raw, averaged = (json.loads((tmp_path / part / "metrics.json").read_text()) for part in ("", "averaged"))
     assert "averaged weights, decay 0.999" in averaged["run"]["notes"]
     assert raw["run"]["notes"] == averaged["run"]["notes"][:-1]
@@ -46,6 +48,6 @@ def test_the_average_is_evaluated_beside_the_weights(tiny_config, tmp_path):
 
 
 @pytest.mark.parametrize("decay", [-0.1, 1])
-def test_refuses_a_decay_that_is_none(decay):
+def test_a_decay_out_of_range_is_refused(decay):
     with pytest.raises(ValueError, match=r"averaging\.decay: expected at least 0 and under 1, got"):
         ExponentialAverage(decay)

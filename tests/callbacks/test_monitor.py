@@ -1,7 +1,8 @@
 import csv
 import warnings
 from pathlib import Path
-from unittest.mock import MagicMock
+from types import SimpleNamespace
+from unittest.mock import Mock
 
 import pytest
 import torch
@@ -9,12 +10,13 @@ from pytorch_lightning import Trainer
 
 from twostream.build import build_datamodule, build_module, build_trainer
 from twostream.callbacks import monitor
-from twostream.callbacks.monitor import Monitor, gpu_memory, is_logged, sigmas
+from twostream.callbacks.monitor import Monitor, gpu_memory, is_logged
 from twostream.data.dataset import to_pose_pair
+from twostream.module import TwoStreamModule
 
 
 def trained(cfg):
-    """Train a run; return its module and the rows of its curves that have losses."""
+    """Train a run; return its module and the rows of its curves."""
     module = build_module(cfg)
     build_trainer(cfg).fit(module, datamodule=build_datamodule(cfg))
     with (Path(cfg.run_dir) / "logs/metrics.csv").open(newline="") as file:
@@ -34,25 +36,15 @@ def test_everything_is_logged_where_the_trainer_logs(tiny_config):
         assert losses[0][f"sigma/block_{k}"] != losses[-1][f"sigma/block_{k}"]
     assert all(row["throughput/iterations_per_second"] > 0 for row in losses)
     assert not any(name.startswith("memory/") for row in rows for name in row)
-
-
-def test_validations_stand_at_the_iteration_after_which_they_are(tiny_config):
-    _, rows = trained(tiny_config())
     assert [row["step"] for row in rows if "val/ssim" in row] == [2, 4]
 
 
-def test_it_keeps_to_the_trainers_interval(tiny_config):
+def test_the_logging_interval_is_the_trainers(tiny_config):
     _, rows = trained(tiny_config("trainer.log_every_n_steps=2", "discriminators=none"))
     losses = [row for row in rows if "train/l1" in row]
     assert [row["step"] for row in losses] == [2, 4]
     assert all("lr/generator" in row and "sigma/block_1" in row for row in losses)
     assert not any(name.startswith("lr/") and name != "lr/generator" for row in rows for name in row)
-
-
-def test_a_generator_without_at_modules_has_no_sigma(tiny_config):
-    assert list(sigmas(build_module(tiny_config()).generator)) == ["sigma/block_1", "sigma/block_2"]
-    assert sigmas(build_module(tiny_config("ablation=no_at_module")).generator) == {}
-    assert sigmas(torch.nn.Linear(1, 1)) == {}
 
 
 def ranges_by_hand(cfg, module, num_pairs, dtype=torch.float32):
@@ -72,8 +64,8 @@ def ranges_by_hand(cfg, module, num_pairs, dtype=torch.float32):
         hook.remove()
     found = {}
     for k, (queries, keys) in enumerate(zip(made[::2], made[1::2], strict=True), start=1):
-        smallest, greatest = (queries.mT @ keys).aminmax()
-        found |= {f"logits/block_{k}_min": float(smallest), f"logits/block_{k}_max": float(greatest)}
+        smallest, largest = (queries.mT @ keys).aminmax()
+        found |= {f"logits/block_{k}_min": float(smallest), f"logits/block_{k}_max": float(largest)}
     return found
 
 
@@ -113,49 +105,60 @@ def test_the_logits_of_two_processes_are_those_of_both(tiny_config):
 
 
 @pytest.mark.parametrize("ablation", ["no_at_module", "patn"])
-def test_a_generator_without_at_modules_has_no_logits(tiny_config, ablation):
+def test_a_generator_without_at_modules_has_neither_sigma_nor_logits(tiny_config, ablation):
     _, rows = trained(tiny_config(f"ablation={ablation}"))
     assert any("val/ssim" in row for row in rows)
-    assert not any(logits_of(row) for row in rows)
+    assert not any(name.startswith(("sigma/", "logits/")) for row in rows for name in row)
 
 
-def test_the_speed_leaves_validations_out(tiny_config, monkeypatch):
-    module = build_module(tiny_config())
-    logged = {}
-    monkeypatch.setattr(module, "log", lambda name, value, **_: logged.update({name: value}))
-    monkeypatch.setattr(module, "log_dict", logged.update)
-    now = 100.0
-    monkeypatch.setattr(monitor.time, "perf_counter", lambda: now)
-    trainer = MagicMock(spec=Trainer, global_step=0, log_every_n_steps=10, should_stop=False)
+@pytest.fixture
+def clock(monkeypatch):
+    now = SimpleNamespace(seconds=100.0)
+    monkeypatch.setattr(monitor.time, "perf_counter", lambda: now.seconds)
+    return now
+
+
+@pytest.fixture
+def logged():
+    return {}
+
+
+@pytest.fixture
+def module(logged):
+    module = Mock(spec=TwoStreamModule, iteration=0, device=torch.device("cpu"), generator=torch.nn.Linear(1, 1))
+    module.log, module.log_dict = lambda name, value, **_: logged.update({name: value}), logged.update
+    return module
+
+
+@pytest.fixture
+def trainer(module):
+    return Mock(spec=Trainer, lightning_module=module, log_every_n_steps=10, should_stop=False)
+
+
+def test_the_throughput_excludes_validations(clock, logged, module, trainer):
     callback = Monitor()
     callback.on_train_start(trainer, module)
-    now, trainer.global_step = 102.0, 5
+    clock.seconds, module.iteration = 102.0, 5
     callback.on_train_batch_end(trainer, module)
     assert logged == {}
-    now, trainer.global_step = 104.0, 10
+    clock.seconds, module.iteration = 104.0, 10
     callback.on_train_batch_end(trainer, module)
     assert logged["throughput/iterations_per_second"] == 10 / 4
-    # Six iterations in three seconds, a validation of a minute, four in one.
-    trainer.global_step = 16
-    now = 167.0
+    # Six iterations in three seconds, a validation of a minute, four iterations in one second.
+    clock.seconds, module.iteration = 167.0, 16
     callback.on_validation_end(trainer, module)
-    now, trainer.global_step = 168.0, 20
+    clock.seconds, module.iteration = 168.0, 20
     callback.on_train_batch_end(trainer, module)
     assert logged["throughput/iterations_per_second"] == 4 / 1
     assert logged["step"] == 20
 
 
-def test_no_speed_is_told_right_after_a_validation(tiny_config, monkeypatch):
-    module = build_module(tiny_config())
-    logged = {}
-    monkeypatch.setattr(module, "log", lambda name, value, **_: logged.update({name: value}))
-    monkeypatch.setattr(module, "log_dict", logged.update)
-    trainer = MagicMock(spec=Trainer, global_step=7, log_every_n_steps=10, should_stop=True)
+def test_no_throughput_is_logged_right_after_a_validation(clock, logged, module, trainer):
+    module.iteration, trainer.should_stop = 7, True
     callback = Monitor()
     callback.on_validation_end(trainer, module)
     callback.on_train_batch_end(trainer, module)
-    assert "throughput/iterations_per_second" not in logged
-    assert logged["step"] == 7
+    assert logged == {"step": 7}
 
 
 @pytest.mark.parametrize(
@@ -163,11 +166,11 @@ def test_no_speed_is_told_right_after_a_validation(tiny_config, monkeypatch):
     [(10, 10, False, True), (10, 9, False, False), (10, 9, True, True), (0, 10, True, False)],
 )
 def test_is_logged(every, iteration, stops, expected):
-    trainer = MagicMock(spec=Trainer, log_every_n_steps=every, should_stop=stops)
+    trainer = Mock(spec=Trainer, log_every_n_steps=every, should_stop=stops)
     assert is_logged(trainer, iteration) is expected
 
 
-def test_memory_is_in_gib_and_of_a_gpu_alone(monkeypatch):
+def test_memory_is_in_gib_and_only_of_a_gpu(monkeypatch):
     assert gpu_memory(torch.device("cpu")) == {}
     monkeypatch.setattr(torch.cuda, "memory_allocated", lambda device: 2**30)
     monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda device: 3 * 2**30)

@@ -1,4 +1,4 @@
-"""`twostream-annotate` as a user calls it, in a process of its own."""
+"""`twostream-annotate` in a process of its own."""
 
 import inspect
 import os
@@ -26,7 +26,7 @@ def annotate(folder: Path, *arguments: str) -> subprocess.CompletedProcess:
 
 @pytest.fixture
 def pose_file(tmp_path):
-    """An RTMPose of input 24x32 that sees every joint in the middle of its input."""
+    """An RTMPose of input 24x32 that finds every joint at the centre of its input."""
     shapes = {"simcc_x": (1, 17, 48), "simcc_y": (1, 17, 64)}
     nodes = []
     for name, shape in shapes.items():
@@ -51,7 +51,7 @@ def test_a_folder_of_photos_is_annotated(tmp_path, pose_file):
     done = annotate(tmp_path, "images=photos", "out=annotation.csv", f"pose_estimator.pose_weights={pose_file}")
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines() == [
-        "RTMPose: 36 joints in 2 pictures",
+        "RTMPose: 36 joints in 2 images",
         "both shoulders and both hips found in 2 of them",
         "annotation.csv",
     ]
@@ -63,7 +63,7 @@ def test_a_folder_of_photos_is_annotated(tmp_path, pose_file):
 
 
 @pytest.mark.slow
-def test_weights_that_are_not_there_are_told_in_one_line(tmp_path):
+def test_missing_weights_are_reported_in_one_line(tmp_path):
     keypoint_rcnn = ["pose_estimator=keypoint_rcnn", f"pose_estimator.weights_dir={tmp_path}"]
     done = annotate(tmp_path, "images=photos", "out=out.csv", *keypoint_rcnn, "pose_estimator.download=false")
     assert done.returncode == 1
@@ -73,7 +73,7 @@ def test_weights_that_are_not_there_are_told_in_one_line(tmp_path):
 
 
 @pytest.mark.parametrize("option", ["rtmpose", "keypoint_rcnn"])
-def test_the_config_spells_every_argument_with_its_default(option):
+def test_the_config_states_every_argument_with_its_default(option):
     config = OmegaConf.to_container(OmegaConf.load(Path(CONF, "pose_estimator", f"{option}.yaml")))
     arguments = inspect.signature(get_class(config.pop("_target_"))).parameters
     assert config == {name: argument.default for name, argument in arguments.items()}

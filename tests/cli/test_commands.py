@@ -1,4 +1,4 @@
-"""The commands as a user calls them, in processes of their own."""
+"""The commands as a user calls them, in subprocesses."""
 
 import json
 import signal
@@ -25,6 +25,7 @@ from twostream.runs import run_lock, write_failure
         (["data/augmentation=flip"], "full+data.augmentation=flip"),
         (["resume=never", "deterministic=true", "data.cache=none", "data.num_workers=2", "trainer=ddp"], "full"),
         (["hparams_search=optuna", "loss.l1_weight=7"], "full+loss.l1_weight=7"),
+        (["sweep=ablations", "ablation=blocks_5"], "full"),
         (["scoring.weights_dir=w", "pose_estimator@scoring.pose_estimator=keypoint_rcnn"], "full"),
     ],
 )
@@ -32,7 +33,7 @@ def test_variant_name(overrides, expected):
     assert variant_name("full", overrides) == expected
 
 
-def test_a_long_name_is_cut_and_stays_its_own():
+def test_a_long_name_is_truncated_and_stays_unique():
     names = {variant_name("full", [f"data.root={'x' * 300}{i}"]) for i in range(3)}
     assert len(names) == 3
     assert {len(name) for name in names} == {200}
@@ -52,10 +53,10 @@ def test_numbered_options_are_quoted(given, expected):
     assert quote_numbered_options([given]) == [expected]
 
 
-def test_a_folder_is_held_by_one_process_at_a_time(tmp_path):
+def test_a_folder_is_locked_by_one_process_at_a_time(tmp_path):
     with (
         run_lock(tmp_path),
-        pytest.raises(ValueError, match="another process is at work on this run"),
+        pytest.raises(ValueError, match="another process is running in this directory"),
         run_lock(tmp_path),
     ):
         pass
@@ -65,36 +66,36 @@ def test_a_folder_is_held_by_one_process_at_a_time(tmp_path):
 
 def test_a_failure_is_one_line(tmp_path):
     write_failure(tmp_path, "first\nsecond")
-    assert json.loads((tmp_path / "status.json").read_text())["error"] == "first"
+    assert json.loads((tmp_path / "run.json").read_text())["reason"] == "first"
     write_failure(tmp_path, "")
 
 
-def test_a_config_that_can_not_work_is_refused_in_one_line(tmp_path, tiny):
+def test_an_invalid_config_is_refused_in_one_line(tmp_path, tiny):
     code, output = train(tmp_path, *tiny, "variant=x", "data.image_size=[30,16]")
     assert code == 1
     assert "data.image_size: expected height and width divisible by 4, got 30x16" in output
     assert "Traceback" not in output
 
 
-def test_the_tables_of_no_runs_say_so(tmp_path):
+def test_tables_without_runs_list_what_is_missing(tmp_path):
     specs = sorted(str(path) for path in Path(__file__).parents[2].glob("experiments/table[345]_*.yaml"))
     command = [sys.executable, "-c", "from twostream.cli.table import main; main()"]
     command += ["runs=runs/synthetic/smoke", "seeds=[0,1]", f"specs=[{','.join(specs)}]"]
     done = subprocess.run(command, cwd=tmp_path, text=True, capture_output=True, check=True)
-    assert done.stdout.count("## Table") == 3
+    assert done.stdout.count("Full table: ") == 3
     assert "synthetic/smoke/full/seed1: not run" in done.stdout
     assert (tmp_path / "runs/synthetic/smoke/tables/table3_at_module.csv").is_file()
 
 
 @pytest.mark.slow
-def test_a_sweep_goes_on_after_a_failure_and_does_nothing_twice(tmp_path, tiny):
+def test_a_sweep_continues_after_a_failure_and_skips_finished_runs(tmp_path, tiny):
     sweep = ["-m", *tiny, "variant=rate${generator.dropout}"]
     runs = tmp_path / "runs/synthetic/smoke"
     code, output = train(tmp_path, *sweep, "generator.dropout=2,0.5")
     assert code == 1
-    failed = json.loads((runs / "rate2/seed0/status.json").read_text())
+    failed = json.loads((runs / "rate2/seed0/run.json").read_text())
     assert failed["state"] == "failed"
-    assert "dropout probability has to be between 0 and 1" in failed["error"]
+    assert "dropout probability has to be between 0 and 1" in failed["reason"]
     assert (runs / "rate0.5/seed0/metrics.json").is_file(), output
     code, output = train(tmp_path, *sweep, "generator.dropout=0.5,0.25")
     assert code == 0, output
@@ -102,11 +103,11 @@ def test_a_sweep_goes_on_after_a_failure_and_does_nothing_twice(tmp_path, tiny):
     code, output = train(tmp_path, *sweep, "generator.dropout=0.5,0.25")
     assert code == 0
     assert output.count("is finished") == 2
-    assert "Iterations" not in output
+    assert "iteration 4/4" not in output
 
 
 @pytest.mark.slow
-def test_a_run_killed_in_training_is_done_by_the_next_call(tmp_path, tiny):
+def test_a_run_killed_in_training_is_finished_by_the_next_call(tmp_path, tiny):
     arguments = [*tiny, "variant=full", "schedule.constant_iterations=40"]
     process = start(tmp_path, *arguments)
     run_dir = tmp_path / "runs/synthetic/smoke/full/seed0"
@@ -120,7 +121,7 @@ def test_a_run_killed_in_training_is_done_by_the_next_call(tmp_path, tiny):
 
 
 @pytest.mark.slow
-def test_wandb_logs_offline_beside_the_csv(tmp_path, tiny):
+def test_wandb_logs_offline_in_addition_to_the_csv(tmp_path, tiny):
     code, output = train(tmp_path, *tiny, "variant=full", "logger=wandb")
     assert code == 0, output
     run_dir = tmp_path / "runs/synthetic/smoke/full/seed0"

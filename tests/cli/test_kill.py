@@ -1,4 +1,4 @@
-"""Runs that are killed with SIGKILL at random moments, in processes of their own."""
+"""Runs that are killed with SIGKILL at random moments, in subprocesses."""
 
 import random
 import signal
@@ -25,7 +25,7 @@ def leaves(value, name=""):
         value = list(enumerate(value))
     else:
         return {name: value}
-    return {key: leaf for place, item in value for key, leaf in leaves(item, f"{name}.{place}").items()}
+    return {key: leaf for index, item in value for key, leaf in leaves(item, f"{name}.{index}").items()}
 
 
 def assert_equal(one, other):
@@ -38,7 +38,7 @@ def assert_equal(one, other):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("trainer", "num_kills"), [("cpu", 3), ("ddp_cpu", 1)])
-def test_a_run_killed_at_random_moments_ends_bit_for_bit_as_one_never_killed(tmp_path, tiny, trainer, num_kills):
+def test_a_run_killed_at_random_moments_is_bit_identical_to_an_uninterrupted_one(tmp_path, tiny, trainer, num_kills):
     arguments = [
         *tiny,
         f"trainer={trainer}",
@@ -50,10 +50,10 @@ def test_a_run_killed_at_random_moments_ends_bit_for_bit_as_one_never_killed(tmp
         "averaging=ema",
         "evaluate=false",
     ]
-    undisturbed, killed = tmp_path / "undisturbed", tmp_path / "killed"
-    undisturbed.mkdir()
+    uninterrupted, killed = tmp_path / "uninterrupted", tmp_path / "killed"
+    uninterrupted.mkdir()
     killed.mkdir()
-    code, output = train(undisturbed, *arguments)
+    code, output = train(uninterrupted, *arguments)
     assert code == 0, output
     run_dir = killed / "runs/synthetic/smoke/full/seed0"
     moments = random.Random(0)
@@ -61,8 +61,8 @@ def test_a_run_killed_at_random_moments_ends_bit_for_bit_as_one_never_killed(tmp
         kill_after_a_checkpoint(start(killed, *arguments), run_dir, moments.uniform(0, 1))
     code, output = train(killed, *arguments)
     assert code == 0, output
-    one, other = (end_of(tmp_path / name / "runs/synthetic/smoke/full/seed0") for name in ("undisturbed", "killed"))
-    assert one["global_step"] == NUM_ITERATIONS
+    one, other = (end_of(tmp_path / name / "runs/synthetic/smoke/full/seed0") for name in ("uninterrupted", "killed"))
+    assert one["iteration"] == NUM_ITERATIONS
     for part in ("state_dict", "optimizer_states", "lr_schedulers", "averaged_generator", "processes", "best"):
         assert_equal(one[part], other[part])
 
@@ -78,4 +78,4 @@ def kill_after_a_checkpoint(process, run_dir: Path, seconds: float):
 
 def iteration_of(run_dir: Path) -> int:
     path = run_dir / "checkpoints" / "last.ckpt"
-    return end_of(run_dir)["global_step"] if path.is_file() else 0
+    return end_of(run_dir)["iteration"] if path.is_file() else 0

@@ -1,4 +1,4 @@
-"""`twostream-prepare`: its config, and once as a user calls it, in a process of its own."""
+"""`twostream-prepare`: its steps, and the command in a process of its own."""
 
 import json
 import os
@@ -11,12 +11,11 @@ import numpy as np
 import onnx
 import pytest
 from hydra import compose, initialize_config_dir
-from hydra.utils import instantiate
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
 from twostream.cli import CONF
-from twostream.cli.prepare import do_step
+from twostream.cli.prepare import run_step
 from twostream.data.keypoints import read_annotations, write_annotations
 
 
@@ -27,7 +26,7 @@ def compose_prepare(*overrides: str):
 
 @pytest.fixture
 def pose_file(tmp_path):
-    """An RTMPose of input 24x32 that sees every joint in the middle of its input."""
+    """An RTMPose of input 24x32 that finds every joint in the middle of its input."""
     nodes, outputs = [], []
     for name, shape in {"simcc_x": (1, 17, 48), "simcc_y": (1, 17, 64)}.items():
         peak = np.zeros(shape, np.float32)
@@ -42,7 +41,7 @@ def pose_file(tmp_path):
 
 
 def test_a_zip_becomes_a_data_folder(tmp_path, people_folder, pose_file):
-    """Test joints are published, those of the training pictures are not; another process writes the pictures."""
+    """The joints of the test images are published, those of the training images are estimated."""
     with zipfile.ZipFile(tmp_path / "market.zip", "w") as file:
         for split in ("train", "test"):
             for path in (people_folder / split).iterdir():
@@ -58,11 +57,11 @@ def test_a_zip_becomes_a_data_folder(tmp_path, people_folder, pose_file):
     assert done.returncode == 0, done.stdout + done.stderr
     lines = done.stdout.splitlines()
     assert lines[0] == "Market-1501"
-    assert lines[2].split() == ["pictures", "20", "12,936", "8", "19,732"]
+    assert lines[2].split() == ["images", "20", "12,936", "8", "19,732"]
     assert "train joints: annotated by RTMPose, not the published joints" in lines
     assert "test joints: file market-annotation-test.csv" in lines
-    assert "difference: train pictures: 20 here, 12,936 published (12,916 fewer)" in lines
-    assert lines[-1] == "data/market1501: 28 pictures written now"
+    assert "difference: train images: 20 here, 12,936 published (12,916 fewer)" in lines
+    assert lines[-1] == "data/market1501: 28 images written"
     manifest = json.loads((tmp_path / "data/market1501/manifest.json").read_text())
     assert manifest["num_train_pairs"] == 5 * 4 * 3
     settings = manifest["settings"]["annotations_train"]
@@ -70,39 +69,12 @@ def test_a_zip_becomes_a_data_folder(tmp_path, people_folder, pose_file):
     assert not {"device", "download"} & settings.keys()
 
 
-@pytest.mark.parametrize(
-    ("data", "size"), [("market1501", [128, 64]), ("deepfashion", [256, 256]), ("deepfashion_176", [256, 176])]
-)
-def test_the_preparation_follows_the_data_set(data, size):
-    cfg = compose_prepare(f"data={data}")
-    about = instantiate(cfg.preparation).about
-    assert list(about.image_size) == list(cfg.data.image_size) == size
-    assert about.label == cfg.data.label
-    assert (cfg.data.name, cfg.data.root) == (data, f"data/{data}")
-
-
-def test_pairs_alone_are_counted(tmp_path, people_folder, capsys):
+def test_the_pairs_step_counts_pairs(tmp_path, people_folder, capsys):
     annotations, out = people_folder / "annotation-train.csv", tmp_path / "pairs.csv"
-    do_step(compose_prepare("step=pairs", f"annotations={annotations}", f"out={out}"))
+    run_step(compose_prepare("step=pairs", f"annotations={annotations}", f"out={out}"))
     num_pairs = len(Path(out).read_text().splitlines()) - 1
     assert num_pairs > 0
     assert capsys.readouterr().out.splitlines() == [f"{num_pairs} pairs", str(out)]
-
-
-def test_a_whole_folder_is_said_to_be_whole(tmp_path, people_folder, capsys):
-    for split in ("train", "test"):
-        (tmp_path / f"m/bounding_box_{split}").mkdir(parents=True)
-        for path in (people_folder / split).iterdir():
-            Image.open(path).resize((64, 128)).save(tmp_path / f"m/bounding_box_{split}" / path.name)
-        content = (people_folder / f"annotation-{split}.csv").read_bytes()
-        (tmp_path / f"m/market-annotation-{split}.csv").write_bytes(content)
-    cfg = compose_prepare(f"source={tmp_path / 'm'}", f"data.root={tmp_path / 'data'}", "num_workers=0")
-    do_step(cfg)
-    first = capsys.readouterr().out.splitlines()
-    do_step(cfg)
-    second = capsys.readouterr().out.splitlines()
-    assert second[:-1] == first[:-1]
-    assert second[-1] == f"{tmp_path / 'data'} was whole already: every file was checked, nothing was written"
 
 
 @pytest.mark.parametrize(
@@ -115,6 +87,6 @@ def test_a_whole_folder_is_said_to_be_whole(tmp_path, people_folder, capsys):
         (["step=pairs", "out=a.csv"], "annotations: expected a path, step=pairs needs annotations=PATH"),
     ],
 )
-def test_settings_that_lack_are_named(overrides, message):
+def test_missing_settings_are_named(overrides, message):
     with pytest.raises(ValueError, match=message):
-        do_step(compose_prepare(*overrides))
+        run_step(compose_prepare(*overrides))

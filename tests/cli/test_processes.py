@@ -1,4 +1,4 @@
-"""The process of one job, with shell scripts in the job's place."""
+"""The subprocess of a job, with shell scripts as jobs."""
 
 import json
 import os
@@ -10,7 +10,7 @@ import pytest
 
 from commands import wait_until
 from twostream.cli import processes
-from twostream.cli.processes import gpus_of_worker, run_in_own_process, visible_gpus
+from twostream.cli.processes import gpus_of_worker, run_in_subprocess, visible_gpus
 from twostream.files import write_json
 
 
@@ -30,41 +30,41 @@ def job(tmp_path, monkeypatch):
 
 @pytest.fixture
 def worker(monkeypatch):
-    """Makes this process the third worker of a pool that process 1 has started; returns what it is to end with."""
-    ends_with = []
+    """Makes this process the third worker of a pool that process 1 has started; returns the parents it watches."""
+    watched = []
     pool = SimpleNamespace(
         parent_process=lambda: SimpleNamespace(pid=1),
         current_process=lambda: SimpleNamespace(_identity=(3,)),
     )
     monkeypatch.setattr(processes, "multiprocessing", pool)
-    monkeypatch.setattr(processes, "_end_with", ends_with.append)
-    return ends_with
+    monkeypatch.setattr(processes, "_watch_parent", watched.append)
+    return watched
 
 
-def test_a_job_gets_its_overrides_and_its_folder(tmp_path, job):
+def test_a_job_is_called_with_its_overrides_and_its_folder(tmp_path, job):
     job('echo "$@" > "$FOLDER/arguments"; echo $TWOSTREAM_PARENT > "$FOLDER/parent"')
-    run_in_own_process(["seed=1", "data=synthetic"], tmp_path, 1)
+    run_in_subprocess(["seed=1", "data=synthetic"], tmp_path, 1)
     arguments = (tmp_path / "arguments").read_text()
     assert arguments == f"-m twostream.cli.train seed=1 data=synthetic hydra.run.dir='{tmp_path}'\n"
     assert (tmp_path / "parent").read_text().strip() == str(os.getpid())
 
 
-def test_a_job_that_fails_gives_its_reason(tmp_path, job):
+def test_a_failed_job_is_an_error_with_its_reason(tmp_path, job):
     job("exit 3")
-    write_json(tmp_path / "status.json", {"state": "failed", "error": "ValueError: no"})
+    write_json(tmp_path / "run.json", {"state": "failed", "reason": "ValueError: no"})
     with pytest.raises(RuntimeError, match="failed: ValueError: no"):
-        run_in_own_process([], tmp_path, 1)
+        run_in_subprocess([], tmp_path, 1)
 
 
-def test_a_job_that_is_killed_is_a_failure(tmp_path, job):
+def test_a_killed_job_is_a_failure(tmp_path, job):
     job("kill -9 $$")
     with pytest.raises(RuntimeError, match="failed: killed by signal SIGKILL"):
-        run_in_own_process([], tmp_path, 1)
-    assert json.loads((tmp_path / "status.json").read_text())["state"] == "failed"
+        run_in_subprocess([], tmp_path, 1)
+    assert json.loads((tmp_path / "run.json").read_text())["state"] == "failed"
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2])
-def test_a_signal_stops_the_job_first_and_then_goes_to_whom_it_was_for(tmp_path, job, number):
+def test_a_signal_is_forwarded_to_the_job_and_raised_again_after_it(tmp_path, job, number):
     job("""
         trap 'echo saved > "$FOLDER/checkpoint"; exit 1' TERM
         touch "$FOLDER/started"
@@ -82,16 +82,16 @@ def test_a_signal_stops_the_job_first_and_then_goes_to_whom_it_was_for(tmp_path,
     try:
         threading.Thread(target=ask).start()
         with pytest.raises(RuntimeError, match="was stopped"):
-            run_in_own_process([], tmp_path, 1)
+            run_in_subprocess([], tmp_path, 1)
         assert seen == [True]
-        assert not (tmp_path / "status.json").exists()
+        assert not (tmp_path / "run.json").exists()
         signal.raise_signal(number)
-        assert seen == [True, True], "the handler is in its place again"
+        assert seen == [True, True], "the handler is restored"
     finally:
         signal.signal(number, before)
 
 
-def test_an_interrupted_sweep_waits_for_its_jobs_checkpoint(tmp_path, job):
+def test_an_interrupted_sweep_waits_for_the_checkpoint_of_its_job(tmp_path, job):
     job("""
         trap 'echo saved > "$FOLDER/checkpoint"; exit 1' TERM
         touch "$FOLDER/started"
@@ -105,21 +105,21 @@ def test_an_interrupted_sweep_waits_for_its_jobs_checkpoint(tmp_path, job):
 
     threading.Thread(target=interrupt).start()
     with pytest.raises(KeyboardInterrupt):
-        run_in_own_process([], tmp_path, 1)
+        run_in_subprocess([], tmp_path, 1)
     assert (tmp_path / "checkpoint").is_file()
 
 
 @pytest.mark.parametrize(
     ("devices", "expected"), [(1, "c"), (2, "b,c"), (9, "a,b,c"), ("auto", "a,b,c"), (-1, "a,b,c")]
 )
-def test_a_worker_gives_its_job_a_share_of_the_gpus(tmp_path, job, worker, monkeypatch, devices, expected):
+def test_a_worker_assigns_gpus_to_its_job(tmp_path, job, worker, monkeypatch, devices, expected):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "a,b,c")
     job("echo $CUDA_VISIBLE_DEVICES")
-    run_in_own_process([], tmp_path / "run", devices)
+    run_in_subprocess([], tmp_path / "run", devices)
     assert (tmp_path / "run" / "output.log").read_text().strip() == expected
 
 
-def test_a_worker_ends_with_its_pool_and_a_job_with_its_sweep(worker, monkeypatch):
+def test_a_worker_watched_its_pool_and_a_job_with_its_sweep(worker, monkeypatch):
     processes.end_with_parent()
     assert worker == [1]
     monkeypatch.setenv(processes.PARENT, "7")
@@ -128,28 +128,28 @@ def test_a_worker_ends_with_its_pool_and_a_job_with_its_sweep(worker, monkeypatc
     assert processes.PARENT not in os.environ
 
 
-def test_a_sweep_itself_ends_with_nobody(worker, monkeypatch):
+def test_a_sweep_itself_has_no_parent_to_end_with(worker, monkeypatch):
     monkeypatch.delenv(processes.PARENT, raising=False)
     monkeypatch.setattr(processes.multiprocessing, "parent_process", lambda: None)
     processes.end_with_parent()
     assert worker == []
 
 
-def test_without_gpus_a_worker_sets_nothing(tmp_path, job, worker, monkeypatch):
+def test_without_gpus_a_worker_sets_no_devices(tmp_path, job, worker, monkeypatch):
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     monkeypatch.setattr(processes, "visible_gpus", list)
     job("echo ${CUDA_VISIBLE_DEVICES-unset}")
-    run_in_own_process([], tmp_path / "run", 1)
+    run_in_subprocess([], tmp_path / "run", 1)
     assert (tmp_path / "run" / "output.log").read_text().strip() == "unset"
 
 
-def test_workers_take_turns_with_the_gpus():
+def test_gpus_are_assigned_to_workers_cyclically():
     gpus = ["0", "1", "2", "3"]
     assert [gpus_of_worker(worker, 1, gpus) for worker in (1, 2, 3, 4, 5)] == ["0", "1", "2", "3", "0"]
     assert [gpus_of_worker(worker, 2, gpus) for worker in (1, 2, 3)] == ["0,1", "2,3", "0,1"]
 
 
-def test_the_gpus_are_those_that_are_named_or_that_the_driver_lists(tmp_path, monkeypatch):
+def test_the_visible_gpus_come_from_the_environment_or_the_driver(tmp_path, monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,GPU-1a")
     assert visible_gpus() == ["2", "GPU-1a"]
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")

@@ -6,11 +6,11 @@ from hydra import compose, initialize_config_dir
 
 from commands import train
 from twostream.cli import CONF
-from twostream.progress import read_progress
-from twostream.status import read_status
+from twostream.runs import read_progress
+from twostream.sweep_status import read_status
 
 
-def test_the_search_leaves_the_test_split_alone_and_maximizes():
+def test_the_search_maximizes_and_does_not_use_the_test_split():
     with initialize_config_dir(version_base="1.3", config_dir=CONF):
         cfg = compose("train", ["hparams_search=optuna", "run_dir=x", "variant=x"], return_hydra_config=True)
     assert cfg.evaluate is False
@@ -20,7 +20,7 @@ def test_the_search_leaves_the_test_split_alone_and_maximizes():
 
 
 @pytest.mark.slow
-def test_a_search_that_is_started_again_goes_on_where_it_was(tmp_path, tiny):
+def test_a_restarted_search_resumes(tmp_path, tiny):
     weights = "${loss.adversarial_weight}-${loss.l1_weight}-${loss.perceptual_weight}"
     search = ["-m", *tiny, "hparams_search=optuna", f"variant={weights}"]
     runs = tmp_path / "runs/synthetic/smoke"
@@ -44,7 +44,7 @@ def test_a_search_that_is_started_again_goes_on_where_it_was(tmp_path, tiny):
 
 
 @pytest.mark.slow
-def test_a_trial_that_fails_does_not_end_the_search(tmp_path, tiny):
+def test_a_failed_trial_does_not_end_the_search(tmp_path, tiny):
     search = ["-m", *tiny, "hparams_search=optuna", "variant=${generator.dropout}", "hydra.sweeper.n_trials=2"]
     # This seed draws a dropout of 2 first, which is refused, and then 0.5.
     code, output = train(tmp_path, *search, "generator.dropout=choice(2,0.5)", "hydra.sweeper.sampler.seed=1")

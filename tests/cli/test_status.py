@@ -2,12 +2,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-import yaml
+from hydra import compose, initialize_config_dir
 
 from twostream.cli import CONF
 from twostream.files import write_json
-
-ROOT = Path(__file__).parents[2]
 
 
 def status(folder, *arguments):
@@ -17,11 +15,11 @@ def status(folder, *arguments):
     return done.stdout
 
 
-def test_the_ablations_are_those_of_the_configuration_and_of_the_makefile():
-    listed = yaml.safe_load(Path(CONF, "status.yaml").read_text())["ablations"]
+def test_the_ablations_are_swept_in_one_place():
+    with initialize_config_dir(version_base="1.3", config_dir=CONF):
+        params = compose("train", ["sweep=ablations"], return_hydra_config=True).hydra.sweeper.params
     there = {path.stem for path in Path(CONF, "ablation").glob("*.yaml")}
-    assert set(listed) == there - {"patn"}, "all but the baseline"
-    assert f"ABLATIONS := {','.join(listed)}\n" in (ROOT / "Makefile").read_text()
+    assert {*params.ablation.split(",")} == there - {"patn"}
 
 
 def test_without_any_run_all_ablations_are_not_started(tmp_path):
@@ -31,8 +29,8 @@ def test_without_any_run_all_ablations_are_not_started(tmp_path):
     assert lines[-1] == "18 runs: 18 not started"
 
 
-def test_where_all_is_done_it_can_be_silent(tmp_path):
-    write_json(tmp_path / "runs/full/seed0/status.json", {"state": "done"})
+def test_it_can_be_silent_if_all_runs_are_done(tmp_path):
+    write_json(tmp_path / "runs/full/seed0/run.json", {"state": "done"})
     asked = ["runs=runs", "ablations=[full]"]
     assert "1 runs: 1 done" in status(tmp_path, *asked)
     assert status(tmp_path, *asked, "unless_done=true") == ""

@@ -1,13 +1,22 @@
 import shutil
+from functools import partial
+from itertools import pairwise
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch.utils.data import DataLoader
 
-from twostream.data.dataset import PairDataset, read_split, to_pose_pair, to_uint8, to_unit_range
+from twostream.data import dataset as dataset_module
+from twostream.data.augment import Augmentation
+from twostream.data.dataset import AnnotatedImages, PairDataset, read_split, to_pose_pair, to_uint8, to_unit_range
+from twostream.data.images import read_image
 from twostream.data.keypoints import read_annotations, write_annotations
-from twostream.data.pose import Gaussian
+from twostream.data.pose import gaussian_heatmaps
+from twostream.data.sampling import SampledPair
+
+SIZE = (32, 16)
 
 
 @pytest.fixture
@@ -15,31 +24,50 @@ def folder(people_folder, tmp_path):
     return shutil.copytree(people_folder, tmp_path / "data")
 
 
-def test_pairs_of_a_split(people_folder):
-    dataset = PairDataset.of_split(people_folder, "test", (32, 16))
-    assert len(dataset) == 6
-    pair = dataset.batch([0])
-    source, _ = dataset.pairs[0]
-    expected = np.asarray(Image.open(people_folder / "test" / source))
-    assert (pair.source_image[0].permute(1, 2, 0).numpy() == expected).all()
-    assert pair.source_joints.shape == (1, 18, 2)
+@pytest.fixture
+def split(people_folder):
+    """Folder, joints, and all names of the test split."""
+    joints, _ = read_split(people_folder, "test")
+    return people_folder / "test", joints, sorted(joints)
 
 
-def test_batch_is_the_pairs_one_after_the_other(people_folder):
-    dataset = PairDataset.of_split(people_folder, "test", (32, 16))
-    batch = dataset.batch([3, 1])
-    assert torch.equal(batch.target_image[1], dataset.batch([1]).target_image[0])
+@pytest.fixture
+def pairs(people_folder):
+    return PairDataset.of_split(people_folder, "test", SIZE)
 
 
-def test_pose_pair_is_in_range(people_folder):
-    pair = to_pose_pair(PairDataset.of_split(people_folder, "test", (32, 16)).batch([0, 1]), Gaussian(2))
-    assert pair.source_image.shape == (2, 3, 32, 16)
+def test_pairs_of_a_split(people_folder, pairs):
+    assert len(pairs) == 6
+    batch = pairs.batch([3, 1])
+    source, target = pairs.pairs[1]
+    assert (batch.source_image[1].permute(1, 2, 0).numpy() == read_image(people_folder / "test" / source)).all()
+    assert (batch.target_joints[1].nan_to_num(-1).numpy() == pairs.joints[target]).all()
+
+
+def test_sampled_pairs_are_augmented_by_epoch_and_position(people_folder):
+    plain = PairDataset.of_split(people_folder, "train", SIZE)
+    augmentation = Augmentation({"HorizontalFlip": {"p": 0.5}, "ColorJitter": {"p": 1}})
+    augmented = PairDataset(plain.images, plain.pairs, augmentation, seed=4)
+    samples = [SampledPair(epoch=2, position=5, pair_index=1), SampledPair(epoch=3, position=5, pair_index=1)]
+    batch = augmented.__getitems__(samples)
+    alone = type(batch)(*(tensor[0] for tensor in plain.batch([1])))
+    for i, sample in enumerate(samples):
+        expected = augmentation(alone, 4, sample.epoch, sample.position)
+        assert torch.equal(batch.source_image[i], expected.source_image)
+        assert torch.equal(batch.target_image[i], expected.target_image)
+    assert not torch.equal(batch.source_image[0], batch.source_image[1])
+    assert torch.equal(plain.__getitems__(samples).source_image, plain.batch([1, 1]).source_image)
+
+
+def test_a_pose_pair_is_in_range(pairs):
+    pair = to_pose_pair(pairs.batch([0, 1]), partial(gaussian_heatmaps, sigma=2))
+    assert pair.source_image.shape == (2, 3, *SIZE)
     assert -1 <= pair.source_image.min() < pair.source_image.max() <= 1
-    assert pair.target_heatmaps.shape == (2, 18, 32, 16)
+    assert pair.target_heatmaps.shape == (2, 18, *SIZE)
     assert pair.target_heatmaps.amax() == 1
 
 
-def test_uint8_goes_there_and_back():
+def test_uint8_round_trip():
     levels = torch.arange(256, dtype=torch.uint8).view(1, 1, 16, 16).expand(1, 3, 16, 16)
     assert torch.equal(to_uint8(to_unit_range(levels)), levels)
     assert to_uint8(torch.full((1, 3, 1, 1), 1.5)).max() == 255
@@ -48,15 +76,90 @@ def test_uint8_goes_there_and_back():
 def test_a_pair_of_an_unknown_name_is_refused_with_file_and_line(folder):
     with (folder / "pairs-test.csv").open("a") as file:
         file.write("nobody.jpg,nobody.jpg\n")
-    with pytest.raises(ValueError, match=r"pairs-test\.csv:8: expected names of annotated pictures, got 'nobody\.jpg'"):
-        PairDataset.of_split(folder, "test", (32, 16))
+    with pytest.raises(ValueError, match=r"pairs-test\.csv:8: expected names of annotated images, got 'nobody\.jpg'"):
+        PairDataset.of_split(folder, "test", SIZE)
 
 
-def test_joints_of_another_frame_are_refused_where_the_size_is_known(folder):
+def test_joints_of_another_frame_are_refused_if_the_size_is_known(folder):
     path = folder / "annotation-test.csv"
     joints = read_annotations(path)
     next(iter(joints.values()))[1] = (5, 30)
     write_annotations(path, joints)
     with pytest.raises(ValueError, match=r"annotation-test\.csv:2: x = 30 belongs to another frame: expected -3 to 18"):
-        PairDataset.of_split(folder, "test", (32, 16))
+        PairDataset.of_split(folder, "test", SIZE)
     assert len(read_split(folder, "test")[1]) == 6
+
+
+def test_images_on_disk_equal_those_in_memory(split):
+    in_memory, on_disk = (AnnotatedImages(*split, SIZE, flag) for flag in (True, False))
+    indices = torch.tensor([[0, 3], [2, 2]])
+    for one, other in zip(in_memory.gather(indices), on_disk.gather(indices), strict=True):
+        assert torch.equal(one.nan_to_num(-7), other.nan_to_num(-7))
+    assert len(in_memory) == len(on_disk) == len(split[2])
+
+
+def test_an_image_that_is_deleted_later_is_named(folder):
+    joints, _ = read_split(folder, "test")
+    images = AnnotatedImages(folder / "test", joints, sorted(joints), SIZE, in_memory=False)
+    (folder / "test" / sorted(joints)[1]).unlink()
+    with pytest.raises(ValueError, match=f"{sorted(joints)[1]}: file not found"):
+        images.gather(torch.tensor([[0, 1]]))
+
+
+def test_images_that_exceed_the_memory_are_refused(split, monkeypatch):
+    monkeypatch.setattr(dataset_module.os, "sysconf", lambda name: 4096 if name == "SC_PAGE_SIZE" else 1)
+    with pytest.raises(ValueError, match=r"data\.cache: expected at most the 0\.0 GB of .*data\.cache=none reads them"):
+        AnnotatedImages(*split, SIZE)
+    assert AnnotatedImages(*split, SIZE, in_memory=False)
+
+
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_loader_processes_give_the_same_images(split):
+    dataset = PairDataset(AnnotatedImages(*split, SIZE), list(pairwise(split[2])))
+    batches = [[SampledPair(0, i, i) for i in indices] for indices in ([0, 3], [1], [2, 0, 1])]
+    loader = DataLoader(dataset, batch_sampler=batches, num_workers=2, collate_fn=list)
+    for loaded, batch in zip(loader, batches, strict=True):
+        assert torch.equal(loaded[0], dataset.__getitems__(batch).source_image)
+
+
+def test_all_unusable_images_are_named_at_once(folder):
+    names = sorted({name for pair in read_split(folder, "test")[1] for name in pair})
+    (folder / "test" / names[0]).unlink()
+    (folder / "test" / names[1]).write_bytes(b"")
+    Image.new("RGB", (16, 31)).save(folder / "test" / names[2])
+    for in_memory in (True, False):
+        with pytest.raises(ValueError, match=r"test: 3 of 8 images can't be used:\n") as error:
+            PairDataset.of_split(folder, "test", SIZE, in_memory)
+        lines = str(error.value).splitlines()[1:]
+        assert [line.split(":")[0] for line in lines] == [str(folder / "test" / name) for name in names[:3]]
+        assert lines[2].endswith("expected an image of height x width 32x16, got 31x16")
+
+
+def test_ten_unusable_images_are_listed_and_the_others_counted(tmp_path):
+    joints = {f"{i:02d}.png": np.ones((18, 2), dtype=np.int64) for i in range(13)}
+    with pytest.raises(ValueError, match=r": 13 of 13 images can't be used:\n") as error:
+        AnnotatedImages(tmp_path, joints, list(joints), SIZE)
+    lines = str(error.value).splitlines()
+    assert len(lines) == 12
+    assert "09.png: file not found" in lines[10]
+    assert lines[11] == "and 3 more"
+
+
+@pytest.mark.parametrize(("threshold", "disable"), [(7, None), (8, True)])
+def test_many_images_are_read_with_a_progress_bar_on_a_terminal(people_folder, monkeypatch, threshold, disable):
+    bars = []
+
+    def bar(iterable, **options):
+        bars.append(options)
+        return iterable
+
+    monkeypatch.setattr(dataset_module, "tqdm", bar)
+    monkeypatch.setattr(dataset_module, "MANY_IMAGES", threshold)
+    PairDataset.of_split(people_folder, "test", SIZE)
+    assert bars == [{"desc": "Read test", "unit": "image", "total": 8, "disable": disable}]
+
+
+def test_a_name_without_annotation_is_refused(split):
+    folder, joints, names = split
+    with pytest.raises(ValueError, match=r"1 images of the pairs have no annotation, first 'nobody\.jpg'"):
+        AnnotatedImages(folder, joints, [*names, "nobody.jpg"], SIZE)

@@ -1,4 +1,4 @@
-"""Whatever files hold, they load or are refused with a ValueError that names the file and, if any, the line."""
+"""Any file loads or is refused with a ValueError that names the file and, if there is one, the line."""
 
 import re
 
@@ -17,7 +17,7 @@ ANNOTATIONS = (
     HEADER + "\n" + "".join(f"{name}: {y}: {x}\n" for name, y, x in zip(NAMES, LISTS, LISTS[::-1], strict=True))
 )
 
-# Of what such files are made, so that more than the first check is reached.
+# Tokens of such files, to pass the first checks.
 TOKENS = st.sampled_from(
     [*"[]{}:,\"'\\\n\r\t .-+0159eE", "-1", "NaN", "true", "null", "\x00", "\u2028", "\ufeff", "é", *LISTS]
 )
@@ -27,7 +27,7 @@ RUNS = settings(max_examples=150, deadline=None, derandomize=True, database=None
 
 @st.composite
 def near_misses(draw, valid):
-    """A valid file with pieces cut out, doubled or put in."""
+    """A valid file with pieces removed, doubled or inserted."""
     text = valid
     for _ in range(draw(st.integers(1, 3))):
         start = draw(st.integers(0, len(text)))
@@ -48,7 +48,7 @@ def folder(tmp_path_factory):
 
 
 def load(path, content, read):
-    """Return what `read` makes of a file, None where it refuses it by name and line."""
+    """Return what `read` returns, None if it refuses the file by name and line."""
     path.write_bytes(content)
     try:
         return read(path)
@@ -59,7 +59,7 @@ def load(path, content, read):
 
 
 def is_placed(message, path, content):
-    """Say whether a message begins with the file and one of its lines; what no line is to blame for has none."""
+    """Whether a message begins with the file and one of its lines, or is about the entire file."""
     if message.startswith((f"{path}: expected UTF-8 text, got ", f"{path}: expected at least one pose pair, got none")):
         return True
     where = re.match(rf"{re.escape(str(path))}:(\d+): ", message)

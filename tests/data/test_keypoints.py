@@ -3,7 +3,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from twostream.data.keypoints import found, read_annotations, write_annotations
+from twostream.data.keypoints import FLIPPED, JOINT_NAMES, LIMBS, found, read_annotations, write_annotations
 
 HEADER = "name:keypoints_y:keypoints_x"
 ROW = "0001_c1s1_000001_01.jpg: " + str([0, 5] + [-1] * 16) + ": " + str([0, -7] + [-1] * 16)
@@ -14,19 +14,25 @@ def write(path: Path, *lines: str) -> Path:
     return path
 
 
-def test_reads_y_before_x(tmp_path):
+def other_side(name: str) -> str:
+    side, _, body_part = name.partition(" ")
+    return {"right": f"left {body_part}", "left": f"right {body_part}"}.get(side, name)
+
+
+def test_a_flip_swaps_left_and_right():
+    assert [JOINT_NAMES[i] for i in FLIPPED] == [other_side(name) for name in JOINT_NAMES]
+    assert {frozenset(FLIPPED[i] for i in limb) for limb in LIMBS} == {frozenset(limb) for limb in LIMBS}
+
+
+def test_y_is_before_x_and_only_minus_one_is_missing(tmp_path):
     joints = read_annotations(write(tmp_path / "a.csv", HEADER, ROW))["0001_c1s1_000001_01.jpg"]
     assert joints[:3].tolist() == [[0, 0], [5, -7], [-1, -1]]
-
-
-def test_zero_is_a_joint_and_only_minus_one_is_missing(tmp_path):
-    joints = read_annotations(write(tmp_path / "a.csv", HEADER, ROW))["0001_c1s1_000001_01.jpg"]
     assert found(joints)[:3].tolist() == [True, True, False]
 
 
 @pytest.mark.parametrize("header", [HEADER, HEADER + "," * 34])
 @pytest.mark.parametrize("row", [ROW, ROW.replace(": ", ":")])
-def test_copies_of_the_field_are_read(tmp_path, header, row):
+def test_variants_in_use_are_read(tmp_path, header, row):
     assert len(read_annotations(write(tmp_path / "a.csv", header, row))) == 1
 
 
@@ -38,13 +44,13 @@ def test_round_trip(tmp_path):
     assert all((again[name] == joints[name]).all() for name in joints)
 
 
-def test_names_spelt_as_paths_stay_as_they_are(tmp_path):
+def test_names_with_slashes_are_unchanged(tmp_path):
     name = "fashion/WOMEN/Shorts/id_00000748/01_2_side.jpg"
     row = ROW.replace("0001_c1s1_000001_01.jpg", name)
     assert list(read_annotations(write(tmp_path / "a.csv", HEADER, row))) == [name]
 
 
-def test_a_file_of_one_empty_row_or_of_none_is_read(tmp_path):
+def test_a_file_without_rows_is_read(tmp_path):
     assert read_annotations(write(tmp_path / "a.csv", HEADER, "")) == {}
 
 
@@ -57,7 +63,7 @@ JOINTS = f"{[1] * 18}"
         ([""], r"a\.csv:1: expected the header .*got ''"),
         (["name;y;x"], r"a\.csv:1: expected the header .*got 'name;y;x'"),
         ([HEADER, ROW, "x.jpg: [1]"], r"a\.csv:3: expected 3 fields separated by ':', got 2: 'x\.jpg: \[1\]'"),
-        ([HEADER, f" : {JOINTS}: {JOINTS}"], r"a\.csv:2: expected a picture's name, got none"),
+        ([HEADER, f" : {JOINTS}: {JOINTS}"], r"a\.csv:2: expected an image name, got none"),
         ([HEADER, f"x.jpg: {[1] * 17}: {[1] * 17}"], r"a\.csv:2: expected 18 joints .*, got 17"),
         ([HEADER, "x.jpg: []: []"], r"a\.csv:2: expected 18 joints .*, got 0"),
         ([HEADER, f"x.jpg: {[1] * 19}: {[1] * 19}"], r"a\.csv:2: expected 18 joints .*, got 19"),
@@ -80,20 +86,20 @@ def test_malformed_files_are_refused_with_file_and_line(tmp_path, lines, message
         read_annotations(write(tmp_path / "a.csv", *lines))
 
 
-def test_bytes_that_are_no_text_are_refused_with_the_file(tmp_path):
+def test_bytes_that_are_not_text_are_refused_with_the_file(tmp_path):
     (tmp_path / "a.csv").write_bytes(HEADER.encode() + b"\n\xff")
     with pytest.raises(ValueError, match=r"a\.csv: expected UTF-8 text, got byte 0xff at offset 29"):
         read_annotations(tmp_path / "a.csv")
 
 
 def test_missing_joints_written_as_zero_are_refused(tmp_path):
-    forks = f"x.jpg: {[0, 0, *range(2, 18)]}: {[0, 0, *range(2, 18)]}"
-    whole = f"y.jpg: {JOINTS}: {JOINTS}"
+    zeros = f"x.jpg: {[0, 0, *range(2, 18)]}: {[0, 0, *range(2, 18)]}"
+    complete = f"y.jpg: {JOINTS}: {JOINTS}"
     with pytest.raises(
-        ValueError, match=r"a\.csv:4: 2 joints lie at \(0, 0\), and no joint of the file is -1: expected -1 for both"
+        ValueError, match=r"a\.csv:4: 2 joints are at \(0, 0\), and no joint of the file is -1: expected -1 for both"
     ):
-        read_annotations(write(tmp_path / "a.csv", HEADER, whole, "", forks))
-    assert len(read_annotations(write(tmp_path / "a.csv", HEADER, forks, ROW))) == 2
+        read_annotations(write(tmp_path / "a.csv", HEADER, complete, "", zeros))
+    assert len(read_annotations(write(tmp_path / "a.csv", HEADER, zeros, ROW))) == 2
 
 
 def test_one_joint_in_the_corner_is_a_joint(tmp_path):
@@ -102,7 +108,7 @@ def test_one_joint_in_the_corner_is_a_joint(tmp_path):
 
 
 def rows_of(*xs: int) -> list[str]:
-    """One picture for each x, with two joints: one in the middle, one there."""
+    """An image for each x, with two joints: one in the middle, one at x."""
     missing = [-1] * 16
     return [HEADER, *(f"{i}.jpg: {[50, 60, *missing]}: {[88, x, *missing]}" for i, x in enumerate(xs))]
 
@@ -114,13 +120,13 @@ def rows_of(*xs: int) -> list[str]:
         (176, (-40, 215)),
         (256, (9, 245)),
         (256, (0, 255)),
-        (256, (-20, 250)),  # no file of the 176-wide frame: it would end at 215
+        (256, (-20, 250)),  # not of width 176, where x ends at 215
         (256, (-5, 200)),
         (200, (-31, 200)),
         (None, (-3000, 3000)),
     ],
 )
-def test_joints_outside_the_picture_are_kept(tmp_path, width, xs):
+def test_joints_outside_the_image_are_read(tmp_path, width, xs):
     joints = read_annotations(write(tmp_path / "a.csv", *rows_of(*xs)), width)
     assert [array[1].tolist() for array in joints.values()] == [[60, x] for x in xs]
 
@@ -128,13 +134,21 @@ def test_joints_outside_the_picture_are_kept(tmp_path, width, xs):
 @pytest.mark.parametrize(
     ("width", "xs", "message"),
     [
-        (176, (30, 216, 245), r"a\.csv:3: x = 216 belongs to another frame: expected -40 to 215 for pictures 176 wide"),
+        (
+            176,
+            (30, 216, 245),
+            r"a\.csv:3: x = 216 belongs to another frame: expected -40 to 215 for images of width 176",
+        ),
         (176, (-41,), r"a\.csv:2: x = -41 belongs to another frame: expected -40 to 215"),
-        (256, (100, 215, -31), r"a\.csv:4: x = -31 belongs to another frame: expected 0 to 255 for pictures 256 wide"),
+        (
+            256,
+            (100, 215, -31),
+            r"a\.csv:4: x = -31 belongs to another frame: expected 0 to 255 for images of width 256",
+        ),
         (
             64,
             (100,),
-            r"a\.csv:2: x = 88 belongs to another frame: expected -14 to 77 for pictures 64 wide; set data\.ima",
+            r"a\.csv:2: x = 88 belongs to another frame: expected -14 to 77 for images of width 64; set data\.ima",
         ),
     ],
 )
@@ -143,7 +157,7 @@ def test_x_of_another_frame_is_refused_with_file_line_and_value(tmp_path, width,
         read_annotations(write(tmp_path / "a.csv", *rows_of(*xs)), width)
 
 
-def test_generated_people_are_in_their_frame(people_folder):
+def test_synthetic_people_are_in_their_frame(people_folder):
     path = people_folder / "annotation-test.csv"
     assert read_annotations(path, width=16).keys() == read_annotations(path).keys()
 

@@ -3,10 +3,10 @@ import re
 import numpy as np
 import pytest
 
-from twostream.data.pairs import identity_of, matching_pairs, read_pairs, write_pairs
+from twostream.data.pairs import identity_of, matching_pairs, read_pairs, split_identities, write_pairs
 
-WHOLE = np.ones((18, 2), dtype=int)
-NO_HIP = WHOLE.copy()
+FULL = np.ones((18, 2), dtype=int)
+NO_HIP = FULL.copy()
 NO_HIP[8] = -1
 
 
@@ -15,13 +15,18 @@ def test_identity_of():
     assert identity_of("-1_c1s1_000401_03.jpg") == "-1"
     outfit = "fashionWOMENBlouses_Shirtsid0000069302"
     assert identity_of(f"{outfit}_3back.jpg") == identity_of(f"{outfit}_1front.jpg") == outfit
-    assert identity_of("picture.png") == "picture.png"
+    assert identity_of("image.png") == "image.png"
 
 
 def test_pairs_are_all_ordered_pairs_of_an_identity_with_shoulders_and_hips():
-    joints = {"1_a.jpg": WHOLE, "1_b.jpg": WHOLE, "1_c.jpg": NO_HIP, "2_a.jpg": WHOLE, "-1_a.jpg": WHOLE}
-    joints |= {"-1_b.jpg": WHOLE, "0000_a.jpg": WHOLE, "0000_b.jpg": WHOLE}
+    joints = {"1_a.jpg": FULL, "1_b.jpg": FULL, "1_c.jpg": NO_HIP, "2_a.jpg": FULL, "-1_a.jpg": FULL}
+    joints |= {"-1_b.jpg": FULL, "0000_a.jpg": FULL, "0000_b.jpg": FULL}
     assert matching_pairs(joints) == [("1_a.jpg", "1_b.jpg"), ("1_b.jpg", "1_a.jpg")]
+
+
+def test_refuses_to_hold_out_every_identity():
+    with pytest.raises(ValueError, match=r"data\.num_val_identities: expected fewer than the 2 training identities"):
+        split_identities([("1_a", "1_b"), ("2_a", "2_b")], 2, 1)
 
 
 def test_round_trip_and_file_without_header(tmp_path):
@@ -49,7 +54,7 @@ def test_windows_line_ends_blank_lines_and_spaces_are_read(tmp_path):
 @pytest.mark.parametrize("pair", [("a.jpg", "nobody.jpg"), ("nobody.jpg", "a.jpg")])
 def test_a_name_without_annotation_is_refused_with_file_line_and_name(tmp_path, pair):
     write_pairs(tmp_path / "p.csv", [("a.jpg", "b.jpg"), pair])
-    with pytest.raises(ValueError, match=r"p\.csv:3: expected names of annotated pictures, got 'nobody\.jpg'"):
+    with pytest.raises(ValueError, match=r"p\.csv:3: expected names of annotated images, got 'nobody\.jpg'"):
         read_pairs(tmp_path / "p.csv", known={"a.jpg", "b.jpg"})
 
 
@@ -60,7 +65,7 @@ def test_a_file_without_pairs_is_refused(tmp_path, text):
         read_pairs(tmp_path / "p.csv")
 
 
-def test_bytes_that_are_no_text_are_refused_with_the_file(tmp_path):
+def test_bytes_that_are_not_text_are_refused_with_the_file(tmp_path):
     (tmp_path / "p.csv").write_bytes(b"a.jpg,\x80.jpg\n")
     with pytest.raises(ValueError, match=r"p\.csv: expected UTF-8 text, got byte 0x80 at offset 6"):
         read_pairs(tmp_path / "p.csv")

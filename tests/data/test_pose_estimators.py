@@ -44,14 +44,14 @@ def constant(name, array):
     return helper.make_node("Constant", [], [name], value=numpy_helper.from_array(np.asarray(array)))
 
 
-def save_answers(path, input_shape, **answers):
-    """A model that answers with the same arrays whatever it is shown."""
+def save_constant(path, input_shape, **answers):
+    """A model that returns the same arrays for every image."""
     nodes = [constant(name, array.astype(np.float32)) for name, array in answers.items()]
     return save_onnx(path, input_shape, nodes, {name: array.shape for name, array in answers.items()})
 
 
 def simcc(size, peaks, num_joints=17, height=0.9):
-    """Peaks at bins (x, y), half a pixel of the model's input each, by COCO joint; nothing for the others."""
+    """Peaks at bins (x, y), half a pixel of the model's input each, by COCO joint; none for the others."""
     width, rows = size
     simcc_x, simcc_y = np.zeros((1, num_joints, 2 * width)), np.zeros((1, num_joints, 2 * rows))
     for joint, (x, y) in peaks.items():
@@ -60,7 +60,7 @@ def simcc(size, peaks, num_joints=17, height=0.9):
 
 
 def save_brightest(path, channel):
-    """A model of 96x128 that finds every joint where one of its input's channels is brightest."""
+    """A model of 96x128 that finds every joint where a channel of its input is brightest."""
     nodes = [constant("channel", np.int64(channel)), helper.make_node("Gather", ["input", "channel"], ["one"], axis=1)]
     for name, length, other in (("simcc_x", 96, 1), ("simcc_y", 128, 2)):
         nodes += [
@@ -87,7 +87,7 @@ PEAKS = {COCO_NOSE: (24, 16), COCO_LEFT_SHOULDER: (32, 24), COCO_RIGHT_SHOULDER:
 @pytest.fixture
 def pose_file(tmp_path):
     """A model of input 24x32 (width x height)."""
-    return save_answers(tmp_path / "pose.onnx", [1, 3, 32, 24], **simcc((24, 32), PEAKS))
+    return save_constant(tmp_path / "pose.onnx", [1, 3, 32, 24], **simcc((24, 32), PEAKS))
 
 
 def test_the_order_is_that_of_rtmlibs_own_conversion():
@@ -110,7 +110,7 @@ def test_the_neck_is_the_middle_of_two_found_shoulders(unsure):
     assert coco_to_openpose(keypoints, scores, 0.5, (64, 32))[NECK].tolist() == MISSING
 
 
-def test_a_joint_outside_the_picture_is_not_found():
+def test_a_joint_outside_the_image_is_not_found():
     keypoints = np.zeros((17, 2))
     keypoints[[0, 1, 2, 3, 4]] = [(-0.6, 5), (5, -0.6), (31.6, 5), (5, 63.6), (31.4, 63.4)]
     keypoints[COCO_LEFT_SHOULDER], keypoints[COCO_RIGHT_SHOULDER] = (-4, 10), (20, 10)
@@ -121,57 +121,57 @@ def test_a_joint_outside_the_picture_is_not_found():
     assert joints[RIGHT_SHOULDER].tolist() == [10, 20]
 
 
-def test_rtmpose_takes_the_whole_picture_for_the_box(pose_file):
+def test_rtmpose_uses_the_frame_of_the_image_as_box(pose_file):
     estimator = RTMPoseEstimator(pose_file, device="cpu")
     joints = estimator(black(64, 48, count=2))
     # The box of 48x64, padded by 1.25, is 60x80 around (24, 32): a bin is 60 / 24 / 2 = 1.25 pixels along both axes,
-    # and bin 0 lies at (-6, -8).
+    # and bin 0 is at (-6, -8).
     expected = {NOSE: [12, 24], LEFT_SHOULDER: [22, 34], RIGHT_SHOULDER: [22, 14], NECK: [22, 24]}
-    for of_picture in joints:
-        assert {i: of_picture[i].tolist() for i in np.flatnonzero(found(of_picture))} == expected
+    for array in joints:
+        assert {i: array[i].tolist() for i in np.flatnonzero(found(array))} == expected
     assert joints[0, LEFT_WRIST].tolist() == MISSING  # at x = -6
     assert isinstance(estimator, PoseEstimator)
     assert (estimator.name, estimator.weights_hash) == ("RTMPose", sha256_of(pose_file))
 
 
-def test_rtmpose_leaves_out_what_it_is_not_sure_of(pose_file):
+def test_rtmpose_omits_joints_below_the_threshold(pose_file):
     assert not found(RTMPoseEstimator(pose_file, threshold=0.95, device="cpu")(black(64, 48))[0]).any()
 
 
-def test_a_model_of_open_size_is_shown_rtmposes_own(tmp_path):
+def test_a_model_of_any_input_size_receives_rtmposes(tmp_path):
     peaks = simcc((192, 256), {COCO_NOSE: (48, 64)})
-    path = save_answers(tmp_path / "pose.onnx", [1, 3, "height", "width"], **peaks)
-    # 192x256 padded is 240x320: a bin is 0.625 pixels, and bin 0 lies at (-24, -32).
+    path = save_constant(tmp_path / "pose.onnx", [1, 3, "height", "width"], **peaks)
+    # 192x256 padded is 240x320: a bin is 0.625 pixels, and bin 0 is at (-24, -32).
     assert RTMPoseEstimator(path, device="cpu")(black(256, 192))[0, NOSE].tolist() == [8, 6]
 
 
 @pytest.mark.parametrize(("height", "width", "y", "x"), [(64, 48, 50, 9), (64, 48, 3, 40), (40, 40, 20, 33)])
-def test_rtmpose_finds_what_the_model_was_shown(tmp_path, height, width, y, x):
+def test_joints_are_mapped_back_to_the_image(tmp_path, height, width, y, x):
     estimator = RTMPoseEstimator(save_brightest(tmp_path / "pose.onnx", channel=0), device="cpu")
-    picture = black(height, width)
-    picture[:, 0, y, x] = 255
-    assert estimator(picture)[0, NOSE].tolist() == [y, x]
+    image = black(height, width)
+    image[:, 0, y, x] = 255
+    assert estimator(image)[0, NOSE].tolist() == [y, x]
 
 
-def test_rtmpose_is_shown_red_as_the_first_channel(tmp_path):
+def test_rtmpose_receives_rgb(tmp_path):
     estimator = RTMPoseEstimator(save_brightest(tmp_path / "pose.onnx", channel=2), device="cpu")
-    picture = black(64, 48)
-    picture[:, 0, 50, 9] = 255
-    assert not found(estimator(picture)[0]).any()
-    picture[:, 2, 20, 30] = 255
-    assert estimator(picture)[0, NOSE].tolist() == [20, 30]
+    image = black(64, 48)
+    image[:, 0, 50, 9] = 255
+    assert not found(estimator(image)[0]).any()
+    image[:, 2, 20, 30] = 255
+    assert estimator(image)[0, NOSE].tolist() == [20, 30]
 
 
 def save_detector(path, *boxes):
-    return save_answers(path, [1, 3, 32, 32], dets=np.array(boxes)[None])
+    return save_constant(path, [1, 3, 32, 32], dets=np.array(boxes)[None])
 
 
 def test_rtmpose_crops_to_the_largest_person_that_yolox_finds(pose_file, tmp_path):
-    # Boxes (left, top, right, bottom, score) in the detector's 32x32, half the picture's size.
+    # Boxes (left, top, right, bottom, score) in the detector's 32x32, half the image's size.
     boxes = [(0, 0, 4, 4, 0.9), (4, 8, 16, 24, 0.6), (0, 0, 32, 32, 0.2)]
     detector = save_detector(tmp_path / "yolox.onnx", *boxes)
     estimator = RTMPoseEstimator(pose_file, detect=True, detector_weights=detector, device="cpu")
-    # (8, 16) to (32, 48) padded is 30x40 around (20, 32): a bin is 0.625 pixels, and bin 0 lies at (5, 12).
+    # (8, 16) to (32, 48) padded is 30x40 around (20, 32): a bin is 0.625 pixels, and bin 0 is at (5, 12).
     for joints in estimator(black(64, 48, count=2)):
         assert joints[[NOSE, LEFT_SHOULDER, RIGHT_SHOULDER, LEFT_WRIST]].tolist() == [
             [22, 20],
@@ -182,23 +182,23 @@ def test_rtmpose_crops_to_the_largest_person_that_yolox_finds(pose_file, tmp_pat
     assert estimator.name == "YOLOX + RTMPose"
 
 
-def test_where_yolox_finds_nobody_there_are_no_joints(pose_file, tmp_path):
+def test_without_a_person_there_are_no_joints(pose_file, tmp_path):
     detector = save_detector(tmp_path / "yolox.onnx", (0, 0, 32, 32, 0.2))
     estimator = RTMPoseEstimator(pose_file, detect=True, detector_weights=detector, device="cpu")
     assert (estimator(black(64, 48)) == -1).all()
 
 
 def test_yolox_without_suppression_in_the_model(pose_file, tmp_path):
-    """Raw YOLOX: a row a cell of the strides 8, 16 and 32; here one cell sees a person."""
+    """YOLOX's own output: a row for each cell of the strides 8, 16 and 32; one of them has a person."""
     rows = np.zeros((16 + 4 + 1, 6))
     rows[20] = [0.625, 1, np.log(0.75), np.log(1), 1, 0.9]  # centre and size over the stride, objectness, class
-    detector = save_answers(tmp_path / "yolox.onnx", [1, 3, 32, 32], output=rows[None])
+    detector = save_constant(tmp_path / "yolox.onnx", [1, 3, 32, 32], output=rows[None])
     estimator = RTMPoseEstimator(pose_file, detect=True, detector_weights=detector, device="cpu")
-    # Centre (20, 32), size 24x32 in the detector; twice that in the picture: 60x80 around (40, 64), bin 0 at (10, 24).
+    # Centre (20, 32), size 24x32 in the detector; twice that in the image: 60x80 around (40, 64), bin 0 at (10, 24).
     assert estimator(black(64, 64))[0, NOSE].tolist() == [44, 40]
 
 
-def test_what_rtmlib_prints_stays_off_stdout(pose_file, capsys):
+def test_rtmlib_does_not_print_to_stdout(pose_file, capsys):
     RTMPoseEstimator(pose_file, device="cpu")
     printed = capsys.readouterr()
     assert printed.out == ""
@@ -207,7 +207,7 @@ def test_what_rtmlib_prints_stays_off_stdout(pose_file, capsys):
 
 @pytest.fixture
 def archive(pose_file, tmp_path, monkeypatch):
-    """An archive in the place of the published one, which is fetched into an empty cache."""
+    """An archive in place of the published one, and an empty cache."""
     path = tmp_path / "published.zip"
     with zipfile.ZipFile(path, "w") as file:
         file.write(pose_file, "20230504/rtmpose/end2end.onnx")
@@ -217,7 +217,7 @@ def archive(pose_file, tmp_path, monkeypatch):
     return path
 
 
-def test_rtmlibs_own_file_is_fetched_and_hashed(archive, pose_file):
+def test_rtmlibs_file_is_downloaded_once_and_hashed(archive, pose_file):
     estimator = RTMPoseEstimator(device="cpu")
     assert estimator.weights_hash == sha256_of(pose_file)
     assert estimator(black(64, 48))[0, NOSE].tolist() == [12, 24]
@@ -228,7 +228,7 @@ def test_rtmlibs_own_file_is_fetched_and_hashed(archive, pose_file):
 def test_a_file_that_can_not_be_fetched_says_what_to_do(archive):
     url = archive.with_name("nothere.zip").as_uri()
     message = (
-        rf"nothere\.zip can't be downloaded \(.*\): fetch {url} and name the \.onnx file in it with detector_weights"
+        rf"nothere\.zip can't be downloaded \(.*\): download {url} and pass the \.onnx file in it as detector_weights"
     )
     with pytest.raises(MissingWeightsError, match=message):
         RTMPoseEstimator(detect=True, device="cpu")
@@ -236,37 +236,37 @@ def test_a_file_that_can_not_be_fetched_says_what_to_do(archive):
 
 def test_a_file_that_was_cut_off_says_what_to_do(archive):
     archive.write_bytes(b"cut off")
-    with pytest.raises(MissingWeightsError, match=r"published\.zip can't be downloaded .* with pose_weights"):
+    with pytest.raises(MissingWeightsError, match=r"published\.zip can't be downloaded .* as pose_weights"):
         RTMPoseEstimator(device="cpu")
 
 
 @pytest.mark.parametrize("key", ["pose_weights", "detector_weights"])
-def test_a_named_file_that_is_not_there(pose_file, tmp_path, key):
+def test_a_given_file_that_is_missing(pose_file, tmp_path, key):
     files = {"pose_weights": pose_file, "detector_weights": pose_file, key: tmp_path / "nothere.onnx"}
-    with pytest.raises(MissingWeightsError, match=rf"{key}: expected an \.onnx file, there is none at .*nothere\.onnx"):
+    with pytest.raises(MissingWeightsError, match=rf"{key}: expected an \.onnx file, file not found: .*nothere\.onnx"):
         RTMPoseEstimator(**files, detect=True, device="cpu")
 
 
-def test_a_file_that_is_no_model(tmp_path):
+def test_a_file_that_is_not_a_model(tmp_path):
     path = tmp_path / "broken.onnx"
     path.write_bytes(b"broken")
-    with pytest.raises(ValueError, match=r"broken\.onnx: expected a model that rtmlib runs as its RTMPose, got: .*"):
+    with pytest.raises(ValueError, match=r"broken\.onnx: expected a model for rtmlib's RTMPose, got: .*"):
         RTMPoseEstimator(path, device="cpu")
 
 
 def test_a_model_of_another_kind(pose_file, tmp_path):
-    with pytest.raises(ValueError, match=r"pose\.onnx: expected a model that rtmlib runs as its YOLOX"):
+    with pytest.raises(ValueError, match=r"pose\.onnx: expected a model for rtmlib's YOLOX"):
         RTMPoseEstimator(pose_file, detect=True, detector_weights=pose_file, device="cpu")
     detector = save_detector(tmp_path / "yolox.onnx", (0, 0, 32, 32, 0.2))
-    with pytest.raises(ValueError, match=r"yolox\.onnx: expected a model that rtmlib runs as its RTMPose"):
+    with pytest.raises(ValueError, match=r"yolox\.onnx: expected a model for rtmlib's RTMPose"):
         RTMPoseEstimator(detector, device="cpu")
-    hand = save_answers(tmp_path / "hand.onnx", [1, 3, 32, 24], **simcc((24, 32), {}, num_joints=21))
+    hand = save_constant(tmp_path / "hand.onnx", [1, 3, 32, 24], **simcc((24, 32), {}, num_joints=21))
     with pytest.raises(ValueError, match=r"hand\.onnx: expected a model of COCO's 17 joints, got one of 21"):
         RTMPoseEstimator(hand, device="cpu")
 
 
-def test_a_detector_that_would_not_be_used(pose_file):
-    with pytest.raises(ValueError, match="detector_weights: expected detect=true beside it"):
+def test_weights_of_a_detector_that_is_off_are_refused(pose_file):
+    with pytest.raises(ValueError, match="detector_weights: expected detect=true, got detect=false"):
         RTMPoseEstimator(pose_file, detector_weights=pose_file, device="cpu")
 
 
@@ -277,7 +277,7 @@ def test_without_the_packages(pose_file, monkeypatch, package):
         RTMPoseEstimator(pose_file)
 
 
-def test_the_device_is_one_that_onnxruntime_has(pose_file, monkeypatch):
+def test_the_device_must_be_available_to_onnxruntime(pose_file, monkeypatch):
     monkeypatch.setattr("onnxruntime.get_available_providers", lambda: ["CPUExecutionProvider"])
     assert found(RTMPoseEstimator(pose_file, device="auto")(black(64, 48))[0])[NOSE]
     for device in ("cuda:0", "gpu"):
@@ -288,7 +288,7 @@ def test_the_device_is_one_that_onnxruntime_has(pose_file, monkeypatch):
 
 
 class TinyRCNN(torch.nn.Module):
-    """Answers with what was loaded into it, and keeps what it was shown."""
+    """Returns its weights, and remembers its input."""
 
     def __init__(self, num_people=2):
         super().__init__()
@@ -298,13 +298,13 @@ class TinyRCNN(torch.nn.Module):
 
     def forward(self, images):
         assert not self.training
-        self.shown = images
+        self.images = images
         return [dict(self.named_buffers())]
 
 
 @pytest.fixture
 def save_people(tmp_path, monkeypatch):
-    """Puts a tiny model with these answers in the place of torchvision's."""
+    """Replaces torchvision's model by a tiny one with this output."""
 
     def save(scores, keypoints, keypoints_scores):
         state = {"scores": scores, "keypoints": keypoints, "keypoints_scores": keypoints_scores}
@@ -319,7 +319,7 @@ def save_people(tmp_path, monkeypatch):
 
 @pytest.fixture
 def two_people(save_people):
-    """The second is the surer one: its nose has the middle of pixel (y 7, x 4), its left wrist no score."""
+    """The second has the higher score: its nose is at the centre of pixel (y 7, x 4), its left wrist's is low."""
     keypoints = torch.full((2, 17, 3), 1.0)
     keypoints[1, :, :2] = torch.tensor([20.9, 30.9])
     keypoints[1, COCO_NOSE, :2] = torch.tensor([4.5, 7.5])
@@ -328,18 +328,18 @@ def two_people(save_people):
     return save_people(torch.tensor([0.6, 0.8]), keypoints, scores)
 
 
-def test_keypoint_rcnn_takes_the_surest_person(two_people):
+def test_keypoint_rcnn_uses_the_person_of_the_highest_score(two_people):
     estimator = KeypointRCNNEstimator(two_people, device="cpu")
     joints = estimator(torch.full((2, 3, 64, 48), 51, dtype=torch.uint8))
     assert joints.shape == (2, 18, 2)
     assert joints[1, [NOSE, NECK, LEFT_WRIST]].tolist() == [[7, 4], [30, 20], MISSING]
-    (shown,) = estimator._model.shown
-    torch.testing.assert_close(shown, torch.full((3, 64, 48), 0.2))
+    (image,) = estimator._model.images
+    torch.testing.assert_close(image, torch.full((3, 64, 48), 0.2))
     assert isinstance(estimator, PoseEstimator)
     assert estimator.weights_hash == sha256_of(two_people / "tiny.pth")
 
 
-def test_keypoint_rcnn_leaves_out_unsure_joints_and_people(two_people):
+def test_keypoint_rcnn_omits_joints_and_people_below_the_thresholds(two_people):
     assert not found(KeypointRCNNEstimator(two_people, threshold=5.1, device="cpu")(black(64, 48))[0]).any()
     assert found(KeypointRCNNEstimator(two_people, person_threshold=0.79, device="cpu")(black(64, 48))[0]).any()
     assert (KeypointRCNNEstimator(two_people, person_threshold=0.81)(black(64, 48)) == -1).all()
@@ -366,7 +366,7 @@ def test_keypoint_rcnn_is_built_as_torchvision_does_for_its_weights(monkeypatch)
 
 
 @pytest.mark.slow
-def test_keypoint_rcnn_runs_for_real(tmp_path, monkeypatch):
+def test_keypoint_rcnn_runs(tmp_path, monkeypatch):
     path = tmp_path / "random.pth"
     torch.manual_seed(0)
     torch.save(keypoint_rcnn().state_dict(), path)
@@ -378,7 +378,7 @@ def test_keypoint_rcnn_runs_for_real(tmp_path, monkeypatch):
 
 
 class Corners:
-    """Finds both shoulders and both hips at the last pixel of a picture, and where it is red the nose at the first."""
+    """Finds shoulders and hips at the last pixel of an image, and the nose of a red image at the first."""
 
     name = "corners"
     weights_hash = "0"
@@ -390,7 +390,7 @@ class Corners:
         return joints
 
 
-def save_picture(path, size, colour, orientation=None):
+def save_image(path, size, colour, orientation=None):
     exif = Image.Exif()
     if orientation:
         exif[0x0112] = orientation
@@ -398,42 +398,37 @@ def save_picture(path, size, colour, orientation=None):
 
 
 def test_a_folder_is_annotated_in_the_order_of_names(tmp_path):
-    save_picture(tmp_path / "b.JPG", (20, 30), "red", orientation=6)
-    save_picture(tmp_path / "a.png", (40, 50), "blue")
-    (tmp_path / "notes.txt").write_text("no picture")
+    save_image(tmp_path / "b.JPG", (20, 30), "red", orientation=6)
+    save_image(tmp_path / "a.png", (40, 50), "blue")
+    (tmp_path / "notes.txt").write_text("not an image")
     (tmp_path / "deeper").mkdir()
-    save_picture(tmp_path / "deeper" / "c.png", (40, 50), "blue")
+    save_image(tmp_path / "deeper" / "c.png", (40, 50), "blue")
     out = tmp_path / "new" / "annotation.csv"
-    report = annotate(tmp_path, Corners(), out)
-    assert (report.num_images, report.num_found_joints, report.num_torsos) == (2, 9, 2)
-    joints = read_annotations(out)
-    assert list(joints) == ["a.png", "b.JPG"]
+    joints = annotate(tmp_path, Corners(), out)
+    assert list(joints) == list(read_annotations(out)) == ["a.png", "b.JPG"]
+    assert all((array == joints[name]).all() for name, array in read_annotations(out).items())
     assert joints["a.png"][[NOSE, RIGHT_SHOULDER]].tolist() == [MISSING, [49, 39]]
-    # Orientation 6 stands on its side: 20x30 in the file is 30x20 to the eye.
+    # With orientation 6 an image of 20x30 in the file is shown as 30x20.
     assert joints["b.JPG"][[NOSE, RIGHT_SHOULDER]].tolist() == [[0, 0], [19, 29]]
 
 
-def never(images):
-    pytest.fail("nothing is estimated before all is checked")
-
-
-def test_all_unreadable_pictures_are_named_and_nothing_is_written(tmp_path, monkeypatch):
-    monkeypatch.setattr(Corners, "__call__", never)
-    save_picture(tmp_path / "a.png", (40, 50), "blue")
+def test_unreadable_images_are_named_before_anything_is_estimated(tmp_path, monkeypatch):
+    monkeypatch.setattr(Corners, "__call__", lambda *_: pytest.fail("estimated too early"))
+    save_image(tmp_path / "a.png", (40, 50), "blue")
     (tmp_path / "b.png").write_bytes((tmp_path / "a.png").read_bytes()[:60])
     (tmp_path / "c.jpg").write_bytes(b"")
-    with pytest.raises(ValueError, match=r"2 of 3 pictures can't be read: b\.png \(.*\); c\.jpg \(.*\)"):
+    with pytest.raises(ValueError, match=r": 2 of 3 images can't be read:\n.*b\.png: expected .*\n.*c\.jpg: expected"):
         annotate(tmp_path, Corners(), tmp_path / "out.csv")
     assert not (tmp_path / "out.csv").exists()
 
 
 @pytest.mark.parametrize("name", ["12:30.png", " a.png", "a\nb.png"])
-def test_a_name_that_the_file_can_not_hold_is_refused(tmp_path, name):
-    save_picture(tmp_path / name, (40, 50), "blue")
-    with pytest.raises(ValueError, match=r"expected names without ':', line breaks and spaces at an end, got \["):
+def test_a_name_that_the_file_format_excludes_is_refused(tmp_path, name):
+    save_image(tmp_path / name, (40, 50), "blue")
+    with pytest.raises(ValueError, match=r"expected names without ':', line breaks and spaces at either end, got \["):
         annotate(tmp_path, Corners(), tmp_path / "out.csv")
 
 
-def test_a_folder_without_pictures(tmp_path):
-    with pytest.raises(ValueError, match=r"expected pictures \(\.png, \.jpg, \.jpeg\), there are none"):
+def test_a_folder_without_images_is_refused(tmp_path):
+    with pytest.raises(ValueError, match=r"expected images \(\.png, \.jpg, \.jpeg\), got none"):
         annotate(tmp_path, Corners(), tmp_path / "out.csv")

@@ -15,37 +15,37 @@ from twostream.data.visualize import (
     stacked,
     warp_by_matches,
 )
-from twostream.metrics.correspondence import position_centres, positions_of
+from twostream.metrics.correspondence import positions_of
 from twostream.types import ImagePair
 
 
 @pytest.fixture
-def picture():
+def image():
     return torch.randint(0, 256, (3, 8, 12), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
 
 
-def test_a_picture_that_matches_itself_stays(picture):
-    assert torch.equal(warp_by_matches(picture, torch.arange(6), (2, 3)), picture)
+def test_identical_matches_leave_the_image_unchanged(image):
+    assert torch.equal(warp_by_matches(image, torch.arange(6), (2, 3)), image)
 
 
-def test_patches_go_where_they_match(picture):
+def test_patches_move_to_where_they_match(image):
     # The map is 2 x 3; all but the last position look at the patch in row 1, column 0.
-    warped = warp_by_matches(picture, torch.tensor([3, 3, 3, 3, 3, 2]), (2, 3))
+    warped = warp_by_matches(image, torch.tensor([3, 3, 3, 3, 3, 2]), (2, 3))
     for row in (0, 4):
         for column in (0, 4, 8):
-            there = (0, 8) if (row, column) == (4, 8) else (4, 0)
-            expected = picture[:, there[0] : there[0] + 4, there[1] : there[1] + 4]
+            top, left = (0, 8) if (row, column) == (4, 8) else (4, 0)
+            expected = image[:, top : top + 4, left : left + 4]
             assert torch.equal(warped[:, row : row + 4, column : column + 4], expected)
 
 
-def test_points_lie_in_the_positions_that_the_metric_gives_them():
+def test_positions_of_points_are_those_of_the_metric():
     points = np.random.default_rng(0).integers(0, [32, 16], (50, 2))
     got = positions_of_points(torch.from_numpy(points).float(), (8, 4), (32, 16))
     assert got.tolist() == positions_of(points, (8, 4), (32, 16)).tolist()
     assert positions_of_points(torch.zeros(0, 2), (8, 4), (32, 16)).tolist() == []
 
 
-def test_points_are_joints_that_were_found_inside():
+def test_points_are_joints_found_inside_the_image():
     joints = torch.full((18, 2), 3.0)
     assert points_of(joints, (32, 16)) == [0, 1, 4, 7, 9, 13]
     joints[0] = torch.nan
@@ -55,9 +55,9 @@ def test_points_are_joints_that_were_found_inside():
     assert points_of(joints, (32, 16)) == [1, 9, 13]
 
 
-def test_attention_lights_up_in_proportion_until_it_is_full():
+def test_colour_is_proportional_to_attention_up_to_saturation():
     grey = torch.full((3, 8, 128), 100, dtype=torch.uint8)
-    # Of 64 positions: one with 32 times its even share, one with 8 times, the rest without any.
+    # 64 positions: one with 32 times uniform attention, one with 8 times, the others without any.
     row = torch.zeros(64)
     row[0], row[1] = 32 / 64, 8 / 64
     painted = paint_attention(grey, row[None], ["#ff0000"], (2, 32))
@@ -72,16 +72,16 @@ def pair_of(source_joints, target_joints):
     return ImagePair(sources, source_joints, targets, target_joints)
 
 
-def test_a_strip_marks_the_points_where_they_are_and_where_they_are_looked_for():
+def test_a_strip_marks_points_and_the_maximum_of_their_attention():
     missing = torch.full((18, 2), torch.nan)
     source_joints, target_joints = missing.clone(), missing.clone()
     source_joints[0], target_joints[0] = torch.tensor([20.0, 5.0]), torch.tensor([8.0, 10.0])
     attention = torch.zeros(1, 32)
-    attention[0, 9] = 1  # row 2, column 1 of the 8 x 4 map: its middle is y 9.5, x 5.5
+    attention[0, 9] = 1  # row 2, column 1 of the 8 x 4 map: its centre is y 9.5, x 5.5
     views = [BlockView(attention, torch.arange(32)), BlockView(attention, torch.zeros(32, dtype=torch.long))]
     generated = torch.full((3, 32, 16), 90, dtype=torch.uint8)
     strip = np.asarray(correspondence_strip(pair_of(source_joints, target_joints), generated, [0], views, (8, 4)))
-    # Two rows of four pictures at six times their size.
+    # Two rows of four images, enlarged 6 times.
     cell, row = 16 * 6 + GAP, 32 * 6 + LINE_HEIGHT + GAP
     assert strip.shape == (2 * row, 4 * cell, 3)
     red = ImageColor.getrgb(POINT_COLOURS[0])
@@ -93,28 +93,12 @@ def test_a_strip_marks_the_points_where_they_are_and_where_they_are_looked_for()
     assert at(0, 1, 20, 5) == (200, 200, 200)
     for column in (2, 3):
         assert at(0, column, 9.5, 5.5) == red
-        # Inside the ring the source shows, on it the colour.
+        # The source is inside the ring.
         assert at(0, column, 20, 5) == (0, 0, 0)
         assert at(0, column, 20, 5 + 5 / 6) == red
     assert at(1, 0, 8, 10) == (90, 90, 90)
     assert at(1, 1, 8, 10) == (200, 200, 200)
     assert at(1, 2, 8, 10) == (0, 0, 0)
-
-
-def test_middles_of_positions_are_those_of_the_metric():
-    """The dot stands at the middle of the best position, here for each position of a map once."""
-    nowhere = torch.full((18, 2), torch.nan)
-    target_joints = nowhere.clone()
-    target_joints[0] = 1.0
-    generated = torch.zeros(3, 32, 16, dtype=torch.uint8)
-    red = np.array(ImageColor.getrgb(POINT_COLOURS[0]))
-    for position, (y, x) in enumerate(position_centres((8, 4), (32, 16))):
-        view = BlockView(torch.eye(32)[[position]], torch.arange(32))
-        strip = correspondence_strip(pair_of(nowhere, target_joints), generated, [0], [view], (8, 4))
-        left, top = 2 * (16 * 6 + GAP), LINE_HEIGHT
-        cell = np.asarray(strip)[top : top + 192, left : left + 96].astype(int)
-        dot = np.argwhere((cell == red).all(axis=2)).mean(axis=0)
-        assert dot == pytest.approx([(y + 0.5) * 6, (x + 0.5) * 6], abs=0.6)
 
 
 def test_a_pair_without_points_is_drawn_without_them():
@@ -125,11 +109,11 @@ def test_a_pair_without_points_is_drawn_without_them():
     assert strip.width == 3 * (16 * 6 + GAP)
 
 
-def test_pictures_are_stacked_with_a_footnote():
-    pictures = [Image.new("RGB", (10, 5), "red"), Image.new("RGB", (20, 7), "blue")]
-    sheet = stacked(pictures)
+def test_images_are_stacked_with_a_footnote():
+    images = [Image.new("RGB", (10, 5), "red"), Image.new("RGB", (20, 7), "blue")]
+    sheet = stacked(images)
     assert sheet.size == (20, 12)
     assert [sheet.getpixel(at) for at in ((5, 2), (15, 2), (15, 8))] == [(255, 0, 0), (255, 255, 255), (0, 0, 255)]
-    noted = stacked(pictures, "note")
+    noted = stacked(images, "note")
     assert noted.size == (20, 12 + LINE_HEIGHT)
     assert np.asarray(noted)[12:].min() < 128

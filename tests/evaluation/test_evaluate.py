@@ -17,13 +17,14 @@ from PIL import Image
 from tiny_run import overrides_of_tiny_run
 from twostream.build import build_generator, build_scoring
 from twostream.cli import CONF
-from twostream.cli.one_run import do_run
+from twostream.cli.train import train_and_evaluate
 from twostream.data.dataset import PairDataset
 from twostream.data.pose import person_mask
-from twostream.evaluation.evaluate import evaluate_run, generate_run, read_record, score_run
+from twostream.evaluation.evaluate import evaluate_run, generate_run, score_run
 from twostream.evaluation.generate import image_name, load_checkpoint, load_generator
 from twostream.metrics.protocols import STANDARD
 from twostream.metrics.similarity import ssim
+from twostream.runs import read_provenance, read_run, update_run
 from twostream.tables.render import write_tables
 
 CPU = torch.device("cpu")
@@ -36,7 +37,7 @@ def finished(people_parent, tmp_path_factory):
     run_dir = tmp_path_factory.mktemp("runs") / "synthetic" / "smoke" / "full" / "seed0"
     with initialize_config_dir(version_base="1.3", config_dir=CONF):
         cfg = compose("train", overrides_of_tiny_run(people_parent, run_dir))
-    do_run(cfg, run_dir)
+    train_and_evaluate(cfg, run_dir)
     return cfg, run_dir
 
 
@@ -58,14 +59,13 @@ def test_leaves_everything_that_the_readme_names(finished):
         "logs/metrics.csv",
         "bootstrap.json",
         "metrics.json",
-        "record.json",
+        "run.json",
         "samples/000002.png",
         "samples/000004.png",
         "samples/test.png",
         "scores.csv",
-        "status.json",
     } <= names
-    assert json.loads((finished[1] / "status.json").read_text()) == {"state": "done"}
+    assert read_run(finished[1]).state == "done"
 
 
 def test_metrics_are_those_of_the_pictures_on_disk(finished, people_folder):
@@ -137,18 +137,18 @@ def test_every_value_says_how_it_was_computed(finished):
 
 
 def test_without_at_module_there_is_no_correspondence(finished, run_dir, scoring):
-    record = read_record(run_dir)
+    record = read_provenance(run_dir)
     run = generate_run(run_dir, CPU, batch_size=2)
     other = build_generator(OmegaConf.merge(finished[0], {"generator": {"at_module": {"_target_": NO_AT_MODULE}}}))
     metrics = score_run(run._replace(generator=other), scoring, CPU)
     reasons = {entry["metric"]: entry["reason"] for entry in metrics["missing"]}
     assert reasons["correspondence"] == "the generator has no AT-modules"
     assert not [entry for entry in metrics["values"] if "correspondence" in entry["metric"]]
-    assert record == read_record(run_dir)
+    assert record == read_provenance(run_dir)
 
 
 def test_record_says_what_the_run_is(finished):
-    record = json.loads((finished[1] / "record.json").read_text())
+    record = read_provenance(finished[1])
     expected = {"data": "synthetic", "label": "synthetic people", "scale": "smoke", "variant": "full", "seed": 0}
     expected |= {"iterations": 4, "batch_size": 2, "image_size": [32, 16]}
     assert record | expected == record
@@ -204,14 +204,14 @@ def test_pictures_of_other_weights_are_made_again(run_dir, scoring):
 def test_a_finished_run_is_not_done_again(finished):
     cfg, run_dir = finished
     before = {path: path.stat().st_mtime_ns for path in run_dir.rglob("*.png")}
-    do_run(cfg, run_dir)
+    train_and_evaluate(cfg, run_dir)
     assert before == {path: path.stat().st_mtime_ns for path in run_dir.rglob("*.png")}
 
 
 def test_a_trained_run_is_only_evaluated(finished, run_dir):
     changed = (run_dir / "checkpoints" / "last.ckpt").stat().st_mtime_ns
     (run_dir / "metrics.json").unlink()
-    do_run(finished[0], run_dir)
+    train_and_evaluate(finished[0], run_dir)
     assert (run_dir / "metrics.json").exists()
     assert (run_dir / "checkpoints" / "last.ckpt").stat().st_mtime_ns == changed
 
@@ -219,21 +219,19 @@ def test_a_trained_run_is_only_evaluated(finished, run_dir):
 def test_another_config_in_the_same_folder_is_refused(finished):
     cfg = finished[0].copy()
     cfg.schedule.learning_rate = 1.0
-    with pytest.raises(ValueError, match=r"schedule\.learning_rate: 0\.0001 there, 1\.0 asked"):
-        do_run(cfg, finished[1])
-    assert json.loads((finished[1] / "status.json").read_text()) == {"state": "done"}
+    with pytest.raises(ValueError, match=r"schedule\.learning_rate: 0\.0001 on disk, 1\.0 requested"):
+        train_and_evaluate(cfg, finished[1])
+    assert read_run(finished[1]).state == "done"
 
 
 def test_an_unfinished_run_is_refused(run_dir, scoring):
-    record = json.loads((run_dir / "record.json").read_text())
-    (run_dir / "record.json").write_text(json.dumps(record | {"iterations": 9}))
+    update_run(run_dir, provenance=read_provenance(run_dir) | {"iterations": 9})
     with pytest.raises(ValueError, match="expected the end of the run, iteration 9, got iteration 4"):
         evaluate_run(run_dir, scoring, CPU)
 
 
 def test_changed_data_are_refused(run_dir, scoring):
-    record = json.loads((run_dir / "record.json").read_text())
-    (run_dir / "record.json").write_text(json.dumps(record | {"data_hash": "other"}))
+    update_run(run_dir, provenance=read_provenance(run_dir) | {"data_hash": "other"})
     with pytest.raises(ValueError, match="trained on data of hash other"):
         evaluate_run(run_dir, scoring, CPU)
 
@@ -253,7 +251,8 @@ def test_a_broken_checkpoint_is_refused(tmp_path, content):
 def test_the_tables_take_the_metrics(finished, tmp_path):
     runs = finished[1].parents[3]
     specs = sorted(Path(__file__).parents[2].glob("experiments/table*.yaml"))
-    text = write_tables(specs, runs, "synthetic", "smoke", [0], tmp_path)
+    printed = write_tables(specs, runs, "synthetic", "smoke", [0], tmp_path)
+    text = "".join(path.read_text() for path in tmp_path.glob("*.md"))
     metrics = json.loads((finished[1] / "metrics.json").read_text())
     value = next(e["value"] for e in metrics["values"] if (e["metric"], e["protocol"]) == ("ssim", "patn"))
     assert f"{value:.3f}" in text
@@ -262,7 +261,7 @@ def test_the_tables_take_the_metrics(finished, tmp_path):
     assert "PCKh (evaluator)" in text
     assert "FD test (evaluator)" in text
     assert "Not computed: IS, Mask-IS, FID (train), FID (test): weights-inception" in text
-    assert text.count("not run") >= 8
+    assert printed.count("not run") >= 8
 
 
 def test_a_prepared_folder_is_scored_without_the_evaluator(people_parent, people_folder, tmp_path):
@@ -273,7 +272,7 @@ def test_a_prepared_folder_is_scored_without_the_evaluator(people_parent, people
     overrides += ["data=market1501", f"data.root={people_folder}"]
     with initialize_config_dir(version_base="1.3", config_dir=CONF):
         cfg = compose("train", overrides)
-    do_run(cfg, run_dir)
+    train_and_evaluate(cfg, run_dir)
     metrics = json.loads((run_dir / "metrics.json").read_text())
     assert {(entry["metric"], entry["protocol"]) for entry in metrics["values"]} == {
         (m, p) for m in ("ssim", "mask_ssim") for p in ("patn", "standard")

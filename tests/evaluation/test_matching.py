@@ -1,5 +1,6 @@
 import math
 import shutil
+from functools import partial
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ from torch import nn
 
 from tiny_run import PEOPLE
 from twostream.data.dataset import PairDataset, to_pose_pair
-from twostream.data.pose import Gaussian
+from twostream.data.pose import gaussian_heatmaps
 from twostream.evaluation.matching import correspondence_metrics, measure_correspondence
 from twostream.metrics.correspondence import Surface, count_right, expected_right, true_matches
 from twostream.nets.appearance_transfer import AppearanceTransfer, NoAppearanceTransfer
@@ -16,7 +17,7 @@ from twostream.nets.fusion import CatFusion
 from twostream.nets.generator import TwoStreamGenerator
 
 SIZE, MAP = PEOPLE["image_size"], (8, 4)
-HEATMAPS = Gaussian(2.0)
+HEATMAPS = partial(gaussian_heatmaps, sigma=2.0)
 
 
 class KnownMatches(TwoStreamGenerator):

@@ -7,8 +7,9 @@ import torch
 from PIL import Image
 
 from stand_ins import Corner, FewFeatures
-from synthetic_people.evaluator import Evaluator, EvaluatorTraining
+from synthetic_people.evaluator import Evaluator
 from synthetic_people.evaluator_net import EvaluatorNet
+from synthetic_people.evaluator_training import EvaluatorTraining
 from synthetic_people.wardrobe import GARMENT_CLASSES
 from twostream.data.keypoints import NUM_JOINTS
 from twostream.evaluation import scoring

@@ -9,7 +9,7 @@ from twostream.losses.perceptual import RandomFeaturesLoss, VGG19Loss
 
 @pytest.fixture(scope="module")
 def first_layers() -> torch.nn.Sequential:
-    """The same cut of torchvision's own VGG-19: up to the ReLU after conv1_2."""
+    """torchvision's own VGG-19 up to the ReLU after conv1_2."""
     torch.manual_seed(0)
     with torch.device("meta"):
         layers = vgg19().features[:4]
@@ -64,7 +64,7 @@ def test_random_features_are_the_same_in_every_run():
 
 
 def test_missing_file_says_what_to_do(tmp_path):
-    with pytest.raises(ValueError, match=r"loss\.perceptual\.weights: expected a file, there is none at .*nothere"):
+    with pytest.raises(ValueError, match=r"loss\.perceptual\.weights: file not found: .*nothere"):
         VGG19Loss(tmp_path / "nothere.pth")
 
 

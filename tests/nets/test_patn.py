@@ -28,7 +28,7 @@ def test_has_the_parameters_of_table_2(paper_size):
     assert count(paper_size) == 41_358_019
 
 
-def test_parts_have_the_parameters_that_the_docstring_counts(paper_size):
+def test_submodules_have_the_parameters_of_the_docstring(paper_size):
     first, *others = paper_size.blocks
     assert count(paper_size.image_encoder) == 378_496
     assert count(paper_size.pose_encoder) == 481_984
@@ -69,33 +69,33 @@ def test_a_block_is_patns_equations(pose_channels):
     torch.testing.assert_close(new_image_code, mask * normed(convs_by_hand(block.image_conv, image_code)) + image_code)
 
 
-def test_the_mask_lets_a_share_of_each_change_through():
+def test_the_mask_scales_each_change_between_0_and_1():
     torch.manual_seed(0)
     block = PATBlock(8, 8, dropout=0).eval()
     nn.init.normal_(block.pose_conv[-1].weight)
     image_code, pose_code = torch.randn(2, 8, 6, 5), torch.randn(2, 8, 6, 5)
     with torch.no_grad():
-        whole = block.image_conv(image_code)
+        update = block.image_conv(image_code)
         change = block(image_code, pose_code)[0] - image_code
-    share = (change / whole)[whole.abs() > 0.1]
-    assert share.min().item() == pytest.approx(0, abs=1e-4)
-    assert share.max().item() == pytest.approx(1, abs=1e-4)
+    fraction = (change / update)[update.abs() > 0.1]
+    assert fraction.min().item() == pytest.approx(0, abs=1e-4)
+    assert fraction.max().item() == pytest.approx(1, abs=1e-4)
 
 
-def test_each_block_takes_the_pose_and_the_image_code_of_the_last(random_pair: PosePair):
+def test_each_block_gets_the_pose_and_the_image_code_of_the_previous_one(random_pair: PosePair):
     generator = make(num_blocks=3).eval()
-    given, made = [], []
+    inputs_of, outputs_of = [], []
     for block in generator.blocks:
-        block.register_forward_pre_hook(lambda _, inputs: given.append(inputs))
-        block.register_forward_hook(lambda _, inputs, outputs: made.append(outputs))
+        block.register_forward_pre_hook(lambda _, inputs: inputs_of.append(inputs))
+        block.register_forward_hook(lambda _, inputs, outputs: outputs_of.append(outputs))
     image = generator(*random_pair[:3])
-    assert torch.equal(given[0][0], generator.image_encoder(random_pair.source_image))
+    assert torch.equal(inputs_of[0][0], generator.image_encoder(random_pair.source_image))
     both = torch.cat([random_pair.source_heatmaps, random_pair.target_heatmaps], dim=1)
-    assert torch.equal(given[0][1], generator.pose_encoder(both))
-    for (image_code, pose_code), (last_image_code, last_pose) in zip(given[1:], made[:-1], strict=True):
+    assert torch.equal(inputs_of[0][1], generator.pose_encoder(both))
+    for (image_code, pose_code), (last_image_code, last_pose) in zip(inputs_of[1:], outputs_of[:-1], strict=True):
         assert torch.equal(image_code, last_image_code)
         assert torch.equal(pose_code, torch.cat([last_pose, last_image_code], dim=1))
-    assert torch.equal(image, generator.decoder(made[-1][0]))
+    assert torch.equal(image, generator.decoder(outputs_of[-1][0]))
 
 
 @pytest.mark.parametrize(("height", "width"), [(32, 16), (36, 28), (16, 16)])
@@ -122,7 +122,7 @@ def test_all_three_inputs_reach_the_output(random_pair: PosePair):
     assert all(tensor.grad.abs().sum() > 0 for tensor in inputs)
 
 
-def test_dropout_acts_in_the_blocks_alone(random_pair: PosePair):
+def test_only_the_blocks_have_dropout(random_pair: PosePair):
     generator = make(dropout=0.25)
     dropouts = {name: m.p for name, m in generator.named_modules() if isinstance(m, nn.Dropout)}
     assert len(dropouts) == 4
@@ -146,19 +146,19 @@ def test_the_blocks_pad_by_reflection_that_can_be_deterministic():
         ({"num_joints": 0}, "num_joints: expected at least 1, got 0"),
     ],
 )
-def test_refuses_what_can_not_work(arguments, message):
+def test_invalid_arguments_are_refused(arguments, message):
     with pytest.raises(ValueError, match=message):
         make(**arguments)
 
 
 @pytest.mark.parametrize("size", [(30, 16), (32, 18)])
-def test_refuses_a_size_not_divisible_by_4(size):
+def test_a_size_not_divisible_by_4_is_refused(size):
     with pytest.raises(ValueError, match=f"divisible by 4, got {size[0]}x{size[1]}"):
         make()(torch.zeros(1, 3, *size), *torch.zeros(2, 1, 18, *size))
 
 
 @pytest.mark.parametrize(("width", "std"), [(64, 0.02), (16, 0.04)])
-def test_weights_are_drawn_as_patn_does_at_the_papers_width(width, std):
+def test_initial_weights_are_patns_at_the_papers_width(width, std):
     conv = make(num_blocks=1, width=width).blocks[0].pose_conv[1]
     assert conv.weight.std().item() == pytest.approx(std, rel=0.02)
     assert (conv.bias == 0).all()

@@ -11,8 +11,7 @@ from PIL import Image
 from twostream.data.keypoints import read_annotations, write_annotations
 from twostream.prepare.deepfashion import DeepFashion
 from twostream.prepare.market1501 import Market1501
-from twostream.prepare.pipeline import Choices, Estimation, prepare
-from twostream.prepare.plan import Inputs
+from twostream.prepare.pipeline import Request, prepare
 
 
 def jpeg(image: Image.Image) -> bytes:
@@ -22,7 +21,7 @@ def jpeg(image: Image.Image) -> bytes:
 
 
 class TinyDownload:
-    """Files by path, and the joints of the pictures by the names that the data folder gives them."""
+    """Files by path, and joints by split and prepared image name."""
 
     def __init__(self, files, joints, tables, lists=None):
         self.files = files
@@ -54,8 +53,8 @@ class TinyDownload:
         return folder
 
 
-def people(people_folder: Path):
-    """Yield split, name, picture and joints of the synthetic people."""
+def synthetic_images(people_folder: Path):
+    """Yield split, name, image and joints of the synthetic people."""
     for split in ("train", "test"):
         for name, joints in sorted(read_annotations(people_folder / f"annotation-{split}.csv").items()):
             with Image.open(people_folder / split / name) as file:
@@ -67,11 +66,11 @@ def market(people_folder) -> TinyDownload:
     top = "Market-1501-v15.09.15"
     files = {f"{top}/readme.txt": b"hello", f"{top}/bounding_box_train/Thumbs.db": b"x"}
     joints = {"train": {}, "test": {}}
-    for split, name, picture, seen in people(people_folder):
-        # In the official test half, too, some names end twice.
+    for split, name, image, found in synthetic_images(people_folder):
+        # In the official test split, too, some names end twice.
         name = f"{name}.jpg" if split == "test" and not joints["test"] else name
-        files[f"{top}/bounding_box_{split}/{name}"] = jpeg(picture.resize((64, 128)))
-        joints[split][name] = np.where(seen == -1, -1, seen * 4)
+        files[f"{top}/bounding_box_{split}/{name}"] = jpeg(image.resize((64, 128)))
+        joints[split][name] = np.where(found == -1, -1, found * 4)
     distractor = "-1_c1s1_000401_03.jpg"
     files[f"{top}/bounding_box_test/{distractor}"] = jpeg(Image.new("RGB", (64, 128)))
     joints["test"][distractor] = np.full((18, 2), -1)
@@ -81,19 +80,19 @@ def market(people_folder) -> TinyDownload:
 
 @pytest.fixture(scope="session")
 def fashion(people_folder) -> TinyDownload:
-    """Wide pictures, people at their left and right edges in turn; the last identities are men."""
+    """Wide images, people at their left and right edges in turn; the last identities are men."""
     files, joints, lists = {}, {"train": {}, "test": {}}, {"train": [], "test": []}
     partition = []
-    for index, (split, name, picture, seen) in enumerate(people(people_folder)):
+    for index, (split, name, image, found) in enumerate(synthetic_images(people_folder)):
         framed = Image.new("RGB", (256, 256), "white")
         left = 128 * (index % 2)
-        framed.paste(picture.resize((128, 256)), (left, 0))
+        framed.paste(image.resize((128, 256)), (left, 0))
         sex, category = ("WOMEN", "Blouses_Shirts") if split == "train" else ("MEN", "Denim")
         item = int(name[:4])
         path = f"img/{sex}/{category}/id_{item:08d}/02_{index % 4}_back.jpg"
         files[path] = jpeg(framed)
         joined = f"fashion{sex}{category}id{item:08d}02_{index % 4}back.jpg"
-        joints[split][joined] = np.where(seen == -1, -1, seen * 8 + np.array([0, left]))
+        joints[split][joined] = np.where(found == -1, -1, found * 8 + np.array([0, left]))
         lists[split].append(joined)
         partition.append(f"{path}  id_{item:08d}  {'train' if split == 'train' else ('query', 'gallery')[index % 2]}")
     files["Eval/list_eval_partition.txt"] = "\n".join(
@@ -115,12 +114,11 @@ def no_estimator():
 
 @pytest.fixture
 def prepare_tiny(tmp_path):
-    """Prepares `root` (tmp_path/"data") of a preset; keywords are files by setting, choices, root and estimator."""
+    """Prepares `root` for a preset; keywords are files by setting and attributes of the request."""
 
     def call(preset, source, annotations=None, *, make=no_estimator, root=tmp_path / "data", **given):
-        choices = {"annotation_frame": None, "strict": True, "seed": 0, "num_workers": 0}
-        choices |= {key: given.pop(key) for key in choices if key in given}
-        inputs = Inputs(source, annotations, given)
-        return prepare(PRESETS[preset](), inputs, root, Choices(**choices), Estimation(make, {"threshold": 0.3}))
+        others = {key: given.pop(key) for key in ("annotation_frame", "strict", "seed", "num_workers") if key in given}
+        request = Request(source, make, {"threshold": 0.3}, annotations, given, **others)
+        return prepare(PRESETS[preset](), request, root)
 
     return call

@@ -3,8 +3,6 @@
 import csv
 import json
 from collections import Counter
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +14,8 @@ from skimage.metrics import structural_similarity
 from tiny_run import overrides_of_tiny_run
 from twostream.cli import CONF
 from twostream.cli.jobs import register_resolvers
-from twostream.cli.one_run import do_run
-from twostream.cli.prepare import do_step
+from twostream.cli.prepare import run_step
+from twostream.cli.train import train_and_evaluate
 from twostream.data.pairs import identity_of, matching_pairs, read_pairs, write_pairs
 from twostream.evaluation.generate import image_name
 
@@ -28,19 +26,19 @@ def prepare(preset: str, source: Path, annotations: Path, root: Path) -> dict:
     overrides = [f"data={preset}", f"source={source}", f"annotations={annotations}", f"data.root={root}"]
     with initialize_config_dir(version_base="1.3", config_dir=CONF):
         cfg = compose("prepare", [*overrides, "num_workers=0"])
-    do_step(cfg)
+    run_step(cfg)
     return json.loads((root / "manifest.json").read_text())
 
 
 def train(preset: str, root: Path, run_dir: Path, *overrides: str) -> dict:
-    """Train and score a run of two iterations on pictures of the preset's own size; return its metrics."""
+    """Train and score a run of two iterations on images of the preset's own size; return its metrics."""
     of_people = ("data.source.", "data.root=", "data.image_size=")
     tiny = [override for override in overrides_of_tiny_run(root, run_dir) if not override.startswith(of_people)]
     tiny += [f"data={preset}", f"data.root={root}", "loss/perceptual=random", "scoring.metrics=[ssim,mask_ssim]"]
     tiny += ["schedule.constant_iterations=1", "schedule.decay_iterations=1"]
     with initialize_config_dir(version_base="1.3", config_dir=CONF):
         cfg = compose("train", [*tiny, *overrides])
-    do_run(cfg, run_dir)
+    train_and_evaluate(cfg, run_dir)
     return json.loads((run_dir / "metrics.json").read_text())
 
 
@@ -54,35 +52,16 @@ def publish(download, folder: Path, shift: int = 0) -> Path:
 
 
 def zipped(download, folder: Path) -> tuple[Path, Path]:
-    """Pictures, and DeepFashion's official partition, in a zip."""
+    """Images, and DeepFashion's official partition, in a zip."""
     return download.zip(folder / "download.zip"), publish(download, folder / "tables")
 
 
 def unpacked(download, folder: Path) -> tuple[Path, Path]:
-    """DeepFashion with annotations of the narrow frame, and PATN's lists beside them."""
+    """DeepFashion with annotations of the narrow frame, and PATN's lists next to them."""
     tables = publish(download, folder / "tables", shift=-40)
     for split, names in download.lists.items():
         (tables / f"{split}.lst").write_text("\n".join(names) + "\n")
     return download.folder(folder / "download"), tables
-
-
-@dataclass(frozen=True)
-class Case:
-    preset: str
-    download: str
-    lay: Callable
-    made_for: int | None
-    label: str
-    size: tuple[int, int]
-    patn_frame: str
-    band: int
-
-
-CASES = [
-    Case("market1501", "market", zipped, None, "Market-1501", (128, 64), "128x64", 0),
-    Case("deepfashion", "fashion", zipped, 256, "DeepFashion 256x256", (256, 256), "256x256", 0),
-    Case("deepfashion_176", "fashion", unpacked, 176, "DeepFashion 256x176", (256, 176), "256x256 with bands", 40),
-]
 
 
 def size_of(path: Path) -> tuple[int, int]:
@@ -91,68 +70,67 @@ def size_of(path: Path) -> tuple[int, int]:
 
 
 def patn_ssim(generated: Path, true: Path, band: int) -> float:
-    """Between white bands, by the generated picture's own range."""
-    pictures = []
+    """Between white bands, by the generated image's own range."""
+    images = []
     for path in (generated, true):
         with Image.open(path) as file:
-            picture = np.asarray(file.convert("RGB"))
-        pictures.append(np.pad(picture, ((0, 0), (band, band), (0, 0)), constant_values=255))
-    data_range = int(pictures[0].max()) - int(pictures[0].min())
+            image = np.asarray(file.convert("RGB"))
+        images.append(np.pad(image, ((0, 0), (band, band), (0, 0)), constant_values=255))
+    data_range = int(images[0].max()) - int(images[0].min())
     window = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False}
-    return structural_similarity(*pictures, channel_axis=-1, data_range=data_range, **window)
+    return structural_similarity(*images, channel_axis=-1, data_range=data_range, **window)
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.preset)
-def test_from_the_download_to_the_numbers(request, tmp_path, capsys, case):
+@pytest.mark.parametrize(
+    ("preset", "write", "made_for", "label", "size", "patn_frame", "band"),
+    [
+        ("market1501", zipped, None, "Market-1501", (128, 64), "128x64", 0),
+        ("deepfashion", zipped, 256, "DeepFashion 256x256", (256, 256), "256x256", 0),
+        ("deepfashion_176", unpacked, 176, "DeepFashion 256x176", (256, 176), "256x256 with bands", 40),
+    ],
+)
+def test_from_download_to_metrics(request, tmp_path, capsys, preset, write, made_for, label, size, patn_frame, band):
     root, run_dir = tmp_path / "data", tmp_path / "run"
-    download = request.getfixturevalue(case.download)
-    inputs = case.lay(download, tmp_path)
-    manifest = prepare(case.preset, *inputs, root)
-    said = capsys.readouterr().out.splitlines()
-    assert (said[0], said[-1]) == (case.label, f"{root}: {28 + (case.made_for is None)} pictures written now")
-    assert manifest["annotation_frame"] == {"train": case.made_for, "test": case.made_for}
+    download = request.getfixturevalue("market" if preset == "market1501" else "fashion")
+    inputs = write(download, tmp_path)
+    manifest = prepare(preset, *inputs, root)
+    printed = capsys.readouterr().out.splitlines()
+    assert (printed[0], printed[-1]) == (label, f"{root}: {28 + (made_for is None)} images written")
+    assert manifest["annotation_frame"] == {"train": made_for, "test": made_for}
 
-    metrics = train(case.preset, root, run_dir, "generator.num_blocks=1", "data.num_val_pairs=1")
+    metrics = train(preset, root, run_dir, "generator.num_blocks=1", "data.num_val_pairs=1")
     pairs = read_pairs(root / "pairs-test.csv")
-    check_metrics(metrics, case, run_dir, root, pairs)
-    check_record(metrics["run"], case, run_dir, manifest, download.joints["train"])
-    check_pictures(run_dir, case, pairs)
-
-    prepare(case.preset, *inputs, root)
-    assert capsys.readouterr().out.splitlines()[-1].startswith(f"{root} was whole already")
-
-
-def check_metrics(metrics, case, run_dir, root, pairs):
-    assert len(pairs) == NUM_TEST_PAIRS
-    assert metrics["missing"] == []
-    values = {(entry["metric"], entry["protocol"]): entry for entry in metrics["values"]}
-    assert values.keys() == {(m, p) for m in ("ssim", "mask_ssim") for p in ("patn", "standard")}
-    height, width = case.size
-    for (_, protocol), entry in values.items():
-        assert entry["n"] == NUM_TEST_PAIRS
-        assert entry["frame"] == (case.patn_frame if protocol == "patn" else f"{height}x{width}")
-    by_hand = [patn_ssim(run_dir / "images" / image_name(pair), root / "test" / pair[1], case.band) for pair in pairs]
-    assert values["ssim", "patn"]["value"] == pytest.approx(np.mean(by_hand), abs=1e-9)
-
-
-def check_record(record, case, run_dir, manifest, train_joints):
-    assert record == json.loads((run_dir / "record.json").read_text())
+    height, width = size
+    check_metrics(metrics, f"{height}x{width}", patn_frame)
+    by_hand = [patn_ssim(run_dir / "images" / image_name(pair), root / "test" / pair[1], band) for pair in pairs]
+    values = {(entry["metric"], entry["protocol"]): entry["value"] for entry in metrics["values"]}
+    assert values["ssim", "patn"] == pytest.approx(np.mean(by_hand), abs=1e-9)
+    record = metrics["run"]
     assert record["data_hash"] == manifest["data_hash"]
-    assert (record["data"], record["label"], record["image_size"]) == (case.preset, case.label, list(case.size))
-    assert (record["iterations"], record["batch_size"]) == (2, 2)
-    pairs_of_identity = Counter(identity_of(source) for source, _ in matching_pairs(train_joints))
-    assert manifest["num_train_pairs"] == pairs_of_identity.total()
-    # One of the five people is kept out for validation.
-    assert len(pairs_of_identity) == 5
-    assert manifest["num_train_pairs"] - record["num_train_pairs"] in pairs_of_identity.values()
-
-
-def check_pictures(run_dir, case, pairs):
-    height, width = case.size
+    assert (record["data"], record["label"], record["image_size"]) == (preset, label, list(size))
+    check_training_pairs(record, manifest, download.joints["train"])
     sizes = {path.name: size_of(path) for path in (run_dir / "images").glob("*.png")}
     assert sizes == {image_name(pair): (width, height) for pair in pairs}
-    # Two pairs of five panels stand side by side, with a gap of 4; three pairs fill two rows.
+    # Two pairs of five panels side by side, with a gap of 4; three pairs fill two rows.
     assert size_of(run_dir / "samples" / "test.png") == (2 * 5 * width + 4, 2 * height)
+
+    prepare(preset, *inputs, root)
+    assert capsys.readouterr().out.splitlines()[-1] == f"{root}: complete, all files verified"
+
+
+def check_metrics(metrics, frame, patn_frame):
+    assert metrics["missing"] == []
+    protocols = {(entry["metric"], entry["protocol"]): (entry["n"], entry["frame"]) for entry in metrics["values"]}
+    frames = {"patn": (NUM_TEST_PAIRS, patn_frame), "standard": (NUM_TEST_PAIRS, frame)}
+    assert protocols == {(m, p): expected for m in ("ssim", "mask_ssim") for p, expected in frames.items()}
+
+
+def check_training_pairs(record, manifest, train_joints):
+    pairs_of_identity = Counter(identity_of(source) for source, _ in matching_pairs(train_joints))
+    assert manifest["num_train_pairs"] == pairs_of_identity.total()
+    # One of the five identities is held out for validation.
+    assert len(pairs_of_identity) == 5
+    assert manifest["num_train_pairs"] - record["num_train_pairs"] in pairs_of_identity.values()
 
 
 @pytest.fixture(scope="module")

@@ -44,7 +44,7 @@ def test_classes_of_hand_made_outfits():
 
 
 @pytest.mark.parametrize("shift", [-0.05, 0.0, 0.05])
-def test_a_colour_keeps_its_class_when_it_is_varied(shift):
+def test_a_varied_colour_keeps_its_class(shift):
     varied = np.clip(CLOTH_COLOURS + np.float32(shift), 0.02, 0.98)
     assert [garment_classes(*dress(colour))[0] for colour in varied] == list(range(GARMENT_CLASSES[0]))
 
@@ -55,13 +55,13 @@ def test_every_class_is_drawn_and_its_colour_is_near_the_cloth():
     for identity in range(400):
         _, outfit, shape, _ = drawn.draw("train", identity)
         found.append(garment_classes(outfit, shape))
-        # A drawn colour is a class's colour but for a normal error of 0.025 a channel.
+        # A drawn colour is the class's colour plus normal noise of 0.025 a channel.
         assert np.abs(outfit.upper.colours[0] - CLOTH_COLOURS[found[-1][0]]).max() < 5 * 0.025
     for classes, count in zip(zip(*found, strict=True), GARMENT_CLASSES, strict=True):
         assert set(classes) == set(range(count))
 
 
-def test_a_person_is_drawn_as_it_is_rendered(tmp_path, monkeypatch):
+def test_the_drawn_person_is_the_rendered_one(tmp_path, monkeypatch):
     settings = SyntheticPeople((32, 16), 3, 2, 2, 1, num_workers=1)
     rendered = []
 
@@ -83,7 +83,7 @@ def test_a_person_is_drawn_as_it_is_rendered(tmp_path, monkeypatch):
     assert not any(equal(first, second) for first, second in zip(rendered[::2], rendered[2::2], strict=False))
 
 
-def test_drawing_twice_gives_the_same_person_and_the_same_chance():
+def test_drawing_twice_gives_the_same_person_and_generator():
     settings = SyntheticPeople((32, 16), 3, 2, 2, 1)
     first, second = (settings.draw("test", 1) for _ in range(2))
     assert first[0] == second[0] == "0005"

@@ -1,8 +1,11 @@
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
+
+from twostream.tables.results import Results, collect
+from twostream.tables.spec import load_spec
 
 SPEC = """\
 number: 9
@@ -32,6 +35,16 @@ def runs(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
+def collected(spec_path: Path, runs: Path) -> Callable[..., Results]:
+    """Collect the runs of the spec as it is when this is called."""
+
+    def collect_runs(seeds: Sequence[int] = (0,), data: str = "synthetic") -> Results:
+        return collect(load_spec(spec_path), runs, data, "smoke", seeds)
+
+    return collect_runs
+
+
+@pytest.fixture
 def compared_path(spec_path: Path) -> Path:
     """A spec with a third row, further columns and a comparison with its first row."""
     more = """more_columns:
@@ -39,7 +52,7 @@ def compared_path(spec_path: Path) -> Path:
   - {label: FID, metric: fid_test, protocol: standard, digits: 1}
 compare_with: full
 rows:"""
-    third = "  - {label: cat, variant: both_add, paper: {}}\n"
+    third = "  - {label: cat, variant: both_add}\n"
     spec_path.write_text(SPEC.replace("rows:", more) + third)
     return spec_path
 
@@ -49,7 +62,7 @@ def add_run(runs: Path) -> Callable[..., Path]:
     """Write a metrics.json, with `changes` to its run fields, and return its path.
 
     A metric is named `ssim` (protocol patn) or `lpips/standard`; its value is a number or the entry's keys. With
-    `replicates`, by such names, a bootstrap.json is written beside it.
+    `replicates`, by such names, a bootstrap.json is written too.
     """
 
     def add(

@@ -5,18 +5,16 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from twostream.tables.collect import collect
-from twostream.tables.comparison import Comparisons, compare, holm, paired_bootstrap, paired_t_test
-from twostream.tables.spec import load_spec
+from twostream.tables.comparison import compare, holm, paired_bootstrap, paired_t_test
+from twostream.tables.results import Results
+
+pytestmark = pytest.mark.usefixtures("compared_path")
 
 AddRun = Callable[..., Path]
+Collected = Callable[..., Results]
 KEY = ("no_at_module", "SSIM")
 DRAWN = {"ssim": [0.31, 0.33, 0.30, 0.32]}
 OTHER = {"ssim": [0.30, 0.30, 0.28, 0.30]}
-
-
-def _compare(spec_path: Path, runs: Path, seeds: tuple[int, ...] = (0,)) -> Comparisons:
-    return compare(collect(load_spec(spec_path), runs, "synthetic", "smoke", seeds))
 
 
 def test_paired_bootstrap_worked_by_hand():
@@ -29,7 +27,7 @@ def test_paired_bootstrap_worked_by_hand():
     assert 0.02 < p < 0.05
 
 
-def test_paired_bootstrap_agrees_with_the_t_test_it_stands_for():
+def test_paired_bootstrap_approximates_the_paired_t_test():
     # The error of a mean over the identities is what the bootstrap of that mean spreads by.
     random = np.random.default_rng(0)
     ours = random.normal(0.3, 0.05, 12)
@@ -76,48 +74,46 @@ def test_holm_of_none_of_one_and_up_to_one():
     assert holm([0.6, 0.7]) == [1, 1]
 
 
-def test_one_seed_is_compared_over_identities(compared_path: Path, runs: Path, add_run: AddRun):
+def test_one_seed_is_compared_over_identities(collected: Collected, add_run: AddRun):
     add_run("full", {"ssim": 0.3}, replicates=OTHER)
     add_run("no_at_module", {"ssim": 0.32}, replicates=DRAWN)
-    comparison = _compare(compared_path, runs).found[KEY]
+    comparison = compare(collected())[KEY]
     expected = stats.t(11, loc=0.02, scale=np.std([0.01, 0.03, 0.02, 0.02], ddof=1))
-    assert (comparison.low, comparison.high) == pytest.approx(expected.interval(0.95))
+    assert (comparison.difference_low, comparison.difference_high) == pytest.approx(expected.interval(0.95))
     assert comparison.p == comparison.p_holm == pytest.approx(2 * expected.cdf(0))
-    assert (comparison.seeds, comparison.identities, comparison.undecided) == ((0,), 12, False)
+    assert (comparison.seeds, comparison.identities, comparison.contains_zero) == ((0,), 12, False)
 
 
-def test_seeds_in_common_are_compared_in_pairs(compared_path: Path, runs: Path, add_run: AddRun):
+def test_seeds_in_common_are_compared_in_pairs(collected: Collected, add_run: AddRun):
     ours, base = {0: 0.31, 2: 0.36, 3: 0.9}, {0: 0.30, 1: 0.1, 2: 0.33}
     for seed, value in ours.items():
         add_run("no_at_module", {"ssim": value}, seed)
     for seed, value in base.items():
         add_run("full", {"ssim": value}, seed)
-    comparison = _compare(compared_path, runs, (0, 1, 2, 3)).found[KEY]
+    comparison = compare(collected((0, 1, 2, 3)))[KEY]
     expected = stats.ttest_rel([0.31, 0.36], [0.30, 0.33])
     assert comparison.difference == pytest.approx(0.02)
     assert comparison.p == pytest.approx(expected.pvalue)
-    assert (comparison.seeds, comparison.identities, comparison.undecided) == ((0, 2), None, True)
+    assert (comparison.seeds, comparison.identities, comparison.contains_zero) == ((0, 2), None, True)
 
 
-def test_holms_family_is_a_column(compared_path: Path, runs: Path, add_run: AddRun):
+def test_holms_family_is_a_column(collected: Collected, add_run: AddRun):
     add_run("full", {"ssim": 0.3, "pckh": 0.3}, replicates={**OTHER, "pckh": OTHER["ssim"]})
     add_run("no_at_module", {"ssim": 0.32, "pckh": 0.32}, replicates={**DRAWN, "pckh": DRAWN["ssim"]})
     add_run("both_add", {"ssim": 0.3}, replicates=DRAWN)
-    found = _compare(compared_path, runs).found
+    found = compare(collected())
     assert list(found) == [KEY, ("both_add", "SSIM"), ("no_at_module", "PCKh")]
     assert found[KEY].p_holm == 2 * found[KEY].p
     assert found["both_add", "SSIM"].p_holm == found["both_add", "SSIM"].p == 1
     assert found["no_at_module", "PCKh"].p_holm == found["no_at_module", "PCKh"].p
 
 
-def test_nothing_is_compared_unasked_or_without_values(
-    spec_path: Path, compared_path: Path, runs: Path, add_run: AddRun
-):
+def test_nothing_is_compared_without_compare_with_or_values(compared_path: Path, collected: Collected, add_run: AddRun):
     add_run("no_at_module", {"ssim": 0.32}, replicates=DRAWN)
-    assert _compare(compared_path, runs) == Comparisons({}, {})
+    assert compare(collected()) == {}
     add_run("full", {"ssim": 0.3}, replicates=OTHER)
-    spec_path.write_text(spec_path.read_text().replace("compare_with: full", ""))
-    assert _compare(spec_path, runs) == Comparisons({}, {})
+    compared_path.write_text(compared_path.read_text().replace("compare_with: full", ""))
+    assert compare(collected()) == {}
 
 
 @pytest.mark.parametrize(
@@ -140,34 +136,34 @@ def test_nothing_is_compared_unasked_or_without_values(
         ("bootstrap", "0.33", "Infinity", "no_at_module/seed0 and full/seed0 have replicates that are not finite"),
     ],
 )
-def test_what_has_no_pairs_is_refused(
-    compared_path: Path, runs: Path, add_run: AddRun, file: str, old: str, new: str, reason: str
+def test_runs_that_can_not_be_paired_are_refused(
+    collected: Collected, add_run: AddRun, file: str, old: str, new: str, reason: str
 ):
     add_run("full", {"ssim": 0.3}, replicates=OTHER)
     path = add_run("no_at_module", {"ssim": 0.32}, replicates=DRAWN).with_name(f"{file}.json")
     assert old in path.read_text()
     path.write_text(path.read_text().replace(old, new))
-    assert _compare(compared_path, runs) == Comparisons({}, {KEY: reason})
+    assert compare(collected()) == {KEY: reason}
 
 
 @pytest.mark.parametrize("without", ["full", "no_at_module"])
-def test_run_without_bootstrap_is_not_compared(compared_path: Path, runs: Path, add_run: AddRun, without: str):
+def test_run_without_bootstrap_is_not_compared(collected: Collected, add_run: AddRun, without: str):
     for variant in ("full", "no_at_module"):
         add_run(variant, {"ssim": 0.3}, replicates=None if variant == without else DRAWN)
-    assert _compare(compared_path, runs).refused == {KEY: f"{without}/seed0 has no bootstrap.json"}
+    assert compare(collected()) == {KEY: f"{without}/seed0 has no bootstrap.json"}
 
 
-def test_too_few_replicates_or_identities_are_refused(compared_path: Path, runs: Path, add_run: AddRun):
+def test_too_few_replicates_or_identities_are_refused(collected: Collected, add_run: AddRun):
     reason = "no_at_module/seed0 and full/seed0 have fewer than two replicates or test identities"
     paths = [add_run(variant, {"ssim": 0.3}, replicates={"ssim": [0.3]}) for variant in ("full", "no_at_module")]
-    assert _compare(compared_path, runs).refused == {KEY: reason}
+    assert compare(collected()) == {KEY: reason}
     for path in paths:
         bootstrap = path.with_name("bootstrap.json")
         bootstrap.write_text(bootstrap.read_text().replace("[0.3]", "[0.3, 0.4]").replace(": 12", ": 1"))
-    assert _compare(compared_path, runs).refused == {KEY: reason}
+    assert compare(collected()) == {KEY: reason}
 
 
-def test_rows_without_a_seed_in_common_are_not_compared(compared_path: Path, runs: Path, add_run: AddRun):
+def test_rows_without_a_seed_in_common_are_not_compared(collected: Collected, add_run: AddRun):
     add_run("full", {"ssim": 0.3}, 0, replicates=OTHER)
     add_run("no_at_module", {"ssim": 0.3}, 1, replicates=DRAWN)
-    assert _compare(compared_path, runs, (0, 1)).refused == {KEY: "no_at_module and full have no seed in common"}
+    assert compare(collected((0, 1))) == {KEY: "no_at_module and full have no seed in common"}

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from twostream.tables.spec import Paper, load_spec
+from twostream.tables.spec import Paper, from_config, load_spec
 
 SPECS = sorted((Path(__file__).parents[2] / "experiments").glob("table[345]_*.yaml"))
 VARIANTS = {"full", "no_at_module", "target_add", "source_add", "both_add"}
@@ -48,10 +48,10 @@ PATN* (Zhu et al. 2019, reproduced by the paper) | .301 3.344 .805 3.773 .94 | .
 2s-ATN (Full) | .320 3.504 .813 3.845 .94 | .775 3.206 .96
 Real Data | 1.000 3.890 1.000 3.706 1.00 | 1.000 4.053 1.00
 """
-DEEPFASHION = ("deepfashion", "deepfashion_176")
+DEEPFASHION = ["deepfashion", "deepfashion_176"]
 SETS_OF_TABLE_1 = [
-    ("table1_market", 1, [*LABELS, "PCKh"], Paper("market1501", "Market-1501", (128, 64)), ()),
-    ("table1_deepfashion", 2, ["SSIM", "IS", "PCKh"], Paper("deepfashion", "DeepFashion", (256, 256)), DEEPFASHION),
+    ("table1_market", 1, [*LABELS, "PCKh"], Paper("market1501", "Market-1501", [128, 64]), []),
+    ("table1_deepfashion", 2, ["SSIM", "IS", "PCKh"], Paper("deepfashion", "DeepFashion", [256, 256]), DEEPFASHION),
 ]
 
 
@@ -66,11 +66,11 @@ def test_spec_holds_the_papers_numbers(path: Path):
     assert {row.label: [row.paper[label] for label in LABELS] for row in spec.rows} == PAPER[path.stem]
     assert [column.label for column in spec.columns] == LABELS
     assert spec.question.endswith("?")
-    assert spec.paper == Paper("market1501", "Market-1501", (128, 64))
+    assert spec.paper == Paper("market1501", "Market-1501", [128, 64])
     assert spec.base() in spec.rows
     assert spec.compare_with == "full"
     assert [column.label for column in spec.more_columns] == MORE
-    assert (spec.only_data, spec.intervals) == ((), True)
+    assert (spec.only_data, spec.intervals) == ([], True)
 
 
 @pytest.mark.parametrize(("name", "part", "labels", "paper", "only_data"), SETS_OF_TABLE_1)
@@ -91,60 +91,62 @@ def test_table_1_has_two_rows_of_ours_and_what_the_paper_cites(name, part, label
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("title:", "tilte:", r"table9_test\.yaml: key 'tilte': expected one of cited, columns, compare_with"),
-        ("digits: 3", "digit: 3", r"columns\[0\]: key 'digit': expected one of digits, label"),
-        ("digits: 3", "digits: 3.5", r"columns\[0\]: key 'digits': expected int, got 3\.5"),
-        ("digits: 3", "digits: -1", r"columns\[0\]: key 'digits': expected 0 or more, got -1"),
-        ("SSIM: 0.313", "SIM: 0.313", r"rows\[1\]: paper: key 'SIM': expected one of PCKh, SSIM"),
-        ("SSIM: 0.313", "SSIM: high", r"rows\[1\]: paper: key 'SSIM': expected float, got 'high'"),
-        ("title: A table & its title.", "", r"expected the key 'title', got number, question"),
-        ("paper: {data: market1501, label: Market-1501, image_size: [128, 64]}", "", r"expected the key 'paper', got"),
-        ("number: 9", "number: true", r"key 'number': expected int, got True"),
-        ("[128, 64]", "[128]", r"paper: key 'image_size': expected \[height, width\], got \[128\]"),
-        ("label: PCKh", "label: SSIM", r"rows\[0\]: paper: key 'PCKh': expected one of SSIM, SSIM"),
-        ("variant: no_at_module", "variant: full", r"key 'rows': expected each once, got 'full' 2 times"),
-        (
-            "rows:",
-            "compare_with: blocks_5\nrows:",
-            r"'compare_with': expected one of full, no_at_module, got 'blocks_5'",
-        ),
-        ("rows:", "intervals: 0\nrows:", r"table9_test\.yaml: key 'intervals': expected bool, got 0"),
-        ("rows:", "only_data: x\nrows:", r"table9_test\.yaml: key 'only_data': expected list, got 'x'"),
-        ("rows:", "only_data: [1]\nrows:", r"table9_test\.yaml: key 'only_data': expected a list of names, got \[1\]"),
-        ("rows:", "only_data: []\nrows:", r"table9_test\.yaml: key 'only_data': expected a list of names, got \[\]"),
-        ("rows:", f"more_columns: [{MORE_SSIM}]\nrows:", r"key 'more_columns': expected each once, got 'SSIM' 2 times"),
-        ("rows:", "more_columns: [{label: X}]\nrows:", r"more_columns\[0\]: expected the key 'metric', got label"),
-        (
-            "rows:",
-            "cited: [{label: X, paper: {}}]\nrows:",
-            r"cited\[0\]: key 'paper': expected at least one number, got none",
-        ),
-        (
-            "rows:",
-            "cited: [{label: X, paper: {IS: 3}}]\nrows:",
-            r"cited\[0\]: paper: key 'IS': expected one of PCKh, SSIM",
-        ),
-        ("rows:", "cited: [{label: X, variant: x}]\nrows:", r"cited\[0\]: key 'variant': expected one of label, paper"),
-        ("rows:", f"cited: [{CITED}, {CITED}]\nrows:", r"key 'cited': expected each once, got 'X' 2 times"),
-        ("rows:", "rows: [", r"table9_test\.yaml: expected YAML, got: "),
+        ("title:", "tilte:", r"table9_test\.yaml: tilte: Key 'tilte' not in 'Spec'"),
+        ("digits: 3", "digit: 3", r"digit: Key 'digit' not in 'Column'"),
+        ("digits: 3", "digits: 3.5", r"digits: Value '3.5' of type 'float' could not be converted to Integer"),
+        ("digits: 3", "digits: -1", r"table9_test\.yaml: digits: expected 0 or more, got -1"),
+        ("SSIM: 0.313", "SIM: 0.313", r"table9_test\.yaml: rows: paper: expected one of SSIM, PCKh, got SIM"),
+        ("SSIM: 0.313", "SSIM: high", r"paper\.SSIM: Value 'high' of type 'str' could not be converted to Float"),
+        ("title: A table & its title.", "", r"table9_test\.yaml: title: .* has missing mandatory value: title"),
+        ("paper: {data: market1501, label: Market-1501, image_size: [128, 64]}", "", r"paper: expected the data of"),
+        ("number: 9", "number: true", r"number: Value 'True' of type 'bool' could not be converted to Integer"),
+        ("[128, 64]", "[128]", r"table9_test\.yaml: image_size: expected \[height, width\], got \[128\]"),
+        ("label: PCKh", "label: SSIM", r"columns: expected each once, got 'SSIM' 2 times"),
+        ("variant: no_at_module", "variant: full", r"rows: expected each once, got 'full' 2 times"),
+        ("rows:", "compare_with: x\nrows:", r"compare_with: expected one of full, no_at_module, got x"),
+        ("rows:", "intervals: x\nrows:", r"intervals: Value 'x' is not a valid bool"),
+        ("rows:", "only_data: x\nrows:", r"only_data: Invalid value assigned"),
+        ("rows:", f"more_columns: [{MORE_SSIM}]\nrows:", r"more_columns: expected each once, got 'SSIM' 2 times"),
+        ("rows:", "more_columns: [{label: X}]\nrows:", r"more_columns\[0\]\.metric: .* missing mandatory value"),
+        ("rows:", "cited: [{label: X, paper: {}}]\nrows:", r"cited: X: paper: expected at least one number, got none"),
+        ("rows:", "cited: [{label: X, paper: {IS: 3}}]\nrows:", r"paper: expected one of SSIM, PCKh, got IS"),
+        ("rows:", "cited: [{label: X, variant: x}]\nrows:", r"variant: Key 'variant' not in 'Cited'"),
+        ("rows:", f"cited: [{CITED}, {CITED}]\nrows:", r"cited: expected each once, got 'X' 2 times"),
+        ("rows:", "base: [\nrows:", r"table9_test\.yaml: expected YAML, got: "),
     ],
 )
 def test_wrong_spec_is_refused(spec_path: Path, old: str, new: str, message: str):
     spec_path.write_text(spec_path.read_text().replace(old, new, 1))
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ValueError, match=message) as error:
         load_spec(spec_path)
+    assert str(error.value).startswith(f"{spec_path}: ")
+    assert "\n" not in str(error.value)
 
 
 def test_spec_that_is_no_mapping_is_refused(spec_path: Path):
     spec_path.write_text("- 1\n")
-    with pytest.raises(ValueError, match="expected a mapping with the key 'columns', got \\[1\\]"):
+    with pytest.raises(ValueError, match="expected a mapping, got \\[1\\]"):
         load_spec(spec_path)
+    with pytest.raises(ValueError, match="x: expected a mapping, got None"):
+        from_config(Paper, None, "x")
 
 
-def test_correspondence_is_a_table_of_the_generated_people_alone():
+def test_base_gives_the_keys_that_a_spec_does_not_replace(spec_path: Path):
+    base = "title: Replaced\nmore_columns:\n"
+    base += "  - {label: SSIM, metric: ssim, protocol: patn, digits: 4}\n"
+    base += "  - {label: 'X{}', metric: 'x_{}', protocol: patn, digits: 1, count: 2}\n"
+    spec_path.with_name("_base.yaml").write_text(base)
+    spec_path.write_text(spec_path.read_text() + "base: _base.yaml\n")
+    spec = load_spec(spec_path)
+    assert (spec.name, spec.title) == ("table9_test", "A table & its title.")
+    # A column that is among the spec's own is not repeated.
+    assert [(column.label, column.metric) for column in spec.more_columns] == [("X1", "x_1"), ("X2", "x_2")]
+
+
+def test_correspondence_is_a_table_of_the_synthetic_people_only():
     spec = load_spec(SPECS[0].with_name("correspondence.yaml"))
-    assert (spec.number, spec.paper, spec.compare_with, spec.more_columns) == (None, None, None, ())
-    assert (spec.only_data, spec.intervals) == (("synthetic",), False)
+    assert (spec.number, spec.paper, spec.compare_with, spec.more_columns) == (None, None, None, [])
+    assert (spec.only_data, spec.intervals) == (["synthetic"], False)
     assert {row.variant for row in spec.rows} == VARIANTS - {"no_at_module"}
     assert [column.metric for column in spec.columns] == [
         "correspondence_same_place",
@@ -154,28 +156,25 @@ def test_correspondence_is_a_table_of_the_generated_people_alone():
     assert {column.protocol for column in spec.columns} == {"pck@0.1"}
 
 
-def test_the_rows_but_for_the_one_compared_with(compared_path: Path):
+def test_rows_are_compared_with_the_base(compared_path: Path):
     spec = load_spec(compared_path)
     assert spec.base() == spec.rows[0]
     assert spec.others() == spec.rows[1:]
+    compared_path.write_text(compared_path.read_text().replace("compare_with: full", ""))
+    spec = load_spec(compared_path)
+    assert (spec.base(), spec.others()) == (None, [])
 
 
-def test_without_comparison_no_row_is_another(spec_path: Path):
-    spec = load_spec(spec_path)
-    assert spec.base() is None
-    assert spec.others() == ()
-
-
-def test_cited_numbers_alone_want_to_be_told_of_what_they_are(spec_path: Path):
+def test_cited_numbers_need_the_data_of_the_paper(spec_path: Path):
     text = re.sub(r"paper: \{data.*\n", "", spec_path.read_text())
     spec_path.write_text(f"cited: [{CITED}]\n" + re.sub(r"paper: \{(SSIM|PCKh).*?\}", "paper: {}", text))
-    with pytest.raises(ValueError, match=r"table9_test\.yaml: expected the key 'paper', got cited, number"):
+    with pytest.raises(ValueError, match=r"table9_test\.yaml: paper: expected the data of the paper's numbers"):
         load_spec(spec_path)
 
 
-def test_columns_in_the_paper_are_those_of_rows_and_of_cited_ones(spec_path: Path):
-    assert load_spec(spec_path).in_paper() == {"SSIM", "PCKh"}
-    spec_path.write_text(spec_path.read_text().replace(", PCKh: 0.94", ""))
+def test_columns_in_the_paper_are_those_of_all_rows(spec_path: Path):
+    text = spec_path.read_text().replace(", PCKh: 0.94", "")
+    spec_path.write_text(text)
     assert load_spec(spec_path).in_paper() == {"SSIM"}
-    spec_path.write_text(spec_path.read_text() + "cited: [{label: X, paper: {PCKh: 1}}]\n")
+    spec_path.write_text(text + "cited: [{label: X, paper: {PCKh: 1}}]\n")
     assert load_spec(spec_path).in_paper() == {"SSIM", "PCKh"}

@@ -75,7 +75,7 @@ class BenchmarkedGenerator:
     def __call__(self, *inputs: Tensor) -> Any:
         """Generate a batch of images."""
         with autocast(self.variant, self.device), self.performance.compiled():
-            return self.net(*self.performance.lay_out(inputs))
+            return self.net(*self.performance.to_memory_format(inputs))
 
 
 def build_generators(cfg: DictConfig, device: torch.device) -> dict[str, BenchmarkedGenerator]:
@@ -111,12 +111,14 @@ class Iteration:
         self.module = build_module(changed).to(device)
         self.module.configure_model()
         self.optimizers = dict(zip(self.module.nets, self.module.configure_optimizers()[0], strict=True))
+        self.module.update = self._update  # type: ignore[method-assign]
+        self.module.end_iteration = lambda logs: logs  # type: ignore[method-assign]
         self.pair = random_pair(batch_size, size, device)
 
     def __call__(self, pair: PosePair | None = None) -> dict[str, Tensor]:
         """Train on a batch, by default the random one; return what is logged."""
         with autocast(self.variant, self.device):
-            return self.module.iterate(pair or self.pair, self._update)
+            return self.module.training_step(pair or self.pair, 0)
 
     def _update(self, name: str, loss: Tensor) -> None:
         self.optimizers[name].zero_grad()

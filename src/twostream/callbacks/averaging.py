@@ -5,24 +5,21 @@ from typing import Any
 import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import Tensor
+from torch.optim.swa_utils import get_ema_multi_avg_fn
+from typing_extensions import override
 
-from twostream.module import TwoStreamModule
+from twostream.callbacks import module_of
 
-KEY = "averaged_generator"
-"""Of the averaged weights in a checkpoint."""
+KEY = "averaged_generator"  # in a checkpoint
 
 
 class ExponentialAverage(Callback):
-    """Keeps an exponential moving average of the generator's weights, in float32, beside the weights that train.
+    """Keeps an exponential moving average of the generator's weights in float32, without influence on training.
 
-    After iteration k the decay is min(decay, (1 + k) / (10 + k)), so that the first weights are soon forgotten. The
-    average goes into the checkpoint and is evaluated beside the weights themselves; training is the same without it.
+    After iteration k the decay is min(decay, (1 + k) / (10 + k)), so that the initial weights are soon forgotten. The
+    average is saved in the checkpoint and evaluated in addition to the weights themselves.
 
-    Args:
-        decay: share of the average that stays in an iteration, at least 0 and under 1.
-
-    Raises ValueError for another decay.
-
+    Raises ValueError for a decay outside [0, 1).
     """
 
     def __init__(self, decay: float) -> None:
@@ -31,26 +28,25 @@ class ExponentialAverage(Callback):
         self.decay = decay
         self.average: dict[str, Tensor] | None = None
 
+    @override
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Start from the first weights, or bring the average of a checkpoint to the device."""
-        assert isinstance(pl_module, TwoStreamModule)
-        start = pl_module.generator.state_dict() if self.average is None else self.average
-        self.average = {name: tensor.to(pl_module.device, copy=True) for name, tensor in start.items()}
+        initial = module_of(trainer).generator.state_dict() if self.average is None else self.average
+        self.average = {name: tensor.to(pl_module.device, copy=True) for name, tensor in initial.items()}
 
+    @override
     @torch.no_grad()
-    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
-        """Move the average towards the weights."""
-        assert isinstance(pl_module, TwoStreamModule)
+    def on_train_batch_end(self, trainer: Trainer, *_: Any) -> None:
         assert self.average is not None
-        iteration = trainer.global_step
-        decay = min(self.decay, (1 + iteration) / (10 + iteration))
-        weights = pl_module.generator.state_dict()
-        torch._foreach_lerp_(list(self.average.values()), [weights[name] for name in self.average], 1 - decay)
+        module = module_of(trainer)
+        decay = min(self.decay, (1 + module.iteration) / (10 + module.iteration))
+        weights = module.generator.state_dict()
+        update = get_ema_multi_avg_fn(decay)
+        update(list(self.average.values()), [weights[name] for name in self.average], None)
 
+    @override
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Put the average into the checkpoint."""
         checkpoint[KEY] = self.average
 
+    @override
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Take the average out of the checkpoint."""
         self.average = checkpoint[KEY]

@@ -1,4 +1,4 @@
-"""Checkpoints with all that a run needs to go on exactly, counted in iterations."""
+"""Checkpoints from which training resumes exactly, bit for bit."""
 
 import logging
 import math
@@ -11,24 +11,26 @@ from typing import Any
 import numpy as np
 import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
+from torch import Tensor
+from typing_extensions import override
 
+from twostream.callbacks import module_of
 from twostream.files import atomic_write
-from twostream.losses.adversarial import FakePool
+from twostream.losses.fake_pool import FakePool
 from twostream.module import TwoStreamModule
 
 log = logging.getLogger(__name__)
 
 LAST, PREVIOUS, BEST = "last.ckpt", "previous.ckpt", "best.ckpt"
-MONITORED = "val/ssim"
 
 
 class Checkpoints(Callback):
-    """Writes `checkpoints/last.ckpt` every so many iterations and at the end, whole or not at all.
+    """Writes `checkpoints/last.ckpt` every `every_n_iterations` and at the end of training, atomically.
 
-    The one before it stays as `previous.ckpt`, that of the best validation SSIM as `best.ckpt`. Beside what Lightning
-    keeps, a checkpoint holds the random states and the pools of past fakes of every process, so that a run goes on from
-    it as if it had never stopped. It is written between two iterations, after the validation and the logging of the
-    first. OSError says where it can't be written; the one before it stays.
+    The checkpoint before it is kept as `previous.ckpt`, the one with the highest validation SSIM as `best.ckpt`. In
+    addition to what Lightning saves, a checkpoint holds each process's random states and pools of past fakes. It is
+    written between two iterations, after the validation and the logging of the first. Raises OSError if it can't be
+    written; the one before it is left unchanged.
     """
 
     def __init__(self, run_dir: str | Path, every_n_iterations: int) -> None:
@@ -39,49 +41,44 @@ class Checkpoints(Callback):
         self.best: float | None = None
         self._is_best = False
         self._saved_at: int | None = None
-        self._restored: list[dict[str, Any]] | None = None
+        self._loaded: list[dict[str, Any]] | None = None
 
-    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
-        """Go on where the checkpoint left off, or save when it is time."""
-        assert isinstance(pl_module, TwoStreamModule)
-        iteration = trainer.global_step
-        if self._restored is not None:
-            restore_processes(trainer, pl_module, self._restored)
-            self._restored = None
-            # Lightning counts one more after a restart, which would shift what is logged.
-            trainer.fit_loop.epoch_loop._batches_that_stepped = iteration
-            self._saved_at = iteration
-        elif iteration != self._saved_at and (self._is_best or (iteration and not iteration % self.every_n_iterations)):
+    @override
+    def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        self.best = checkpoint["best"]
+        self._loaded = checkpoint["processes"]
+
+    @override
+    def on_train_batch_start(self, trainer: Trainer, *_: Any) -> None:
+        self._restore(trainer)
+        iteration = module_of(trainer).iteration
+        is_due = iteration > 0 and iteration % self.every_n_iterations == 0
+        if iteration != self._saved_at and (self._is_best or is_due):
             self.save(trainer)
 
+    @override
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """See whether this is the best validation."""
-        value = float(trainer.callback_metrics[MONITORED])
-        # A value that is not a number is never greater.
+        value = float(trainer.callback_metrics["val/ssim"])
+        # False for NaN.
         if value > (-math.inf if self.best is None else self.best):
             self.best, self._is_best = value, True
 
+    @override
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Save the end of the run."""
         self.save(trainer)
 
+    @override
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Add the states of all processes."""
-        assert isinstance(pl_module, TwoStreamModule)
-        # The next batch is there already; Lightning would count it twice and validate an iteration early.
+        # The next batch is loaded already; Lightning would count it twice and validate an iteration early.
         progress = checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]
         for count in (progress["total"], progress["current"]):
             count["ready"] = count["completed"]
         checkpoint["best"] = self.best
-        checkpoint["processes"] = _gather(trainer, process_state(pl_module))
-
-    def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Keep the states until the first batch is there: getting it draws random numbers."""
-        self.best = checkpoint["best"]
-        self._restored = checkpoint["processes"]
+        checkpoint["processes"] = _gather(trainer, process_state(module_of(trainer)))
 
     def save(self, trainer: Trainer) -> None:
-        """Write the checkpoint of the iterations done; every process has to call it."""
+        """Write the checkpoint of the iterations done; to be called by every process."""
+        self._restore(trainer)
         for logger in trainer.loggers:
             logger.save()
         if trainer.is_global_zero:
@@ -89,7 +86,18 @@ class Checkpoints(Callback):
         else:
             trainer.save_checkpoint(self.folder / LAST)
         self._is_best = False
-        self._saved_at = trainer.global_step
+        self._saved_at = module_of(trainer).iteration
+
+    def _restore(self, trainer: Trainer) -> None:
+        """Restore the processes' states of a loaded checkpoint after its first batch, whose loading draws numbers."""
+        if self._loaded is None:
+            return
+        module = module_of(trainer)
+        restore_process(trainer, module, self._loaded)
+        self._loaded = None
+        # Lightning counts one more after a restart, which would shift what is logged.
+        trainer.fit_loop.epoch_loop._batches_that_stepped = module.iteration
+        self._saved_at = module.iteration
 
     def _write(self, trainer: Trainer) -> None:
         path = self.folder / LAST
@@ -100,56 +108,55 @@ class Checkpoints(Callback):
                     _link(path, self.folder / PREVIOUS)
             if self._is_best:
                 _link(path, self.folder / BEST)
-        # torch says in a RuntimeError that a disk is full.
+        # torch reports a full disk by a RuntimeError.
         except (OSError, RuntimeError) as error:
             raise OSError(
-                f"{path}: the checkpoint of iteration {trainer.global_step} can't be written, the one before it "
-                f"stays: {error} ({shutil.disk_usage(self.folder.parent).free / 1e9:.1f} GB are free)"
+                f"{path}: the checkpoint of iteration {module_of(trainer).iteration} can't be written, the previous "
+                f"one is kept: {error} ({shutil.disk_usage(self.folder.parent).free / 1e9:.1f} GB are free)"
             ) from error
 
 
 def process_state(module: TwoStreamModule) -> dict[str, Any]:
-    """Return the random states and the pools of this process as tensors and plain values."""
+    """Return this process's random states and pools as tensors and plain values, which torch loads safely."""
     kind, keys, *rest = np.random.get_state()  # noqa: NPY002  libraries may draw from it
     return {
         "torch": torch.get_rng_state(),
         "cuda": torch.cuda.get_rng_state(module.device) if module.device.type == "cuda" else None,
         "numpy": (kind, torch.from_numpy(np.asarray(keys).astype(np.int64)), *rest),
         "python": random.getstate(),
-        "pools": {name: _to(pool.kept, torch.device("cpu")) for name, pool in _pools(module).items()},
+        "pools": {name: _moved(pool.samples, torch.device("cpu")) for name, pool in _pools(module).items()},
     }
 
 
-def restore_processes(trainer: Trainer, module: TwoStreamModule, states: list[dict[str, Any]]) -> None:
-    """Give this process its random state and its pools; with another number of processes the pools are dealt out."""
+def restore_process(trainer: Trainer, module: TwoStreamModule, states: list[dict[str, Any]]) -> None:
+    """Restore this process's random states and pools from the states of all processes.
+
+    If the number of processes has changed, the pools are divided among them and the random states are not restored.
+    """
     rank, world_size = trainer.global_rank, trainer.world_size
-    if len(states) != world_size:
+    is_same = len(states) == world_size
+    for name, pool in _pools(module).items():
+        samples = [sample for state in states for sample in state["pools"][name]]
+        own = states[rank]["pools"][name] if is_same else samples[rank::world_size][: pool.size]
+        pool.samples = _moved(own, module.device)
+    if not is_same:
         log.warning(
-            "The checkpoint is of %d processes, the run goes on with %d: its random draws differ from then on",
+            "The checkpoint was saved by %d processes and is resumed by %d: random draws will differ",
             len(states),
             world_size,
         )
-    for name, pool in _pools(module).items():
-        if len(states) == world_size:
-            kept = states[rank]["pools"][name]
-        else:
-            kept = [sample for state in states for sample in state["pools"][name]][rank::world_size][: pool.size]
-        pool.kept = _to(kept, module.device)
-    if len(states) == world_size:
-        _restore_draws(states[rank], module.device)
-
-
-def _restore_draws(state: dict[str, Any], device: torch.device) -> None:
+        return
+    state = states[rank]
     torch.set_rng_state(state["torch"])
-    if state["cuda"] is not None and device.type == "cuda":
-        torch.cuda.set_rng_state(state["cuda"], device)
+    if state["cuda"] is not None and module.device.type == "cuda":
+        torch.cuda.set_rng_state(state["cuda"], module.device)
     kind, keys, *rest = state["numpy"]
     np.random.set_state((kind, keys.numpy().astype(np.uint32), *rest))  # noqa: NPY002
     random.setstate(state["python"])
 
 
 def _gather(trainer: Trainer, state: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return the states of all processes to the first one; to the others nothing."""
+    """Return the states of all processes in the first one, an empty list in the others."""
     if trainer.world_size == 1:
         return [state]
     states: list[Any] | None = [None] * trainer.world_size if trainer.is_global_zero else None
@@ -161,12 +168,12 @@ def _pools(module: TwoStreamModule) -> dict[str, FakePool]:
     return {name: pool for name, pool in module.pools.items() if isinstance(pool, FakePool)}
 
 
-def _to(kept: list[tuple[torch.Tensor, ...]], device: torch.device) -> list[tuple[torch.Tensor, ...]]:
-    return [tuple(tensor.to(device) for tensor in sample) for sample in kept]
+def _moved(samples: list[tuple[Tensor, ...]], device: torch.device) -> list[tuple[Tensor, ...]]:
+    return [tuple(tensor.to(device) for tensor in sample) for sample in samples]
 
 
 def _link(source: Path, target: Path) -> None:
-    """Make `target` another name of a file that is never changed, or a copy where the file system has no links."""
+    """Hard-link a file that is never modified, or copy it where the file system has no links."""
     with atomic_write(target) as temporary:
         try:
             os.link(source, temporary)

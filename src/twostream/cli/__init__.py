@@ -2,5 +2,4 @@
 
 from pathlib import Path
 
-CONF = str(Path(__file__).resolve().parents[3] / "conf")
-"""The configuration, beside `src/` in an editable install."""
+CONF = str(Path(__file__).resolve().parents[3] / "conf")  # next to `src/` in an editable install

@@ -14,7 +14,7 @@ from omegaconf import DictConfig
 
 from twostream.benchmark import curves, plots, profiles, throughput
 from twostream.benchmark.summary import to_markdown
-from twostream.callbacks.record import PACKAGES, code_version, hardware
+from twostream.callbacks.run_log import PACKAGES, code_version, hardware
 from twostream.cli import CONF
 from twostream.cli.errors import exit_on_error
 from twostream.evaluation.evaluate import choose_device

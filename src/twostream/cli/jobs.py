@@ -1,4 +1,4 @@
-"""What a run is called, and how its command line is read."""
+"""Names of runs, and overrides on the command line."""
 
 import hashlib
 import re
@@ -6,27 +6,26 @@ from collections.abc import Sequence
 
 from omegaconf import OmegaConf
 
-# In the folder's path by themselves, or without influence on the result.
+# Groups and keys that are in the folder's path already or do not change the result.
 NOT_IN_VARIANT = (
     *("data", "scale", "ablation", "seed", "trainer", "logger", "callbacks", "hydra", "evaluate", "variant"),
-    *("scoring", "pose_estimator", "hparams_search", "resume", "deterministic"),
+    *("scoring", "pose_estimator", "hparams_search", "sweep", "resume", "deterministic"),
 )
 DATA_NOT_IN_VARIANT = ("data.cache", "data.num_workers")
-MAX_NAME = 200
-"""Characters of a name; file systems take 255."""
+MAX_NAME = 200  # characters; file systems allow 255
 
 
 def variant_name(ablation: str, overrides: Sequence[str]) -> str:
-    """Name a run by its ablation and by what else is overridden: `full`, `full+generator.blocks=5`.
+    """Return the name of a run: its ablation and all other overrides, as in `full+generator.blocks=5`.
 
-    The end of a name that is too long for a folder gives way to a hash of the whole.
+    A name that is too long for a folder is truncated and ends with a hash.
     """
     others = []
     for override in sorted(overrides):
         key, _, value = override.lstrip("+~").replace("'", "").partition("=")
         group = re.split(r"[/.@]", key)[0]
-        of_data = key.startswith(("data.", "data/")) and key not in DATA_NOT_IN_VARIANT
-        if of_data or group not in NOT_IN_VARIANT:
+        is_of_data = key.startswith(("data.", "data/")) and key not in DATA_NOT_IN_VARIANT
+        if is_of_data or group not in NOT_IN_VARIANT:
             others.append(re.sub(r"[^\w.=-]+", ".", f"{key}={value}"))
     name = "+".join([ablation, *others])
     if len(name) <= MAX_NAME:
@@ -36,16 +35,16 @@ def variant_name(ablation: str, overrides: Sequence[str]) -> str:
 
 
 def register_resolvers() -> None:
-    """Let the configuration say `${variant:ABLATION,OVERRIDES}` and `${iterations:EPOCHS,PAIRS,BATCH_SIZE}`."""
+    """Register `${variant:ABLATION,OVERRIDES}` and `${iterations:EPOCHS,PAIRS,BATCH_SIZE}` for use in the config."""
     OmegaConf.register_new_resolver("variant", variant_name, replace=True)
-    # As PATN counts: what does not fill a batch is left out of an epoch.
+    # As PATN counts: the incomplete batch at the end of an epoch is dropped.
     OmegaConf.register_new_resolver("iterations", lambda epochs, pairs, batch: epochs * (pairs // batch), replace=True)
 
 
 def quote_numbered_options(arguments: Sequence[str]) -> list[str]:
-    """Quote the options of a group that are numbers: `generator/blocks=5,7` as Hydra takes it.
+    """Quote the options of a config group that are numbers, as in `generator/blocks=5,7`.
 
-    Hydra reads a bare 5 as an integer and refuses an integer for a group's option.
+    Hydra would parse a bare 5 as an integer, which it does not accept as an option.
     """
     numbered = re.compile(r"([\w/]+/\w+)=(\d+(?:,\d+)*)")
     return [
@@ -54,5 +53,5 @@ def quote_numbered_options(arguments: Sequence[str]) -> list[str]:
     ]
 
 
-# At import, so that the processes of joblib's and submitit's launchers, which start without `main`, know them too.
+# On import, because the worker processes of joblib and submitit start without `main`.
 register_resolvers()

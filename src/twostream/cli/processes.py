@@ -1,4 +1,4 @@
-"""The process of a sweep's job: it gets its share of the GPUs, is stopped with a checkpoint, and outlives no sweep."""
+"""Run each job of a sweep in a subprocess: GPU assignment, signal forwarding, clean-up with the parent."""
 
 import logging
 import multiprocessing
@@ -13,43 +13,54 @@ from functools import cache
 from pathlib import Path
 from typing import IO
 
-from twostream.runs import is_stopped, read_failure, write_failure
+from omegaconf import DictConfig
+
+from twostream.registry import model_config
+from twostream.runs import check_same_config, is_finished, is_stopped, read_failure, read_progress, write_failure
 
 log = logging.getLogger(__name__)
 
-PARENT = "TWOSTREAM_PARENT"
+PARENT = "TWOSTREAM_PARENT"  # environment variable: the process whose end ends this one
 OUTPUT = "output.log"
-# What asks for an end: a user or a scheduler, submitit's own signal being the last.
-STOPPING = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)  # of a user, a scheduler, submitit
 
 
-def run_in_own_process(overrides: Sequence[str], run_dir: Path, devices: object) -> None:
-    """Do one job of a sweep in a process of its own. Raises RuntimeError with the reason if it fails or is stopped.
+def run_job(cfg: DictConfig, overrides: Sequence[str], run_dir: Path) -> float | None:
+    """Run one job of a sweep unless it is finished; return the SSIM of its last validation, None if it had none.
 
-    Jobs in one process would share a W&B run, and would all hang where one rank of a DDP job fails. A signal that asks
-    for an end is handed to the job as SIGTERM, on which a training writes its checkpoint; when the job has ended, the
-    signal goes to whom it was meant for. A worker of a pool (joblib's) gives its job a share of the GPUs, and what the
-    job prints goes to `output.log` in the run's folder.
+    Raises ValueError if the folder holds a run with a different config, RuntimeError if the job fails or is stopped.
+    """
+    end_with_parent()
+    if is_finished(run_dir, cfg.evaluate):
+        check_same_config(run_dir, model_config(cfg))
+        log.info("%s is finished", run_dir)
+    else:
+        run_in_subprocess(overrides, run_dir, cfg.trainer.devices)
+    progress = read_progress(run_dir)
+    return progress.val_ssim if progress else None
 
-    Args:
-        overrides: what describes the job, as on the command line.
-        run_dir: folder of the run.
-        devices: the trainer's; a number is that of the GPUs that a pool's worker gives to its job.
 
+def run_in_subprocess(overrides: Sequence[str], run_dir: Path, devices: object) -> None:
+    """Run one job of a sweep in a subprocess. Raises RuntimeError with the reason if it fails or is stopped.
+
+    Jobs in one process would share a W&B run, and would all hang if one rank of a DDP job failed. Stop signals are
+    forwarded to the job as SIGTERM, on which a training writes its checkpoint; after the job has ended, the signal is
+    raised again in this process. In a worker of a pool (joblib), the job gets as many GPUs as the trainer's `devices`
+    says, and its output goes to `output.log` in the run's folder.
     """
     command = [sys.executable, "-m", "twostream.cli.train", *overrides, f"hydra.run.dir='{run_dir}'"]
     environment = {**os.environ, PARENT: str(os.getpid())}
-    pool = multiprocessing.parent_process()
-    if pool is None:
-        code, signals = _finish(command, environment, None)
+    if multiprocessing.parent_process() is None:
+        code, signals = _run(command, environment, None)
     else:
+        # The workers of a pool are numbered from 1; nothing public tells the number.
         worker = multiprocessing.current_process()._identity[-1]
         if isinstance(devices, int) and devices > 0 and (gpus := visible_gpus()):
             environment["CUDA_VISIBLE_DEVICES"] = gpus_of_worker(worker, devices, gpus)
         log.info("%s starts", run_dir)
         run_dir.mkdir(parents=True, exist_ok=True)
         with (run_dir / OUTPUT).open("w") as output:
-            code, signals = _finish(command, environment, output)
+            code, signals = _run(command, environment, output)
         log.info("%s has ended", run_dir)
     for number in signals:
         signal.raise_signal(number)
@@ -62,31 +73,31 @@ def run_in_own_process(overrides: Sequence[str], run_dir: Path, devices: object)
 
 
 def end_with_parent() -> None:
-    """End this process when the one is gone that started it: a sweep for a job or a pool, a training's first process.
+    """End this process when its parent ends: the sweep of a job or a pool's worker, rank 0 of a DDP rank.
 
-    So none runs on unseen, and none waits for others that are not there.
+    No process is left running unattended, or waiting for ranks that no longer exist.
     """
     pool = multiprocessing.parent_process()
     is_first = os.environ.get("LOCAL_RANK", "0") == "0"
     parent = os.environ.pop(PARENT, None) or (pool and pool.pid) or (None if is_first else os.getppid())
     if parent:
-        _end_with(int(parent))
+        _watch_parent(int(parent))
 
 
 def gpus_of_worker(worker: int, num_gpus: int, gpus: Sequence[str]) -> str:
-    """Return the GPUs of a pool's worker, numbered from 1, as CUDA_VISIBLE_DEVICES has them.
+    """Return CUDA_VISIBLE_DEVICES for a worker of a pool, numbered from 1.
 
-    The workers take turns: of four GPUs, two each, the first worker has "0,1", the second "2,3", the third "0,1".
+    GPUs are assigned cyclically: of four GPUs, two per job, worker 1 gets "0,1", worker 2 "2,3" and worker 3 "0,1".
     """
     first = (worker - 1) * num_gpus
     return ",".join(gpus[(first + i) % len(gpus)] for i in range(min(num_gpus, len(gpus))))
 
 
 def visible_gpus() -> list[str]:
-    """Return the GPUs that this process may use: those of CUDA_VISIBLE_DEVICES where that is set, else all."""
-    named = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if named is not None:
-        return [name for name in named.split(",") if name]
+    """Return the GPUs that this process may use: those in CUDA_VISIBLE_DEVICES if it is set, else all."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is not None:
+        return [name for name in visible.split(",") if name]
     try:
         listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, check=True).stdout
     except (OSError, subprocess.CalledProcessError):
@@ -94,19 +105,18 @@ def visible_gpus() -> list[str]:
     return [str(i) for i in range(sum(line.startswith("GPU ") for line in listed.splitlines()))]
 
 
-def _finish(command: Sequence[str], environment: Mapping[str, str], output: IO[str] | None) -> tuple[int, list[int]]:
-    """Run a command to its end; return its exit status and the signals that asked for an end meanwhile."""
+def _run(command: Sequence[str], environment: Mapping[str, str], output: IO[str] | None) -> tuple[int, list[int]]:
+    """Run a command; return its exit status and the stop signals received meanwhile."""
     signals: list[int] = []
-    # In a session of its own a Ctrl-C reaches the sweep alone, which then stops the job as it does on other signals.
+    # In a session of its own, so that Ctrl-C reaches only the sweep, which then stops the job as for other signals.
     process = subprocess.Popen(command, env=environment, stdout=output, stderr=output, start_new_session=True)
 
-    def pass_on(number: int, _: object) -> None:
-        """Ask the job to end, and remember the signal."""
+    def forward(number: int, _: object) -> None:
         if number not in signals:
             signals.append(number)
         process.terminate()
 
-    handlers = {number: signal.signal(number, pass_on) for number in STOPPING}
+    handlers = {number: signal.signal(number, forward) for number in STOP_SIGNALS}
     try:
         process.wait()
     except BaseException:
@@ -120,14 +130,13 @@ def _finish(command: Sequence[str], environment: Mapping[str, str], output: IO[s
 
 
 @cache
-def _end_with(parent: int) -> None:
-    threading.Thread(target=_end_after, args=(parent,), daemon=True).start()
+def _watch_parent(parent: int) -> None:
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(0.5)
+        main_thread = threading.main_thread().ident
+        assert main_thread is not None
+        # Not to this thread, where the signal would not wake the main one.
+        signal.pthread_kill(main_thread, signal.SIGTERM)
 
-
-def _end_after(parent: int) -> None:
-    while os.getppid() == parent:
-        time.sleep(0.5)
-    main_thread = threading.main_thread().ident
-    assert main_thread is not None
-    # Not to this thread, where the signal would not wake the main one.
-    signal.pthread_kill(main_thread, signal.SIGTERM)
+    threading.Thread(target=watch, daemon=True).start()

@@ -15,7 +15,7 @@ log = logging.getLogger(__name__)
 
 @hydra.main(version_base="1.3", config_path=CONF, config_name="table")
 def main(cfg: DictConfig) -> None:
-    """Write the tables as Markdown, CSV and LaTeX and print them."""
+    """Write the tables as Markdown, CSV and LaTeX and print them in short form."""
     with exit_on_error(log):
         folder = Path(cfg.runs)
         if len(folder.parts) < 3:
@@ -23,3 +23,7 @@ def main(cfg: DictConfig) -> None:
         *_, data, scale = folder.parts
         specs = [Path(spec) for spec in cfg.specs]
         print(write_tables(specs, folder.parents[1], data, scale, list(cfg.seeds), Path(cfg.out)))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,153 +1,89 @@
-"""Augmentation of pose pairs: one pipeline for both pictures of a pair and their joints."""
+"""Augmentation of pose pairs: one albumentations pipeline for both images of a pair and their joints."""
 
 import os
 import random
-from dataclasses import dataclass, field
+import warnings
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import UInt8
-from torch import Tensor
 
 from twostream.data.keypoints import FLIPPED
 from twostream.types import ImagePair
 
-# Most that each setting may be.
-LIMITS = {
-    "flip_probability": 1,
-    "affine_probability": 1,
-    "scale": 0.5,
-    "shift": 0.5,
-    "rotation": 180,
-    "colour_probability": 1,
-    "brightness": 1,
-    "contrast": 1,
-    "saturation": 1,
-    "hue": 0.5,
-}
 
-
-@dataclass(frozen=True)
 class Augmentation:
-    """Flips, moves and recolours the two pictures of a pair together, and flips and moves their joints with them.
+    """Transforms both images of a pair and their joints alike.
 
-    A part whose probability or ranges are 0 changes nothing; without any part albumentations is not needed.
-
-    Attributes:
-        flip_probability: of a horizontal flip; left and right joints change places.
-        affine_probability: of scale, shift and rotation about the centre. The pixels at the picture's border are
-            repeated into what comes in from outside.
-        scale: the factor lies within 1 - `scale` and 1 + `scale`.
-        shift: most shift along each axis, as a share of height or width; it is cut to whole pixels.
-        rotation: most rotation to either side, in degrees.
-        colour_probability: of the four that follow.
-        brightness: the factor lies within 1 - `brightness` and 1 + `brightness`.
-        contrast: as for brightness.
-        saturation: as for brightness.
-        hue: most turn of the hue to either side, as a share of the whole circle.
+    Args:
+        transforms: name of an albumentations transform -> its arguments, in the order of application. If empty, pairs
+            stay unchanged and albumentations is not needed. A `HorizontalFlip` also swaps left and right joints.
 
     Raises:
-        ValueError: a setting is out of its range.
+        ValueError: albumentations has no such transform or refuses an argument.
         ImportError: albumentations is not installed.
-
     """
 
-    flip_probability: float = 0
-    affine_probability: float = 0
-    scale: float = 0
-    shift: float = 0
-    rotation: float = 0
-    colour_probability: float = 0
-    brightness: float = 0
-    contrast: float = 0
-    saturation: float = 0
-    hue: float = 0
-    _pipeline: Any = field(init=False, repr=False, compare=False)
-
-    def __post_init__(self) -> None:
-        for name, most in LIMITS.items():
-            if not 0 <= getattr(self, name) <= most:
-                raise ValueError(f"{name}: expected 0 to {most}, got {getattr(self, name)}")
-        object.__setattr__(self, "_pipeline", _build_pipeline(self) if self.is_on else None)
+    def __init__(self, transforms: Mapping[str, Mapping[str, Any]]) -> None:
+        self.transforms = transforms
+        self._pipeline = _build_pipeline(transforms) if transforms else None
 
     @property
     def is_on(self) -> bool:
-        """Whether a pair can be changed at all."""
-        return max(self.flip_probability, self.affine_probability, self.colour_probability) > 0
+        """Whether pairs can change."""
+        return self._pipeline is not None
 
-    def __call__(self, pair: ImagePair, seed: int, epoch: int, index: int) -> ImagePair:
-        """Augment one pair.
+    def __call__(self, pair: ImagePair, seed: int, epoch: int, position: int) -> ImagePair:
+        """Augment a pair without batch axis, as a function of the seed, the epoch and the position in the epoch.
 
-        The draw depends on the three numbers alone, not on the process or on the pairs before: albumentations' own
-        draws are the same in every worker and every epoch.
-
-        Args:
-            pair: without a batch axis; missing joints (NaN) stay missing, and joints outside the picture are kept.
-            seed: of the run, at least 0.
-            epoch: pass over the training pairs, at least 0.
-            index: of the pair in the pass, at least 0.
-
+        Missing joints (NaN) stay missing; joints may be moved outside the image.
         """
         if self._pipeline is None:
             return pair
-        sequence = np.random.SeedSequence([seed, epoch, index])
-        # Not set_random_seed: it gives all parts the same draw, so that flip, affine and colour come together or not.
+        sequence = np.random.SeedSequence([seed, epoch, position])
+        # set_random_seed would give every transform the same draws.
         self._pipeline.set_random_state(
             np.random.default_rng(sequence), random.Random(int(sequence.generate_state(1, np.uint64)[0]))
         )
         joints = torch.stack([pair.source_joints, pair.target_joints])
         is_found = joints.isfinite().all(dim=-1)
-        done = self._pipeline(
-            image=_channels_last(pair.source_image),
-            target=_channels_last(pair.target_image),
-            keypoints=joints[is_found].numpy(),
+        source, target = (
+            image.permute(1, 2, 0).contiguous().numpy() for image in (pair.source_image, pair.target_image)
         )
+        done = self._pipeline(image=source, target=target, keypoints=joints[is_found].numpy())
         joints[is_found] = torch.from_numpy(done["keypoints"])
-        if any(part == "HorizontalFlip" for part, _ in done["applied_transforms"]):
+        if any(name == "HorizontalFlip" for name, _ in done["applied_transforms"]):
             joints = joints[:, FLIPPED]
-        return ImagePair(_channels_first(done["image"]), joints[0], _channels_first(done["target"]), joints[1])
+        images = [torch.from_numpy(done[key]).permute(2, 0, 1).contiguous() for key in ("image", "target")]
+        return ImagePair(images[0], joints[0], images[1], joints[1])
 
 
-def _build_pipeline(settings: Augmentation) -> Any:
-    # Without it the import asks a server for a newer version.
+def _build_pipeline(transforms: Mapping[str, Mapping[str, Any]]) -> Any:
+    # Otherwise the import asks a server for a newer version.
     os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
     try:
         import albumentations
-        import cv2
     except ImportError as error:
         raise ImportError("augmentation needs albumentations: pip install 'twostream[augment]'") from error
-    shift = (-settings.shift, settings.shift)
-    parts = [
-        albumentations.HorizontalFlip(p=settings.flip_probability),
-        albumentations.Affine(
-            scale=(1 - settings.scale, 1 + settings.scale),
-            keep_ratio=True,
-            translate_percent={"x": shift, "y": shift},
-            rotate=(-settings.rotation, settings.rotation),
-            border_mode=cv2.BORDER_REPLICATE,
-            p=settings.affine_probability,
-        ),
-        albumentations.ColorJitter(
-            brightness=(1 - settings.brightness, 1 + settings.brightness),
-            contrast=(1 - settings.contrast, 1 + settings.contrast),
-            saturation=(1 - settings.saturation, 1 + settings.saturation),
-            hue=(-settings.hue, settings.hue),
-            p=settings.colour_probability,
-        ),
-    ]
-    return albumentations.Compose(
-        parts,
-        # By default joints outside the picture are refused, or dropped, which would move the others up.
-        keypoint_params=albumentations.KeypointParams("yx", remove_invisible=False),
-        additional_targets={"target": "image"},
-        save_applied_params=True,
-    )
-
-
-def _channels_last(picture: UInt8[Tensor, "3 h w"]) -> UInt8[np.ndarray, "h w 3"]:
-    return picture.permute(1, 2, 0).contiguous().numpy()
-
-
-def _channels_first(picture: UInt8[np.ndarray, "h w 3"]) -> UInt8[Tensor, "3 h w"]:
-    return torch.from_numpy(picture).permute(2, 0, 1).contiguous()
+    steps = []
+    for name, arguments in transforms.items():
+        transform = getattr(albumentations, name, None)
+        if not (isinstance(transform, type) and issubclass(transform, albumentations.BasicTransform)):
+            raise ValueError(f"data.augmentation.transforms: expected names of albumentations transforms, got {name!r}")
+        try:
+            # Albumentations only warns about arguments that it does not know.
+            with warnings.catch_warnings(action="error"):
+                steps.append(transform(**arguments))
+        except (ValueError, TypeError, UserWarning) as error:
+            message = str(error).partition(" [type=")[0]  # without pydantic's details
+            raise ValueError(f"data.augmentation.transforms.{name}: {' '.join(message.split())}") from error
+    # A pipeline of colour transforms alone warns that it leaves joints unchanged.
+    with warnings.catch_warnings(action="ignore"):
+        return albumentations.Compose(
+            steps,
+            # By default joints outside the image are removed, which would change the order of the others.
+            keypoint_params=albumentations.KeypointParams("yx", remove_invisible=False),
+            additional_targets={"target": "image"},
+            save_applied_params=True,
+        )

@@ -1,69 +1,185 @@
-"""The pose pairs of one split of a data folder, and what the networks get of them."""
+"""The pose pairs of a data folder: annotated images, a data set of pairs, and what the networks receive."""
 
+import os
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 from torch.utils.data import Dataset
+from tqdm import tqdm
 
-from twostream.data.images import AnnotatedImages
+from twostream.data.augment import Augmentation
+from twostream.data.images import read_image
 from twostream.data.keypoints import JointArray, read_annotations
 from twostream.data.pairs import Pair, read_pairs
-from twostream.data.pose import Heatmaps
+from twostream.data.pose import Heatmaps, joints_to_tensor
+from twostream.data.sampling import SampledPair
+from twostream.files import first_lines
 from twostream.types import ImagePair, PosePair
+
+MANY_IMAGES = 2000  # more are read with a progress bar
+
+
+class AnnotatedImages:
+    """Images with their joints, by index.
+
+    Every image is decoded once in the constructor, so that a missing, unreadable or wrongly sized one is found at once.
+    Loader processes share the memory.
+
+    Args:
+        folder: of the images.
+        joints: image name -> joints.
+        names: of the images, in the order of their indices.
+        image_size: height and width in pixels.
+        in_memory: keep the decoded images as uint8; otherwise they are read from disk each time.
+
+    Raises:
+        ValueError: a name has no annotation, images can't be used (one error for all), or they exceed the memory.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        joints: dict[str, JointArray],
+        names: Sequence[str],
+        image_size: tuple[int, int],
+        in_memory: bool = True,
+    ) -> None:
+        unknown = [name for name in names if name not in joints]
+        if unknown:
+            raise ValueError(f"{folder}: {len(unknown)} images of the pairs have no annotation, first {unknown[0]!r}")
+        self.index_of = {name: index for index, name in enumerate(names)}
+        self.joints = {name: joints[name] for name in names}
+        self._paths = [folder / name for name in names]
+        self._image_size = image_size
+        self._joints = torch.stack([joints_to_tensor(joints[name]) for name in names])
+        self._images = _allocate(len(names), image_size) if in_memory else None
+        _decode_all(self._paths, image_size, self._images)
+
+    def __len__(self) -> int:
+        return len(self._paths)
+
+    def gather(self, indices: Int[Tensor, "b 2"]) -> ImagePair:
+        """Return pairs by the indices of source and target, on the device of the images."""
+        source, target = indices.unbind(dim=1)
+        return ImagePair(self._gather(source), self._joints[source], self._gather(target), self._joints[target])
+
+    def move_to(self, device: torch.device) -> None:
+        """Move the images, which must be in memory, and their joints to a device."""
+        assert self._images is not None
+        self._images, self._joints = self._images.to(device), self._joints.to(device)
+
+    def _gather(self, indices: Int[Tensor, "b"]) -> UInt8[Tensor, "b 3 h w"]:
+        if self._images is not None:
+            return self._images[indices]
+        return torch.stack([_read(self._paths[index], self._image_size) for index in indices.tolist()])
+
+
+def _allocate(count: int, image_size: tuple[int, int]) -> UInt8[Tensor, "n 3 h w"]:
+    needed = count * 3 * image_size[0] * image_size[1]
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if needed > memory:
+        raise ValueError(
+            f"data.cache: expected at most the {memory / 1e9:.1f} GB of this machine's memory, got {count} images of "
+            f"{needed / 1e9:.1f} GB; data.cache=none reads them from disk"
+        )
+    return torch.empty(count, 3, *image_size, dtype=torch.uint8)
+
+
+def _decode_all(paths: Sequence[Path], image_size: tuple[int, int], images: UInt8[Tensor, "n 3 h w"] | None) -> None:
+    """Decode every image in threads, into `images` if given; one error lists those that can't be used."""
+
+    def decode(index: int) -> str | None:
+        try:
+            image = _read(paths[index], image_size)
+        except ValueError as error:
+            return str(error)
+        if images is not None:
+            images[index] = image
+        return None
+
+    folder = paths[0].parent
+    # `None` draws the bar on a terminal only.
+    hide_bar = True if len(paths) <= MANY_IMAGES else None
+    # Pillow releases the GIL while it decodes.
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        results = pool.map(decode, range(len(paths)))
+        bar = tqdm(results, desc=f"Read {folder.name}", unit="image", total=len(paths), disable=hide_bar)
+        errors = [error for error in bar if error is not None]
+    if errors:
+        heading = f"{folder}: {len(errors)} of {len(paths)} images can't be used:"
+        raise ValueError("\n".join([heading, *first_lines(errors, 10)]))
+
+
+def _read(path: Path, image_size: tuple[int, int]) -> UInt8[Tensor, "3 h w"]:
+    return torch.from_numpy(read_image(path, image_size)).permute(2, 0, 1).contiguous()
 
 
 class PairDataset(Dataset[ImagePair]):
-    """Pose pairs of a split's pictures.
+    """Pose pairs of a split.
 
     Args:
-        pictures: all that the pairs name.
+        images: all images of the pairs.
         pairs: names of source and target, at least one pair.
-
+        augmentation: of sampled pairs; None leaves them unchanged.
+        seed: of the augmentation.
     """
 
-    def __init__(self, pictures: AnnotatedImages, pairs: Sequence[Pair]) -> None:
-        self.pictures = pictures
+    def __init__(
+        self, images: AnnotatedImages, pairs: Sequence[Pair], augmentation: Augmentation | None = None, seed: int = 0
+    ) -> None:
+        self.images = images
         self.pairs = list(pairs)
-        # A tensor, not the list: looking into a list makes loader processes copy it.
-        self._places = torch.tensor([[pictures.index_of[name] for name in pair] for pair in pairs])
+        self.augmentation = augmentation
+        self.seed = seed
+        # Loader processes would copy a list, whose elements are counted at each access.
+        self._indices = torch.tensor([[images.index_of[name] for name in pair] for pair in pairs])
 
     @classmethod
     def of_split(cls, root: Path, split: str, image_size: tuple[int, int], in_memory: bool = True) -> "PairDataset":
-        """Read the pairs of `split` (`train` or `test`) of a data folder in the field's layout."""
+        """Read the pairs of `split` (`train` or `test`) of a data folder."""
         joints, pairs = read_split(root, split, image_size)
-        return cls(AnnotatedImages(root / split, joints, named_in(pairs), image_size, in_memory), pairs)
+        return cls(AnnotatedImages(root / split, joints, image_names(pairs), image_size, in_memory), pairs)
 
     @property
     def joints(self) -> dict[str, JointArray]:
-        """Picture name -> joints."""
-        return self.pictures.joints
+        """Image name -> joints."""
+        return self.images.joints
 
     def __len__(self) -> int:
         return len(self.pairs)
 
     def batch(self, indices: Sequence[int]) -> ImagePair:
-        """Return the pairs of `indices` as one batch."""
-        return self.pictures.take(self._places[list(indices)])
+        """Return the pairs of `indices` as one batch, without augmentation."""
+        return self.images.gather(self._indices[list(indices)])
 
-    # The loader asks for whole batches by this name.
-    __getitems__ = batch
+    def __getitems__(self, samples: Sequence[SampledPair]) -> ImagePair:
+        """Return sampled pairs as one batch, augmented."""
+        batch = self.batch([sample.pair_index for sample in samples])
+        if self.augmentation is None or not self.augmentation.is_on:
+            return batch
+        augmented = [
+            self.augmentation(ImagePair(*tensors), self.seed, sample.epoch, sample.position)
+            for sample, tensors in zip(samples, zip(*batch, strict=True), strict=True)
+        ]
+        return ImagePair(*(torch.stack(tensors) for tensors in zip(*augmented, strict=True)))
 
 
-def named_in(pairs: Sequence[Pair]) -> list[str]:
-    """Return the names of all pictures in the pairs, sorted."""
+def image_names(pairs: Sequence[Pair]) -> list[str]:
+    """Return the sorted names of all images in the pairs."""
     return sorted({name for pair in pairs for name in pair})
 
 
 def read_split(
     root: Path, split: str, image_size: tuple[int, int] | None = None
 ) -> tuple[dict[str, JointArray], list[Pair]]:
-    """Read a split's annotations and pairs.
+    """Read the annotations and pairs of a split.
 
-    Raises ValueError with file and line for what is not of the form, for a pair of an unknown name, for no pairs at all
-    and, where the pictures' height and width are given, for x of another frame.
+    Raises ValueError with file and line for a malformed line, a pair of an unknown name, a file without pairs and, if
+    the images' height and width are given, for joints of another frame.
     """
     width = None if image_size is None else image_size[1]
     joints = read_annotations(root / f"annotation-{split}.csv", width)
@@ -71,7 +187,7 @@ def read_split(
 
 
 def to_pose_pair(batch: ImagePair, heatmaps: Heatmaps) -> PosePair:
-    """Make a batch ready for the networks, on the device where it lies: images to [-1, 1], joints to heatmaps."""
+    """Convert a batch for the networks, on its device: images to [-1, 1], joints to heatmaps."""
     height, width = batch.source_image.shape[-2:]
     return PosePair(
         source_image=to_unit_range(batch.source_image),
@@ -87,5 +203,5 @@ def to_unit_range(image: Tensor) -> Float[Tensor, "b 3 h w"]:
 
 
 def to_uint8(image: Float[Tensor, "b 3 h w"]) -> Tensor:
-    """Map [-1, 1] to uint8, rounding to the nearest level."""
+    """Map [-1, 1] to uint8, rounded to the nearest level."""
     return ((image.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)

@@ -1,4 +1,4 @@
-"""Joint annotations in the field's files: `NAME: [18 y]: [18 x]`, -1 where a joint was not found."""
+"""The skeleton of 18 joints, and annotation files: lines `NAME: [18 y]: [18 x]`, -1 for a missing joint."""
 
 import json
 from collections.abc import Mapping
@@ -31,10 +31,9 @@ JOINT_NAMES = (
 )
 NUM_JOINTS = len(JOINT_NAMES)
 
-# The joints that both pictures of a pair must show (the pair rule).
-TORSO = (2, 5, 8, 11)
+TORSO = (2, 5, 8, 11)  # shoulders and hips, which both images of a pair must show
 
-# Where each joint stands after a horizontal flip: left and right change places.
+# Index of each joint after a horizontal flip, which swaps left and right.
 FLIPPED = (0, 1, 5, 6, 7, 2, 3, 4, 11, 12, 13, 8, 9, 10, 15, 14, 17, 16)
 
 LIMBS = (
@@ -45,26 +44,26 @@ LIMBS = (
     *((1, 0), (0, 14), (14, 16), (0, 15), (15, 17)),  # head
 )
 
-# Limbs that the field's person mask fills besides: the outline of the torso and of the head.
+# The person mask also fills the outline of torso and head.
 MASK_LIMBS = (*LIMBS, (1, 16), (1, 17), (8, 11), (11, 5), (8, 2), (16, 17))
 
 HEADER = "name:keypoints_y:keypoints_x"
 MISSING = -1
-# DeepFashion's two frames: the narrow one is the wide one without CROP pixels at each side.
+# Two widths of DeepFashion: the narrow images are the wide ones without CROP pixels at each side.
 NARROW, WIDE, CROP = 176, 256, 40
-CLEARLY_OUTSIDE = 16
+CLEARLY_OUTSIDE = 16  # pixels
 
 JointArray = Int[np.ndarray, "18 2"]
-"""One picture's joints as (y, x) in pixels; (-1, -1) where a joint was not found."""
+"""Joints of an image as (y, x) in pixels; (-1, -1) for a missing joint."""
 
 
 def found(joints: JointArray) -> np.ndarray:
-    """Say for each of the 18 joints whether it was found. Missing is equality with -1: other negatives lie outside."""
+    """Return which of the 18 joints were found: those without -1. Other negative coordinates are outside the image."""
     return (joints != MISSING).all(axis=1)
 
 
 def read_lines(path: Path) -> list[str]:
-    """Read the lines of a text file. Raises ValueError with the file's name where it is not UTF-8."""
+    """Read the lines of a text file. Raises ValueError with the path if it is not UTF-8."""
     try:
         return path.read_text(encoding="utf-8").splitlines()
     except UnicodeDecodeError as error:
@@ -73,14 +72,15 @@ def read_lines(path: Path) -> list[str]:
 
 
 def read_annotations(path: Path, width: int | None = None) -> dict[str, JointArray]:
-    """Read an annotation file into picture name -> joints, in the file's order.
+    """Read an annotation file into image name -> joints, in the file's order.
 
     Args:
         path: the file.
-        width: of the pictures in pixels, to check that x is in their frame; None leaves x unchecked.
+        width: of the images in pixels, to check that x belongs to them; None does not check x.
 
-    Raises ValueError with file, line and value where the file is not of the form; FileNotFoundError if there is none.
-
+    Raises:
+        ValueError: a line is malformed; the message has file, line and value.
+        FileNotFoundError: the file does not exist.
     """
     lines = read_lines(path)
     if not lines or lines[0].rstrip(", ") != HEADER:
@@ -96,10 +96,10 @@ def read_annotations(path: Path, width: int | None = None) -> dict[str, JointArr
         annotations[name] = joints
         numbers.append(number)
     if annotations:
-        together = np.stack(list(annotations.values()))
-        _check_missing(together, path, numbers)
+        stacked = np.stack(list(annotations.values()))
+        _check_missing(stacked, path, numbers)
         if width is not None:
-            _check_frame(together, path, numbers, width)
+            _check_frame(stacked, path, numbers, width)
     return annotations
 
 
@@ -109,19 +109,19 @@ def _row(line: str, where: str) -> tuple[str, JointArray]:
         raise ValueError(f"{where}: expected 3 fields separated by ':', got {len(fields)}: {line!r}")
     name = fields[0].strip()
     if not name:
-        raise ValueError(f"{where}: expected a picture's name, got none")
+        raise ValueError(f"{where}: expected an image name, got none")
     y, x = (_coordinates(field, where) for field in fields[1:])
     if len(y) != len(x):
         raise ValueError(f"{where}: expected as many y as x, got {len(y)} y and {len(x)} x")
     if len(y) != NUM_JOINTS:
-        raise ValueError(f"{where}: expected {NUM_JOINTS} joints in OpenPose's order, with the neck, got {len(y)}")
+        raise ValueError(f"{where}: expected {NUM_JOINTS} joints in OpenPose's order, including the neck, got {len(y)}")
     return name, np.array([y, x], dtype=np.int64).T
 
 
 def _coordinates(field: str, where: str) -> list[int]:
     try:
         values = json.loads(field)
-    # A number of thousands of digits is a plain ValueError, and thousands of brackets are a RecursionError.
+    # A number of thousands of digits raises ValueError, thousands of brackets RecursionError.
     except (ValueError, RecursionError):
         values = None
     if not isinstance(values, list) or not all(type(value) is int and abs(value) < 2**15 for value in values):
@@ -130,24 +130,24 @@ def _coordinates(field: str, where: str) -> list[int]:
 
 
 def _check_missing(joints: Int[np.ndarray, "n 18 2"], path: Path, numbers: list[int]) -> None:
-    """Refuse a fork's format that writes missing joints as 0: two joints of one person never share the corner pixel."""
+    """Refuse missing joints that are written as 0, as in a fork's format: two joints are never both in the corner."""
     in_corner = (joints == 0).all(axis=2).sum(axis=1)
     if (joints != MISSING).all() and in_corner.max() > 1:
         row = int(np.argmax(in_corner > 1))
         raise ValueError(
-            f"{path}:{numbers[row]}: {in_corner[row]} joints lie at (0, 0), and no joint of the file is {MISSING}: "
+            f"{path}:{numbers[row]}: {in_corner[row]} joints are at (0, 0), and no joint of the file is {MISSING}: "
             f"expected {MISSING} for both coordinates of a missing joint, not 0"
         )
 
 
 def _check_frame(joints: Int[np.ndarray, "n 18 2"], path: Path, numbers: list[int], width: int) -> None:
-    """Refuse x that belongs to the frame of other pictures.
+    """Refuse x that belongs to images of another width.
 
-    DeepFashion's 176-wide pictures are 256-wide ones without 40 pixels at each side, and their joints are not clipped:
-    x runs from -31 to 205 in them, from 9 to 245 in the 256-wide ones. No x can be over 215 at width 176. At width 256
-    none is negative, but other data may have joints a little outside.
+    DeepFashion's images of width 176 are those of width 256 without 40 pixels at each side, and joints are not clipped:
+    x is between -31 and 205 at width 176, between 9 and 245 at width 256. No x can be above 215 at width 176. At width
+    256 none is negative, but joints of other data may be a little outside.
     """
-    # As at width 176: a joint lies outside by at most this share of the width.
+    # As at width 176: joints are outside by at most this fraction of the width.
     reach = CROP * width // NARROW
     lowest, highest = -reach, width - 1 + reach
     x = np.where((joints != MISSING).all(axis=2), joints[..., 1], width // 2)
@@ -158,12 +158,12 @@ def _check_frame(joints: Int[np.ndarray, "n 18 2"], path: Path, numbers: list[in
         row, joint = np.argwhere(outside)[0]
         raise ValueError(
             f"{path}:{numbers[row]}: x = {x[row, joint]} belongs to another frame: expected {lowest} to {highest} for "
-            f"pictures {width} wide; set data.image_size to the size that the file was made for, or shift all x "
+            f"images of width {width}; set data.image_size to the size that the file was made for, or shift all x "
             f"(DeepFashion's at width {NARROW} are those at width {WIDE} minus {CROP})"
         )
 
 
 def write_annotations(path: Path, joints: Mapping[str, JointArray]) -> None:
-    """Write picture name -> joints as an annotation file, whole or not at all."""
+    """Write image name -> joints as an annotation file, atomically."""
     rows = [f"{name}: {array[:, 0].tolist()}: {array[:, 1].tolist()}" for name, array in joints.items()]
     write_text(path, "\n".join([HEADER, *rows]) + "\n")

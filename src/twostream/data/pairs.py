@@ -1,10 +1,12 @@
-"""Pose pairs in the field's files (`from,to`), and the rule that makes them."""
+"""Pairs files (`from,to`), and the rule by which pairs are made."""
 
 import re
 from collections import defaultdict
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping, Sequence
 from itertools import permutations
 from pathlib import Path
+
+import numpy as np
 
 from twostream.data.keypoints import TORSO, JointArray, found, read_lines
 from twostream.files import write_text
@@ -13,12 +15,11 @@ HEADER = ("from", "to")
 DISTRACTORS = ("-1", "0000")
 DEEPFASHION_OUTFIT = re.compile(r"fashion.*id\d{10}(?=_)")
 
-Pair = tuple[str, str]
-"""Names of the source and the target picture."""
+Pair = tuple[str, str]  # names of the source and the target image
 
 
 def identity_of(name: str) -> str:
-    """Return the identity in a picture's name.
+    """Return the identity in an image name.
 
     Market-1501: `0002` of `0002_c1s1_000451_03.jpg`. DeepFashion: the item and its outfit,
     `fashionMENDenimid0000008001` of `fashionMENDenimid0000008001_1front.jpg`.
@@ -28,9 +29,9 @@ def identity_of(name: str) -> str:
 
 
 def matching_pairs(joints: Mapping[str, JointArray]) -> list[Pair]:
-    """Return all ordered pairs of different pictures of one identity that show both shoulders and both hips.
+    """Return all ordered pairs of different images of one identity that show both shoulders and both hips.
 
-    Market-1501's distractors (identities `-1` and `0000`) are left out. The order is that of the names.
+    Market-1501's distractors (identities `-1` and `0000`) are excluded. Pairs are in the order of the names.
     """
     names_of = defaultdict(list)
     for name in sorted(joints):
@@ -41,16 +42,39 @@ def matching_pairs(joints: Mapping[str, JointArray]) -> list[Pair]:
     ]
 
 
+def split_identities(
+    pairs: Sequence[Pair], num_val_identities: int, num_val_pairs: int
+) -> tuple[list[Pair], list[Pair]]:
+    """Split pairs by identity: those to train on, and `num_val_pairs` random pairs of held-out identities.
+
+    The split does not depend on the seed of a run, so that all runs validate on the same pairs.
+
+    Raises:
+        ValueError: no identity is left to train on.
+    """
+    identities = sorted({identity_of(source) for source, _ in pairs})
+    if num_val_identities >= len(identities):
+        raise ValueError(
+            f"data.num_val_identities: expected fewer than the {len(identities)} training identities, "
+            f"got {num_val_identities}"
+        )
+    draw = np.random.default_rng(0)
+    held_out = set(draw.permutation(identities)[:num_val_identities].tolist())
+    train = [pair for pair in pairs if identity_of(pair[0]) not in held_out]
+    val = [pair for pair in pairs if identity_of(pair[0]) in held_out]
+    return train, [val[i] for i in sorted(draw.permutation(len(val))[:num_val_pairs])]
+
+
 def read_pairs(path: Path, known: Container[str] | None = None) -> list[Pair]:
     """Read a pairs file, with or without its header line, in the file's order.
 
     Args:
         path: the file.
-        known: names of the annotated pictures; None leaves the names unchecked.
+        known: names of the annotated images; None does not check names.
 
-    Raises ValueError with file and line where a row is not two known names, and where there is no row;
-    FileNotFoundError if there is no file.
-
+    Raises:
+        ValueError: a row is not two known names (with file and line), or there is no row.
+        FileNotFoundError: the file does not exist.
     """
     pairs = []
     for number, line in enumerate(read_lines(path), start=1):
@@ -61,7 +85,7 @@ def read_pairs(path: Path, known: Container[str] | None = None) -> list[Pair]:
             raise ValueError(f"{path}:{number}: expected two names separated by ',', got {line!r}")
         for name in row:
             if known is not None and name not in known:
-                raise ValueError(f"{path}:{number}: expected names of annotated pictures, got {name!r}")
+                raise ValueError(f"{path}:{number}: expected names of annotated images, got {name!r}")
         pairs.append((row[0], row[1]))
     if not pairs:
         raise ValueError(f"{path}: expected at least one pose pair, got none")
@@ -69,5 +93,5 @@ def read_pairs(path: Path, known: Container[str] | None = None) -> list[Pair]:
 
 
 def write_pairs(path: Path, pairs: Iterable[Pair]) -> None:
-    """Write pairs with the header `from,to`, whole or not at all."""
+    """Write pairs with the header `from,to`, atomically."""
     write_text(path, "\n".join(",".join(pair) for pair in [HEADER, *pairs]) + "\n")

@@ -1,7 +1,6 @@
-"""Poses as the networks and the metrics see them: joint heatmaps and person masks."""
+"""Representations of a pose: heatmaps of joints for the networks, person masks for the metrics."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -13,30 +12,30 @@ from torch import Tensor
 from twostream.data.keypoints import MASK_LIMBS, JointArray, found
 
 Heatmaps = Callable[[Float[Tensor, "b 18 2"], tuple[int, int]], Float[Tensor, "b 18 h w"]]
-"""Draws joints (y, x in pixels, NaN where missing) at an image size (height, width); values in [0, 1]."""
+"""Draws joints (y, x in pixels, NaN if missing) for an image size (height, width); values in [0, 1]."""
 
 
 def joints_to_tensor(joints: JointArray) -> Float[Tensor, "18 2"]:
-    """Turn annotated joints into floats (y, x) in pixels, NaN where a joint was not found."""
+    """Convert annotated joints to floats (y, x) in pixels, NaN if missing."""
     return torch.from_numpy(np.where(found(joints)[:, None], joints, np.nan).astype(np.float32))
 
 
 def gaussian_heatmaps(
     joints: Float[Tensor, "b 18 2"], image_size: tuple[int, int], sigma: float
 ) -> Float[Tensor, "b 18 h w"]:
-    """Draw each joint as exp(-d^2 / (2 sigma^2)), d in pixels, peak 1; the channel of a missing joint is zero.
+    """Draw each joint as exp(-d^2 / (2 sigma^2)), with d and sigma in pixels; the channel of a missing joint is zero.
 
-    A joint outside the picture is drawn by the tail of its Gaussian.
+    The tail of a joint outside the image is drawn too.
     """
-    # A Gaussian is separable: two short exponentials in place of one a pixel.
+    # A Gaussian is separable: one exponential for each row and column instead of each pixel.
     along_y, along_x = (torch.exp(-(d**2) / (2 * sigma**2)) for d in _distances(joints, image_size))
     return torch.nan_to_num(along_y[..., :, None] * along_x[..., None, :])
 
 
 def delta_heatmaps(joints: Float[Tensor, "b 18 2"], image_size: tuple[int, int]) -> Float[Tensor, "b 18 h w"]:
-    """Draw each joint as one pixel of 1, the nearest (halves to the even one); none for a joint outside the picture.
+    """Draw each joint as one pixel of 1, the nearest (halves to even); nothing for a joint outside the image.
 
-    It is what PATN's Gaussians became when they were stored as uint8 for DeepFashion.
+    PATN's Gaussians for DeepFashion became this when they were stored as uint8.
     """
     at_y, at_x = (d == 0 for d in _distances(joints.round(), image_size))
     return (at_y[..., :, None] & at_x[..., None, :]).to(joints.dtype)
@@ -45,7 +44,7 @@ def delta_heatmaps(joints: Float[Tensor, "b 18 2"], image_size: tuple[int, int])
 def disc_heatmaps(
     joints: Float[Tensor, "b 18 2"], image_size: tuple[int, int], radius: float
 ) -> Float[Tensor, "b 18 h w"]:
-    """Draw each joint as a disc of 1: the pixels at most `radius` away, also from a joint outside the picture."""
+    """Draw each joint as a disc of 1: all pixels at a distance of at most `radius` pixels."""
     along_y, along_x = (d**2 for d in _distances(joints, image_size))
     return (along_y[..., :, None] + along_x[..., None, :] <= radius**2).to(joints.dtype)
 
@@ -53,48 +52,15 @@ def disc_heatmaps(
 def _distances(
     joints: Float[Tensor, "b 18 2"], image_size: tuple[int, int]
 ) -> tuple[Float[Tensor, "b 18 h"], Float[Tensor, "b 18 w"]]:
-    """Return the signed distance in pixels of each row and of each column from each joint, NaN from a missing one."""
+    """Return the signed distance in pixels of rows and of columns from each joint, NaN for a missing joint."""
     rows, columns = (torch.arange(size, device=joints.device, dtype=joints.dtype) for size in image_size)
     return rows - joints[..., 0, None], columns - joints[..., 1, None]
 
 
-@dataclass(frozen=True)
-class Gaussian:
-    """Draws joints as Gaussians; `size` is their sigma in pixels."""
-
-    size: float
-
-    def __call__(self, joints: Float[Tensor, "b 18 2"], image_size: tuple[int, int]) -> Float[Tensor, "b 18 h w"]:
-        """Draw the joints as `gaussian_heatmaps` does."""
-        return gaussian_heatmaps(joints, image_size, self.size)
-
-
-@dataclass(frozen=True)
-class Delta:
-    """Draws joints as single pixels, whatever the `size`."""
-
-    size: float
-
-    def __call__(self, joints: Float[Tensor, "b 18 2"], image_size: tuple[int, int]) -> Float[Tensor, "b 18 h w"]:
-        """Draw the joints as `delta_heatmaps` does."""
-        return delta_heatmaps(joints, image_size)
-
-
-@dataclass(frozen=True)
-class Disc:
-    """Draws joints as discs; `size` is their radius in pixels."""
-
-    size: float
-
-    def __call__(self, joints: Float[Tensor, "b 18 2"], image_size: tuple[int, int]) -> Float[Tensor, "b 18 h w"]:
-        """Draw the joints as `disc_heatmaps` does."""
-        return disc_heatmaps(joints, image_size, self.size)
-
-
 def person_mask(joints: JointArray, image_size: tuple[int, int], radius: int = 4) -> Bool[np.ndarray, "h w"]:
-    """Fill the person's outline: bars of 2 x `radius` pixels along the limbs, discs at the joints, closed by 5 x 5.
+    """Draw bars of width 2 `radius` pixels along the limbs and discs of `radius` at the joints, closed by a 5x5 square.
 
-    The mask of Mask-SSIM and Mask-IS as the field computes it (Ma et al. 2017, Siarohin et al. 2018).
+    This is the usual mask of Mask-SSIM and Mask-IS (Ma et al. 2017, Siarohin et al. 2018).
     """
     mask = np.zeros(image_size, dtype=bool)
     is_found = found(joints)

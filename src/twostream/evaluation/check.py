@@ -52,7 +52,7 @@ def check_pictures(
     """
     outcomes: list[Size | str] = []
     loader = DataLoader(_Outcomes(pairs), PAIRS_AT_A_TIME, collate_fn=list, num_workers=num_workers)
-    with tqdm(total=len(pairs), desc="Check", unit="pair", disable=not progress) as bar:
+    with tqdm(total=len(pairs), desc="Check", unit="pair", disable=None if progress else True) as bar:
         for batch in loader:
             outcomes += batch
             bar.update(len(batch))

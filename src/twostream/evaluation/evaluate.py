@@ -1,6 +1,5 @@
 """A finished run -> its pictures and its numbers."""
 
-import json
 import shutil
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,9 +21,10 @@ from twostream.evaluation.score import ScoreFiles, kept, measure_pairs, write_sc
 from twostream.evaluation.scored_pairs import Panel, ScoredPair, read_panel
 from twostream.evaluation.scoring import Scoring, Toolbox
 from twostream.files import atomic_write, sha256_of, write_text
-from twostream.loggers import log_summary
+from twostream.loggers.wandb_logger import log_summary
 from twostream.metrics.protocols import PROTOCOLS
 from twostream.nets.generator import TwoStreamGenerator
+from twostream.runs import read_provenance
 
 CHECKPOINT = Path("checkpoints", "last.ckpt")
 NUM_GRID_PAIRS = 16
@@ -61,11 +61,11 @@ def generate_run(run_dir: Path, device: torch.device, batch_size: int, averaged:
     """Generate what a finished run lacks of its test pictures, and draw a grid of some of them."""
     checkpoint_path = run_dir / CHECKPOINT
     checkpoint = load_checkpoint(checkpoint_path)
-    record = read_record(run_dir)
-    if checkpoint["global_step"] != record["iterations"]:
+    record = read_provenance(run_dir)
+    if checkpoint["iteration"] != record["iterations"]:
         raise ValueError(
             f"{checkpoint_path}: expected the end of the run, iteration {record['iterations']}, "
-            f"got iteration {checkpoint['global_step']}; start its training again"
+            f"got iteration {checkpoint['iteration']}; start its training again"
         )
     generator, config = load_generator(checkpoint, device, averaged)
     folder = run_dir
@@ -156,17 +156,9 @@ def _choose_measures(tools: Toolbox, data: PairDataModule) -> list[str]:
 def is_trained(run_dir: Path) -> bool:
     """Say whether a run's last checkpoint is whole and that of its last iteration."""
     try:
-        return load_checkpoint(run_dir / CHECKPOINT)["global_step"] == read_record(run_dir)["iterations"]
+        return load_checkpoint(run_dir / CHECKPOINT)["iteration"] == read_provenance(run_dir)["iterations"]
     except ValueError:
         return False
-
-
-def read_record(run_dir: Path) -> dict[str, Any]:
-    """Read what a run wrote about itself when it started. Raises ValueError where there is no such file."""
-    path = run_dir / "record.json"
-    if not path.is_file():
-        raise ValueError(f"{run_dir}: expected the folder of a run, there is no record.json in it")
-    return json.loads(path.read_text(encoding="utf-8"))
 
 
 def choose_device(name: str) -> torch.device:

@@ -33,7 +33,7 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         raise ValueError(f"{path}: expected a whole checkpoint that torch can load safely, got: {error}") from error
-    if not isinstance(checkpoint, dict) or not {"state_dict", "hyper_parameters", "global_step"} <= checkpoint.keys():
+    if not isinstance(checkpoint, dict) or not {"state_dict", "hyper_parameters", "iteration"} <= checkpoint.keys():
         raise ValueError(f"{path}: expected a checkpoint of twostream-train")
     return checkpoint
 
@@ -64,7 +64,7 @@ def generate(
     """Write the generated picture of every pair to `folder` as PNG; those that are there already stay."""
     folder.mkdir(parents=True, exist_ok=True)
     todo = [i for i, pair in enumerate(dataset.pairs) if not (folder / image_name(pair)).exists()]
-    bar = tqdm(total=len(dataset), initial=len(dataset) - len(todo), desc="Generate", unit="image")
+    bar = tqdm(total=len(dataset), initial=len(dataset) - len(todo), desc="Generate", unit="image", disable=None)
     for start in range(0, len(todo), batch_size):
         indices = todo[start : start + batch_size]
         batch = dataset.batch(indices)

@@ -15,7 +15,7 @@ import numpy as np
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
-from twostream.callbacks.record import code_version
+from twostream.callbacks.run_log import code_version
 from twostream.data.pairs import identity_of
 from twostream.data.pose import person_mask
 from twostream.evaluation.measures import Measure, Metric, Pictures
@@ -81,7 +81,7 @@ def measure_pairs(
     workers = num_workers if len(dataset) > 2 * batch_size else 0
     loader = DataLoader(dataset, batch_size, num_workers=workers, collate_fn=_as_it_is)
     unsaved: list[Columns] = []
-    with tqdm(total=len(pairs), initial=done, desc="Score", unit="image") as bar:
+    with tqdm(total=len(pairs), initial=done, desc="Score", unit="image", disable=None) as bar:
         for batch in loader:
             pictures = _stack([pictures for pictures, _ in batch])
             columns = dict(_join([columns for _, columns in batch]))
@@ -148,7 +148,7 @@ def summarise(
     """Return each metric's value with its interval, its replicates, and the metrics without a value with the reason."""
     values, replicates, undefined = [], [], []
     everything = np.arange(len(identities))
-    for metric in tqdm(metrics, desc="Intervals", unit="metric", leave=False):
+    for metric in tqdm(metrics, desc="Intervals", unit="metric", leave=False, disable=None):
         name = {"metric": metric.name, "protocol": metric.protocol}
         try:
             value = metric.statistic(columns, everything)

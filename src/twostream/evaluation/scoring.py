@@ -12,7 +12,8 @@ import torch
 from jaxtyping import Float, UInt8
 from tqdm import tqdm
 
-from synthetic_people.evaluator import Evaluator, EvaluatorTraining
+from synthetic_people.evaluator import Evaluator
+from synthetic_people.evaluator_training import EvaluatorTraining
 from twostream.data.pose_estimators import PoseEstimator
 from twostream.evaluation.measures import (
     EVALUATOR,
@@ -182,7 +183,7 @@ class Toolbox:
         path = Path(self.scoring.cache_dir) / f"moments-{key}.npz"
         if not path.is_file():
             seen = []
-            with tqdm(total=len(panels), desc=f"True pictures ({title})", unit="image") as bar:
+            with tqdm(total=len(panels), desc=f"True pictures ({title})", unit="image", disable=None) as bar:
                 for some in batches(panels, self.scoring.batch_size):
                     seen.append(features(to_tensor(np.stack([self._read(panel) for panel in some]))))
                     bar.update(len(some))

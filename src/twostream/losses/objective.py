@@ -1,4 +1,4 @@
-"""The full objective (Eq. 7): what the generator and what each discriminator minimises."""
+"""The full objective (Eq. 7): what the generator and each discriminator minimise."""
 
 from collections.abc import Sequence
 
@@ -12,12 +12,12 @@ class Objective(nn.Module):
     """Weighted sum of the adversarial, the L1 and the perceptual loss.
 
     Args:
-        adversarial: criterion `(scores, real) -> loss` with the `threshold` over which a score says real.
+        adversarial: criterion `(scores, real) -> loss` with a `threshold`: scores above it mean real.
         perceptual: `(generated, target) -> loss`.
-        adversarial_weight: alpha_g, also on each discriminator's own loss, as in PATN.
+        adversarial_weight: alpha_g; it also scales the loss of each discriminator, as in PATN.
         l1_weight: alpha_1.
         perceptual_weight: alpha_p.
-        pool_size: past fakes kept for each discriminator; 0 for none.
+        pool_size: past fakes stored for each discriminator; 0 for none.
 
     Raises ValueError for a negative weight.
 
@@ -47,10 +47,10 @@ class Objective(nn.Module):
         target: Float[Tensor, "b 3 h w"],
         scores: Sequence[Float[Tensor, "b c h4 w4"]],
     ) -> tuple[Float[Tensor, ""], dict[str, Float[Tensor, ""]]]:
-        """Return Eq. 7 for the generator, and its terms before weighting.
+        """Return the loss of the generator (Eq. 7) and its unweighted terms.
 
-        The adversarial term is the mean over the discriminators, whose `scores` of the generated images are given;
-        without any it is left out.
+        The adversarial term is the mean over the discriminators, given their `scores` of the generated images; it is
+        absent without discriminators.
         """
         terms = {"l1": F.l1_loss(generated, target), "perceptual": self.perceptual(generated, target)}
         if scores:
@@ -60,7 +60,7 @@ class Objective(nn.Module):
     def discriminator(
         self, real_scores: Float[Tensor, "b c h4 w4"], fake_scores: Float[Tensor, "b c h4 w4"]
     ) -> Float[Tensor, ""]:
-        """Return a discriminator's loss: half the real and the fake criterion's sum, times alpha_g."""
+        """Return the loss of a discriminator: alpha_g times the mean of its criterion on real and fake images."""
         real = self.adversarial(real_scores, real=True)
         fake = self.adversarial(fake_scores, real=False)
         return self.weights["adversarial"] * (real + fake) / 2
@@ -68,7 +68,6 @@ class Objective(nn.Module):
     def accuracy(
         self, real_scores: Float[Tensor, "b c h4 w4"], fake_scores: Float[Tensor, "b c h4 w4"]
     ) -> Float[Tensor, ""]:
-        """Return the share of a discriminator's scores that fall on the right side, real and fake counted alike."""
-        threshold = self.adversarial.threshold
-        assert isinstance(threshold, float)
+        """Return the fraction of correctly classified scores of a discriminator, the mean of real and fake images."""
+        threshold: float = self.adversarial.threshold  # type: ignore[assignment]
         return ((real_scores > threshold).float().mean() + (fake_scores <= threshold).float().mean()) / 2

@@ -1,5 +1,6 @@
 """The perceptual loss on conv1_2 features of VGG-19 (Eq. 8)."""
 
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from urllib.error import URLError
@@ -14,20 +15,23 @@ from twostream.weights import load_state
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
-CONV_CHANNELS = 64
-# VGG-19's conv1_1 and conv1_2 under the names of torchvision's `vgg19`.
+# conv1_1 and conv1_2 of VGG-19 under the names of torchvision's `vgg19`.
 SHAPES = {
-    "features.0.weight": (CONV_CHANNELS, 3, 3, 3),
-    "features.0.bias": (CONV_CHANNELS,),
-    "features.2.weight": (CONV_CHANNELS, CONV_CHANNELS, 3, 3),
-    "features.2.bias": (CONV_CHANNELS,),
+    "features.0.weight": (64, 3, 3, 3),
+    "features.0.bias": (64,),
+    "features.2.weight": (64, 64, 3, 3),
+    "features.2.bias": (64,),
 }
 
 
 class PerceptualLoss(nn.Module):
-    """Mean absolute difference of the features after conv1_2 and its ReLU (Eq. 8; PATN cuts at the same place).
+    """Mean absolute difference of the features after conv1_2 and its ReLU (Eq. 8; PATN cuts VGG-19 at the same layer).
 
-    The two convolutions are frozen and stay out of checkpoints.
+    The two convolutions are frozen: buffers that stay out of optimizers and checkpoints.
+
+    Args:
+        state: weights and biases under the names of `SHAPES`.
+
     """
 
     features_name: str
@@ -40,9 +44,9 @@ class PerceptualLoss(nn.Module):
 
     def __init__(self, state: Mapping[str, Tensor]) -> None:
         super().__init__()
-        for index in (0, 2):
-            for kind in ("weight", "bias"):
-                self.register_buffer(f"{kind}_{index}", state[f"features.{index}.{kind}"].float(), persistent=False)
+        for name in SHAPES:
+            _, index, kind = name.split(".")
+            self.register_buffer(f"{kind}_{index}", state[name].float(), persistent=False)
         self.register_buffer("mean", torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(IMAGENET_STD).view(1, 3, 1, 1), persistent=False)
 
@@ -53,7 +57,7 @@ class PerceptualLoss(nn.Module):
         return F.relu(F.conv2d(hidden, self.weight_2, self.bias_2, padding=1))
 
     def forward(self, generated: Float[Tensor, "b 3 h w"], target: Float[Tensor, "b 3 h w"]) -> Float[Tensor, ""]:
-        """Return the loss of `generated` images against the true ones; no gradient flows into `target`."""
+        """Return the loss of `generated` images; no gradient flows into `target`."""
         with torch.no_grad():
             target_features = self.features(target)
         return F.l1_loss(self.features(generated), target_features)
@@ -63,10 +67,9 @@ class VGG19Loss(PerceptualLoss):
     """The perceptual loss with VGG-19's weights trained on ImageNet.
 
     Args:
-        weights: a file with torchvision's `vgg19` state dict (or only its first two convolutions);
-            None lets torchvision download it.
+        weights: file with torchvision's `vgg19` state dict (its first two convolutions suffice); None downloads it.
 
-    Raises ValueError for a file that is no such state dict, ConnectionError if the weights can't be had.
+    Raises ValueError for any other file, ConnectionError if the download fails.
 
     """
 
@@ -77,9 +80,9 @@ class VGG19Loss(PerceptualLoss):
 
 
 class RandomFeaturesLoss(PerceptualLoss):
-    """The same two convolutions with fixed random weights: for runs that must do without a download.
+    """The same two convolutions with fixed random weights (He et al. 2015), for runs without a download.
 
-    The weights are drawn once from the seed (He et al. 2015) and are the same in every run. It is not the paper's loss.
+    The weights depend on the seed alone, so that they are the same in every run. It is not the paper's loss.
     """
 
     features_name = "random weights in place of VGG-19"
@@ -95,20 +98,19 @@ class RandomFeaturesLoss(PerceptualLoss):
 def _download() -> Mapping[str, Tensor]:
     weights = VGG19_Weights.IMAGENET1K_V1
     try:
-        return weights.get_state_dict(progress=True, check_hash=True)
+        return weights.get_state_dict(progress=sys.stderr.isatty(), check_hash=True)
     except (URLError, OSError) as error:
         raise ConnectionError(
-            f"The weights of VGG-19 could not be downloaded ({error}). Fetch {weights.url} on a machine that can and "
-            "name the file with loss.perceptual.weights=FILE, or use loss/perceptual=random, which is not the paper's "
-            "loss."
+            f"the weights of VGG-19 could not be downloaded ({error}); fetch {weights.url} elsewhere and pass "
+            "loss.perceptual.weights=FILE, or use loss/perceptual=random, which is not the paper's loss"
         ) from error
 
 
 def _read(path: Path) -> Mapping[str, Tensor]:
     if not path.is_file():
         raise ValueError(
-            f"loss.perceptual.weights: expected a file, there is none at {path}. It holds torchvision's vgg19 state "
-            f"dict, {VGG19_Weights.IMAGENET1K_V1.url}"
+            f"loss.perceptual.weights: file not found: {path}; expected torchvision's vgg19 state dict, "
+            f"{VGG19_Weights.IMAGENET1K_V1.url}"
         )
     state = load_state(path)
     for name, shape in SHAPES.items():

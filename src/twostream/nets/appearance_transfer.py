@@ -1,18 +1,20 @@
-"""The appearance transfer module (AT-module, Fig. 3) and its absence."""
+"""The appearance transfer module (AT-module, Fig. 3) and its ablation."""
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor, nn
 
-from twostream.nets.attention import attend, best_matches, correspondence, logit_range, transfer
-from twostream.nets.blocks import check_at_least, flatten_positions
+from twostream.nets.attention import attend, attend_materialized
+from twostream.nets.blocks import check_at_least, flatten_positions, unflatten_positions
 
 
 class AppearanceTransfer(nn.Module):
-    """Carry appearance from the source to the target stream by their dense correspondence (Eq. 1 to 6).
+    """Transfer appearance from the source to the target stream by their dense correspondence (Eq. 1 to 6).
 
-    Keys and queries have `channels / 8`, values `channels / 2` channels. sigma starts at 0, as in SAGAN.
+    Keys and queries have `channels / 8` channels, values `channels / 2`. sigma starts at 0, as in SAGAN.
     """
+
+    attend = staticmethod(attend)
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -23,44 +25,18 @@ class AppearanceTransfer(nn.Module):
         self.to_appearance = nn.Conv2d(channels // 2, channels, 1)
         self.sigma = nn.Parameter(torch.zeros(()))
 
-    def correspondence(
-        self, source: Float[Tensor, "b c h w"], target: Float[Tensor, "b c h w"]
-    ) -> Float[Tensor, "b hw hw"]:
-        """Return D of Eq. 4: rows are target positions, columns source positions, both row by row of the map."""
-        return correspondence(flatten_positions(self.to_queries(target)), flatten_positions(self.to_keys(source)))
-
-    def matches(self, source: Float[Tensor, "b c h w"], target: Float[Tensor, "b c h w"]) -> Int[Tensor, "b hw"]:
-        """Return for each target position the source position that D (Eq. 4) gives the most, without building D."""
-        return best_matches(flatten_positions(self.to_queries(target)), flatten_positions(self.to_keys(source)))
-
-    def logit_range(self, source: Float[Tensor, "b c h w"], target: Float[Tensor, "b c h w"]) -> Float[Tensor, "2"]:
-        """Return the smallest and the greatest logit of Eq. 4, Q^T K in float32, without building D."""
-        return logit_range(flatten_positions(self.to_queries(target)), flatten_positions(self.to_keys(source)))
-
     def forward(self, source: Float[Tensor, "b c h w"], target: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
-        """Return A' = sigma A + T of Eq. 6 from S (`source`) and T (`target`)."""
-        transferred = self.transferred(source, target).unflatten(2, target.shape[2:])
-        # Attention lays its result out with the channels last; a gradient of the weights would be laid out like it.
-        appearance = self.to_appearance(transferred.contiguous() if target.is_contiguous() else transferred)
-        return target + self.sigma * appearance
-
-    def transferred(
-        self, source: Float[Tensor, "b c h w"], target: Float[Tensor, "b c h w"]
-    ) -> Float[Tensor, "b v hw"]:
-        """Return V D^T of Eq. 5, without building D as a whole."""
-        # Eq. 1 to 3: K = W_k S, V = W_v S, Q = W_q T
-        parts = self.to_queries(target), self.to_keys(source), self.to_values(source)
-        return attend(*(flatten_positions(part) for part in parts))
+        """Return A' = sigma W_o V D^T + T (Eq. 6) from S (`source`) and T (`target`)."""
+        queries, keys, values = self.to_queries(target), self.to_keys(source), self.to_values(source)  # Eq. 1 to 3
+        transferred = self.attend(*map(flatten_positions, (queries, keys, values)))  # Eq. 4 and 5: V D^T
+        appearance = self.to_appearance(unflatten_positions(transferred, like=target))  # Eq. 5: A = W_o V D^T
+        return target + self.sigma * appearance  # Eq. 6
 
 
 class DenseAppearanceTransfer(AppearanceTransfer):
-    """The AT-module with Eq. 4 and 5 written out: D is built, and kept for the gradient."""
+    """The AT-module with Eq. 4 and 5 as written: the attention matrix is materialised and kept for the gradient."""
 
-    def transferred(
-        self, source: Float[Tensor, "b c h w"], target: Float[Tensor, "b c h w"]
-    ) -> Float[Tensor, "b v hw"]:
-        """Return V D^T of Eq. 5."""
-        return transfer(flatten_positions(self.to_values(source)), self.correspondence(source, target))
+    attend = staticmethod(attend_materialized)
 
 
 class NoAppearanceTransfer(nn.Module):

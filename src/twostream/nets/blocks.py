@@ -7,14 +7,14 @@ from torch import Tensor, nn
 
 
 def check_at_least(minimum: int, **counts: int) -> None:
-    """Raise ValueError for the first of the named counts that is under `minimum`."""
+    """Raise ValueError for the first named count below `minimum`."""
     for name, count in counts.items():
         if count < minimum:
             raise ValueError(f"{name}: expected at least {minimum}, got {count}")
 
 
 def check_divisible(image: Float[Tensor, "b 3 h w"]) -> None:
-    """Raise ValueError where height or width is not a multiple of 4, as encoder and decoder want it."""
+    """Raise ValueError if height or width is not a multiple of 4, as encoder and decoder require."""
     height, width = image.shape[-2:]
     if height % 4 or width % 4:
         raise ValueError(f"expected a height and a width divisible by 4, got {height}x{width}")
@@ -24,20 +24,20 @@ class InstanceNorm(nn.Module):
     """Instance normalisation without affine part or running statistics."""
 
     def forward(self, input: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
-        """Shift and scale each channel of each sample to mean 0 and variance 1."""
+        """Normalise each channel of each sample to mean 0 and variance 1."""
         if input.device.type == "cpu" and input.is_contiguous():
-            # The same with a channel to a group, which torch does several times as fast there.
+            # Equal to one channel per group, for which torch has a kernel several times as fast.
             return F.group_norm(input, input.shape[1])
         normed = F.instance_norm(input)
-        # torch lays its result out with the channels first, which the next convolution would turn again.
+        # torch returns channels first, which the next convolution would convert back.
         return normed if input.is_contiguous() else normed.contiguous(memory_format=torch.channels_last)
 
 
 class ReflectionPad(nn.ReflectionPad2d):
-    """Reflection at the borders; by flips where deterministic algorithms are asked for: torch's is none on a GPU."""
+    """Reflection padding; by flips if deterministic algorithms are requested, since torch has none for a GPU."""
 
     def forward(self, input: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h2 w2"]:
-        """Pad all four sides."""
+        """Pad all four sides by reflection."""
         if not torch.are_deterministic_algorithms_enabled():
             return super().forward(input)
         size = self.padding[0]
@@ -49,7 +49,7 @@ class ReflectionPad(nn.ReflectionPad2d):
 
 
 def stem(in_channels: int, out_channels: int, activation: nn.Module) -> nn.Sequential:
-    """7x7 convolution at full size, after reflection."""
+    """7x7 convolution at full resolution with reflection padding, norm, activation."""
     return nn.Sequential(
         ReflectionPad(3),
         nn.Conv2d(in_channels, out_channels, 7),
@@ -59,7 +59,7 @@ def stem(in_channels: int, out_channels: int, activation: nn.Module) -> nn.Seque
 
 
 def downsample(in_channels: int, activation: nn.Module) -> nn.Sequential:
-    """3x3 convolution of stride 2: half the height and width, twice the channels."""
+    """3x3 convolution of stride 2: halves height and width, doubles the channels."""
     return nn.Sequential(
         nn.Conv2d(in_channels, 2 * in_channels, 3, stride=2, padding=1),
         InstanceNorm(),
@@ -68,7 +68,7 @@ def downsample(in_channels: int, activation: nn.Module) -> nn.Sequential:
 
 
 def upsample(in_channels: int) -> nn.Sequential:
-    """3x3 transposed convolution of stride 2: twice the height and width, half the channels."""
+    """3x3 transposed convolution of stride 2: doubles height and width, halves the channels."""
     return nn.Sequential(
         nn.ConvTranspose2d(in_channels, in_channels // 2, 3, stride=2, padding=1, output_padding=1),
         InstanceNorm(),
@@ -101,7 +101,7 @@ class Decoder(nn.Sequential):
 
 
 class DoubleConv(nn.Sequential):
-    """Two 3x3 convolutions that keep the size; norm, ReLU and dropout between, norm after."""
+    """Two 3x3 convolutions of stride 1; norm, ReLU and dropout between them, norm at the end."""
 
     def __init__(self, channels: int, dropout: float) -> None:
         super().__init__(
@@ -115,10 +115,10 @@ class DoubleConv(nn.Sequential):
 
 
 def init_weights(net: nn.Module, width: int) -> None:
-    """Draw every convolution's weights from N(0, 0.02) at the paper's width of 64, as PATN does; biases are zero.
+    """Draw the weights of all convolutions from a normal distribution and set their biases to zero.
 
-    A narrower net draws them wider by the square root of its share, so that what they sum up to is as large at every
-    width.
+    The standard deviation is PATN's 0.02 at the paper's width of 64, and 0.02 sqrt(64 / width) at any width,
+    which keeps the scale of the outputs.
     """
     std = 0.02 * (64 / width) ** 0.5
     for module in net.modules():
@@ -129,5 +129,14 @@ def init_weights(net: nn.Module, width: int) -> None:
 
 
 def flatten_positions(features: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c hw"]:
-    """Lay the positions of a feature map in one row, as the paper's matrices have them."""
+    """Flatten the positions of a feature map row by row, as in the paper's matrices."""
     return torch.flatten(features, start_dim=2)
+
+
+def unflatten_positions(features: Float[Tensor, "b c hw"], like: Float[Tensor, "b d h w"]) -> Float[Tensor, "b c h w"]:
+    """Undo `flatten_positions` for a map of the size of `like`, in its memory format.
+
+    The format matters: attention returns the channels last, and the gradients of the next weights would follow it.
+    """
+    unflattened = features.unflatten(2, like.shape[2:])
+    return unflattened.contiguous() if like.is_contiguous() else unflattened

@@ -10,7 +10,7 @@ NEGATIVE_SLOPE = 0.2  # Sec. 4, "Implement details"
 
 
 class ResidualBlock(nn.Module):
-    """Two 3x3 convolutions after reflection, norm after each, around a shortcut."""
+    """Two 3x3 convolutions with reflection padding and norm, and a shortcut around them."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -25,12 +25,12 @@ class ResidualBlock(nn.Module):
         )
 
     def forward(self, features: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
-        """Return the features plus the block's correction."""
+        """Return the features plus their residual."""
         return features + self.body(features)
 
 
 class ResidualPatchDiscriminator(nn.Sequential):
-    """(b, in, h, w) -> (b, 4 width, h/4, w/4), every element a score (no final convolution to one channel)."""
+    """(b, in, h, w) -> (b, 4 width, h/4, w/4): every element is a score, without a final 1-channel convolution."""
 
     def __init__(self, in_channels: int, width: int, num_blocks: int) -> None:
         check_at_least(1, width=width)
@@ -45,7 +45,7 @@ class ResidualPatchDiscriminator(nn.Sequential):
 
 
 class AppearanceDiscriminator(nn.Module):
-    """Is the image of the person in the source image? Scores the two side by side."""
+    """Scores whether `image` shows the person of `source_image`, both concatenated."""
 
     def __init__(self, width: int, num_blocks: int) -> None:
         super().__init__()
@@ -57,12 +57,12 @@ class AppearanceDiscriminator(nn.Module):
         source_image: Float[Tensor, "b 3 h w"],
         target_heatmaps: Float[Tensor, "b joints h w"],
     ) -> Float[Tensor, "b c h4 w4"]:
-        """Score `image` beside `source_image`."""
+        """Score `image` given `source_image`."""
         return self.net(torch.cat([image, source_image], dim=1))
 
 
 class ShapeDiscriminator(nn.Module):
-    """Is the person in the image in the target pose? Scores the image and the pose's heatmaps side by side."""
+    """Scores whether the person in `image` is in the target pose, image and heatmaps concatenated."""
 
     def __init__(self, width: int, num_blocks: int, num_joints: int) -> None:
         super().__init__()
@@ -74,5 +74,5 @@ class ShapeDiscriminator(nn.Module):
         source_image: Float[Tensor, "b 3 h w"],
         target_heatmaps: Float[Tensor, "b joints h w"],
     ) -> Float[Tensor, "b c h4 w4"]:
-        """Score `image` beside `target_heatmaps`."""
+        """Score `image` given `target_heatmaps`."""
         return self.net(torch.cat([image, target_heatmaps], dim=1))

@@ -1,4 +1,4 @@
-"""Two-stream feature fusion (Sec. 3.2, Table 4): how one stream takes in the other."""
+"""Two-stream feature fusion modules (Sec. 3.2, Table 4)."""
 
 import torch
 from jaxtyping import Float
@@ -6,14 +6,14 @@ from torch import Tensor, nn
 
 
 class CatFusion(nn.Module):
-    """Fusion by concatenation: a 3x3 convolution of both maps."""
+    """Fusion by concatenation: a 3x3 convolution of both feature maps."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.conv = nn.Conv2d(2 * channels, channels, 3, padding=1)
 
     def forward(self, own: Float[Tensor, "b c h w"], other: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
-        """Fuse a stream's `own` map with the `other` stream's."""
+        """Fuse the `own` features of a stream with those of the `other` stream."""
         return self.conv(torch.cat([own, other], dim=1))
 
 
@@ -24,12 +24,12 @@ class AddFusion(nn.Module):
         super().__init__()
 
     def forward(self, own: Float[Tensor, "b c h w"], other: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
-        """Fuse a stream's `own` map with the `other` stream's."""
+        """Fuse the `own` features of a stream with those of the `other` stream."""
         return own + other
 
 
 class NoFusion(nn.Module):
-    """A stream that takes nothing in: the source stream after the last block, whose output feeds nothing."""
+    """No fusion: the source stream of the last block, whose output feeds nothing."""
 
     def forward(self, own: Float[Tensor, "b c h w"], other: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
         """Return `own`."""

@@ -1,7 +1,7 @@
 """The generator of PATN, the baseline of the paper's Table 1.
 
 Zhu et al., "Progressive Pose Attention Transfer for Person Image Generation", CVPR 2019; sections and equations in this
-file are those of that paper. Where it leaves a choice open, the comments name the one of its authors' released code.
+file are those of that paper. Choices that it leaves open follow the authors' released code, as the comments say.
 """
 
 import torch
@@ -20,10 +20,10 @@ from twostream.nets.blocks import (
 
 
 class PaddedConvs(nn.Sequential):
-    """Two 3x3 convolutions that keep the size; norm, ReLU and dropout between, nothing after."""
+    """Two 3x3 convolutions with reflection padding; norm, ReLU and dropout between them."""
 
     def __init__(self, in_channels: int, out_channels: int, dropout: float) -> None:
-        # What pads, and where the dropout stands, is the released code's choice.
+        # Padding and position of the dropout follow the released code.
         super().__init__(
             ReflectionPad(1),
             nn.Conv2d(in_channels, in_channels, 3),
@@ -36,12 +36,12 @@ class PaddedConvs(nn.Sequential):
 
 
 class PATBlock(nn.Module):
-    """Pose-attentional transfer block (Sec. 3.1.2): the pose says where the image code changes."""
+    """Pose-attentional transfer block (Sec. 3.1.2): the pose code masks the update of the image code."""
 
     def __init__(self, channels: int, pose_channels: int, dropout: float) -> None:
         super().__init__()
         self.image_conv = nn.Sequential(PaddedConvs(channels, channels, dropout), InstanceNorm())
-        # The released code has no norm before the sigmoid, which would hold each channel's mean mask near one half.
+        # No norm before the sigmoid, as in the released code: it would fix the mean mask of each channel near 0.5.
         self.pose_conv = PaddedConvs(pose_channels, channels, dropout)
 
     def forward(
@@ -68,7 +68,7 @@ class PATNGenerator(nn.Module):
 
     Args:
         num_blocks: number of PAT-blocks, at least 1.
-        width: channels at full size, at least 1; the PAT-blocks work on four times as many.
+        width: channels at full resolution, at least 1; the PAT-blocks have four times as many.
         num_joints: heatmap channels of a pose.
         dropout: rate in the PAT-blocks.
 
@@ -94,7 +94,7 @@ class PATNGenerator(nn.Module):
     ) -> Float[Tensor, "b 3 h w"]:
         """Generate the person of `source_image` in the pose of `target_heatmaps`; images in [-1, 1].
 
-        Raises ValueError where height or width is not a multiple of 4.
+        Raises ValueError if height or width is not a multiple of 4.
         """
         check_divisible(source_image)
         image_code = self.image_encoder(source_image)
@@ -104,5 +104,5 @@ class PATNGenerator(nn.Module):
         for block in others:
             pose_code = torch.cat([convolved_pose, image_code], dim=1)  # Eq. 3
             image_code, convolved_pose = block(image_code, pose_code)
-        # What the last block's pose code would be feeds nothing, so it is not made (Sec. 3.1.3).
+        # The pose code after the last block would feed nothing (Sec. 3.1.3).
         return self.decoder(image_code)

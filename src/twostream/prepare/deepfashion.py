@@ -8,135 +8,133 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 from jaxtyping import Int
 from PIL import Image
+from typing_extensions import override
 
+from twostream.data.images import read_image
 from twostream.data.keypoints import CROP, MISSING, NARROW, WIDE, JointArray
-from twostream.prepare.image_files import decode
-from twostream.prepare.preset import SPLITS, About, Counts, ListFile, Split, no_name_twice
+from twostream.prepare.sources import SPLITS, Preset
 
-PICTURE = re.compile(r"(?P<folder>(?:.*/)?)(?P<path>(?:WOMEN|MEN)/[^/]+/id_\d{8}/\d{2}_\d_\w+\.jpg)")
+IMAGE = re.compile(r"(?:.*/)?(?P<path>(?:WOMEN|MEN)/[^/]+/id_\d{8}/\d{2}_\d_\w+\.jpg)")
 LARGE = "img_highres"
-LISTS = ("train.lst", "test.lst")
 PARTITION = "list_eval_partition.txt"
 SPLIT_OF_STATUS = {"train": "train", "query": "test", "gallery": "test"}
-QUALITY = 95
+QUALITY = 95  # of JPEG files that are converted; PATN keeps Pillow's default of 75
 
 
-class DeepFashion:
-    """DeepFashion at 256x256, or at the 256x176 of PATN's released protocol: 40 pixels less at each side.
+class DeepFashion(Preset):
+    """DeepFashion at 256x256, or at the 256x176 of PATN's released protocol: without 40 pixels at each side.
 
-    Pictures of the official low-resolution `img`, 256x256, stay byte for byte as they are unless they are cropped. PATN
-    crops the same columns but saves at Pillow's default quality of 75. Pictures of `img_highres` are scaled to a height
-    of 256 (Lanczos) and put in the middle of a white 256x256 frame. That imitates the low-resolution pictures and was
-    not checked against them.
+    Images of the official low-resolution `img`, 256x256, stay byte for byte as they are unless they are cropped. Images
+    of `img_highres` are used only if there are no others: they are scaled to a height of 256 (Lanczos) and centred in a
+    white 256x256 frame, which imitates the low-resolution images and was not checked against them. The split is that of
+    PATN's two lists, else that of the official partition, whose query and gallery are the test split.
 
     Args:
-        label: what tables call it.
+        label: name in tables.
         width: 256 or 176.
 
     Raises ValueError for another width.
 
     """
 
+    layout = "img/WOMEN/CATEGORY/id_00000000/00_0_view.jpg and the like"
+    archives = ("img.zip", "img_highres.zip")
+    list_files = (("train.lst", "test.lst"), (PARTITION,))
+    prefixes = ("fasion-resize", "fashion-resize", "fasion", "fashion")
+    published: Mapping[str, int] = {
+        "num_train_images": 48_674,
+        "num_train_pairs": 101_966,
+        "num_test_images": 4_038,
+        "num_test_pairs": 8_570,
+    }
+
     def __init__(self, label: str, width: int) -> None:
+        super().__init__(label)
         if width not in (WIDE, NARROW):
             raise ValueError(f"width: expected {WIDE} or {NARROW}, got {width}")
-        self.width = width
-        self.about = About(
-            label=label,
-            image_size=(WIDE, width),
-            wanted="img/WOMEN/CATEGORY/id_00000000/00_0_view.jpg and the like",
-            archives=("img.zip", "img_highres.zip"),
-            list_names=(*LISTS, PARTITION),
-            prefixes=("fasion-resize", "fashion-resize", "fasion", "fashion"),
-            joints_width=None,
-            published={"train": Counts(48_674, 101_966), "test": Counts(4_038, 8_570)},
-            num_drawn_test_pairs=None,
-        )
+        self.image_size = (WIDE, width)
 
-    def find(self, names: Iterable[str]) -> dict[str, str]:
-        """Pick the pictures by their path, as `Preset` says; those of `img_highres` only where there are no others."""
-        matches = [match for name in names if (match := PICTURE.fullmatch(name))]
-        small = [match for match in matches if LARGE not in PurePosixPath(match["folder"]).parts]
-        return no_name_twice((joined_name(match["path"]), match[0]) for match in small or matches)
+    @override
+    def image_name(self, path: str) -> str | None:
+        match = IMAGE.fullmatch(path)
+        return joined_name(match["path"]) if match else None
 
-    def split(self, members: Mapping[str, str], lists: Mapping[str, ListFile]) -> Split:
-        """Split by PATN's two lists, else by the official partition, where query and gallery are the test half."""
-        said_by: tuple[str, ...] = LISTS
-        if all(name in lists for name in LISTS):
-            names = {split: self._listed(lists[f"{split}.lst"]) for split in SPLITS}
-        elif PARTITION in lists:
+    @override
+    def find_images(self, names: Iterable[str]) -> dict[str, str]:
+        names = [name for name in names if self.image_name(name)]
+        return super().find_images([name for name in names if LARGE not in PurePosixPath(name).parts] or names)
+
+    @override
+    def split(self, images: Mapping[str, str], lists: Mapping[str, bytes]) -> dict[str, list[str]]:
+        if PARTITION in lists:
             names = self._partition(lists[PARTITION])
-            said_by = (PARTITION,)
         else:
-            there = ", ".join(name for name in LISTS if name in lists) or "none of them"
-            raise ValueError(
-                f"expected PATN's train.lst and test.lst, or the official {PARTITION}, in the source or beside the "
-                f"annotations, got {there}; name them with train_list=FILE test_list=FILE"
-            )
+            names = {split: self._listed(f"{split}.lst", lists[f"{split}.lst"]) for split in SPLITS}
         both = sorted(set(names["train"]) & set(names["test"]))
         if both:
-            raise ValueError(f"{' and '.join(said_by)}: {len(both)} pictures are in both splits, first {both[0]}")
-        return Split(names, said_by)
+            raise ValueError(f"{' and '.join(lists)}: {len(both)} images are in both splits, first {both[0]}")
+        return names
 
-    def codec(self, picture: bytes) -> str:
-        """Say whether pictures like this one stay, are cropped, or are scaled."""
+    @override
+    def codec(self, content: bytes) -> str:
+        height, width = read_image(BytesIO(content)).shape[:2]
         steps = []
-        if (size := decode(picture).size) != (WIDE, WIDE):
-            steps.append(f"scaled from {size[0]}x{size[1]} and the like into a white {WIDE}x{WIDE} frame")
-        if self.width == NARROW:
+        if (height, width) != (WIDE, WIDE):
+            steps.append(f"scaled from {width}x{height} and the like into a white {WIDE}x{WIDE} frame")
+        if self.image_size == (WIDE, NARROW):
             steps.append(f"cropped by {CROP} pixels at each side")
         if not steps:
             return "JPEG files as downloaded"
         return f"{', '.join(steps)}; JPEG of quality {QUALITY} without chroma subsampling"
 
-    def convert(self, picture: bytes) -> bytes:
-        """Frame, scale and crop a picture, as the class says. Raises ValueError where it is wider than high."""
-        image = decode(picture)
-        if image.size == (WIDE, WIDE) == (self.width, WIDE):
-            return picture
-        if image.size != (WIDE, WIDE):
+    @override
+    def convert(self, content: bytes) -> bytes:
+        image = Image.fromarray(read_image(BytesIO(content)))
+        if image.size == (WIDE, WIDE) == self.image_size:
+            return content
+        comment = b""
+        if image.size == (WIDE, WIDE):
+            with Image.open(BytesIO(content)) as file:
+                comment = file.info.get("comment", b"")  # stays in the cropped file
+        else:
             image = _in_white_frame(image)
-        left = (WIDE - self.width) // 2
-        file = BytesIO()
-        image.crop((left, 0, left + self.width, WIDE)).save(file, "JPEG", quality=QUALITY, subsampling=0)
-        return file.getvalue()
+        left = (WIDE - self.image_size[1]) // 2
+        cropped = image.crop((left, 0, WIDE - left, WIDE))
+        converted = BytesIO()
+        cropped.save(converted, "JPEG", quality=QUALITY, subsampling=0, comment=comment)
+        return converted.getvalue()
 
-    def plain_name(self, name: str) -> str:
-        """Join a name that is spelt as a path; others stay."""
-        match = PICTURE.fullmatch(name)
-        return joined_name(match["path"]) if match else name
-
+    @override
     def to_frame(
         self, joints: Mapping[str, JointArray], frame: int | None, file: Path
     ) -> tuple[dict[str, JointArray], int | None]:
-        """Shift published joints to the frame of the pictures, as `Preset` says; see `frame_of` and `shifted`."""
         if frame not in (None, WIDE, NARROW):
             raise ValueError(f"annotation_frame: expected {WIDE} or {NARROW}, got {frame}")
-        together = np.stack(list(joints.values()))
-        made_for = frame_of(together, file) if frame is None else frame
-        return dict(zip(joints, shifted(together, made_for, self.width), strict=True)), made_for
+        stacked = np.stack(list(joints.values()))
+        made_for = frame_of(stacked, file) if frame is None else frame
+        return dict(zip(joints, shifted(stacked, made_for, self.image_size[1]), strict=True)), made_for
 
-    def _listed(self, file: ListFile) -> list[str]:
-        names = [line if line.endswith(".jpg") else f"{line}.jpg" for line in file.lines()]
-        return list(dict.fromkeys(self.plain_name(name) for name in names))
+    def _listed(self, name: str, content: bytes) -> list[str]:
+        lines = [line if line.endswith(".jpg") else f"{line}.jpg" for line in _lines(name, content)]
+        return list(dict.fromkeys(self.plain_name(line) for line in lines))
 
-    def _partition(self, file: ListFile) -> dict[str, list[str]]:
+    def _partition(self, content: bytes) -> dict[str, list[str]]:
         names: dict[str, list[str]] = {split: [] for split in SPLITS}
         # The first line is a count, the second names the columns.
-        for number, line in enumerate(file.lines()[2:], start=3):
+        for number, line in enumerate(_lines(PARTITION, content)[2:], start=3):
             fields = line.split()
             if len(fields) != 3 or fields[2] not in SPLIT_OF_STATUS:
-                raise ValueError(f"{file.name}:{number}: expected NAME ITEM train, query or gallery, got {line!r}")
+                raise ValueError(f"{PARTITION}:{number}: expected NAME ITEM train, query or gallery, got {line!r}")
             names[SPLIT_OF_STATUS[fields[2]]].append(self.plain_name(fields[0]))
         return names
 
 
 def joined_name(path: str) -> str:
-    """Join the path of a picture into a file name, as PATN does.
+    """Join the path of an image into a file name, as PATN does.
 
     `img/WOMEN/Blouses_Shirts/id_00000693/02_3_back.jpg` becomes
     `fashionWOMENBlouses_Shirtsid0000069302_3back.jpg`: without the folders in front, without slashes and the
-    underscores of the item; of the file name the first underscore stays, and so does the category's.
+    underscores of the item; the first underscore of the file name and that of the category remain.
     """
     sex, category, item, file = PurePosixPath(path).parts[-4:]
     outfit, _, view = file.partition("_")
@@ -144,13 +142,13 @@ def joined_name(path: str) -> str:
 
 
 def frame_of(joints: Int[np.ndarray, "n 18 2"], file: Path) -> int:
-    """Tell from the range of x whether joints are of 256-wide or of 176-wide pictures.
+    """Detect from the range of x whether joints were made for 256-wide or 176-wide images.
 
-    Joints lie inside the 256-wide pictures, x from 0 to 255, and those of the 176-wide ones are the same less 40, not
-    clipped: x from -40 to 215. So an x below 0 is of the narrow frame alone (-1 is left out: it may stand for a joint
-    that was not found) and an x over 215 of the wide one alone.
+    Joints are inside the 256-wide images, x from 0 to 255, and those of the 176-wide images are the same minus 40, not
+    clipped: x from -40 to 215. So only the narrow frame has x below 0 (-1 is left out: it may mean a joint that was
+    not found), and only the wide frame has x above 215.
 
-    Raises ValueError where x is outside both, speaks for both, or speaks for neither.
+    Raises ValueError if x is outside both frames, or fits neither or both of them.
     """
     x = joints[..., 1][(joints != MISSING).all(axis=-1)]
     lowest, highest = (int(x.min()), int(x.max())) if len(x) else (0, 0)
@@ -164,16 +162,16 @@ def frame_of(joints: Int[np.ndarray, "n 18 2"], file: Path) -> int:
     if highest >= WIDE - CROP:
         return WIDE
     raise ValueError(
-        f"{file}: x from {lowest} to {highest} fits pictures {WIDE} and {NARROW} wide: say which with "
+        f"{file}: x from {lowest} to {highest} fits images {WIDE} and {NARROW} wide: pass "
         f"annotation_frame={WIDE} or annotation_frame={NARROW}"
     )
 
 
 def shifted(joints: Int[np.ndarray, "n 18 2"], made_for: int, width: int) -> Int[np.ndarray, "n 18 2"]:
-    """Shift x from the frame of pictures `made_for` wide to that of pictures `width` wide; (-1, -1) stays.
+    """Shift x from the frame of images `made_for` wide to that of images `width` wide; (-1, -1) stays.
 
-    From wide to narrow, a joint at x = 39 lands on -1 and is written as not found: that is how every reader of the
-    published narrow files takes it. On the way back only y tells that it was found.
+    From wide to narrow, a joint at x = 39 moves to -1 and is written as not found: every reader of
+    the published narrow files reads it so. On the way back only y shows that it was found.
     """
     if made_for == width:
         return joints
@@ -190,3 +188,11 @@ def _in_white_frame(image: Image.Image) -> Image.Image:
     framed = Image.new("RGB", (WIDE, WIDE), "white")
     framed.paste(image.resize((width, WIDE), Image.Resampling.LANCZOS), ((WIDE - width) // 2, 0))
     return framed
+
+
+def _lines(name: str, content: bytes) -> list[str]:
+    try:
+        text = content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{name}: expected UTF-8 text, got {error}") from None
+    return [line.strip() for line in text.splitlines() if line.strip()]

@@ -1,71 +1,228 @@
-"""The prepared folder: which preparation it holds, and whether it is whole."""
+"""The data folder that training reads: images, joints and pairs are written, described by a manifest and verified."""
 
-import hashlib
 import json
-from collections.abc import Mapping
+import os
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import torch
 from tqdm import tqdm
 
-from twostream.prepare.image_files import listed, names_in
-from twostream.prepare.preset import SPLITS
+from twostream.data.images import read_image
+from twostream.data.keypoints import JointArray, read_annotations, write_annotations
+from twostream.data.pairs import Pair, matching_pairs, write_pairs
+from twostream.data.pose_estimators import PoseEstimator
+from twostream.files import atomic_write, first_lines, hash_files, read_json
+from twostream.prepare.sources import SPLITS, Preset, Source
+from twostream.runs import differences
 
 MANIFEST = "manifest.json"
 SETTINGS = ".preparation.json"
-UNPACKED = ".unpacked"
 TABLES = tuple(f"{kind}-{split}.csv" for kind in ("annotation", "pairs") for split in SPLITS)
+IMAGES_PER_SAVE = 500  # of estimated joints
+COUNTS = {
+    "images": "images",
+    "annotated": "annotated images",
+    "joints": "joints found",
+    "torsos": "with shoulders and hips",
+    "pairs": "pairs",
+}
 
 
-def check_settings(root: Path, settings: Mapping[str, Any]) -> None:
-    """Raise ValueError where a folder holds a preparation with other settings, or files of another origin."""
-    path = root / SETTINGS
-    if not path.is_file():
+def names_in(folder: Path) -> set[str]:
+    """Return the names of the files in a folder, without temporary ones (`.NAME`) and empty ones.
+
+    A machine that loses power can leave an empty file.
+    """
+    if not folder.is_dir():
+        return set()
+    with os.scandir(folder) as entries:
+        return {entry.name for entry in entries if not entry.name.startswith(".") and entry.stat().st_size}
+
+
+def check_settings(root: Path, settings: Mapping[str, Any], images: Mapping[str, Mapping[str, str]]) -> None:
+    """Raise ValueError for a data folder that was prepared with other settings, or contains other files.
+
+    `images` are the names of its images, by split.
+    """
+    on_disk = read_json(root / SETTINGS)
+    if on_disk is None:
         foreign = [name for name in (*SPLITS, *TABLES, MANIFEST) if (root / name).exists()]
         if foreign:
             raise ValueError(
-                f"{root}: holds {', '.join(foreign)} of another origin; remove that or name another data.root"
+                f"{root}: {', '.join(foreign)} are not from a preparation; remove them or pass another data.root"
             )
-        return
-    there = json.loads(path.read_text(encoding="utf-8"))
-    asked = json.loads(json.dumps(settings))
-    differing = [key for key in there | asked if there.get(key) != asked.get(key)]
-    if differing:
-        changes = "; ".join(f"{key}: {there.get(key)!r} there, {asked.get(key)!r} asked" for key in differing)
-        raise ValueError(f"{root}: was prepared with other settings ({changes}); remove it or name another data.root")
+    elif changes := differences(on_disk, json.loads(json.dumps(settings))):
+        raise ValueError(f"{root}: was prepared with other settings ({changes}); remove it or pass another data.root")
+    for split in SPLITS:
+        foreign = sorted(names_in(root / split) - images[split].keys())
+        if foreign:
+            lines = [f"{root / split}: {len(foreign)} files are not images of the {split} split; remove them:"]
+            raise ValueError("\n".join([*lines, *first_lines(foreign)]))
 
 
-def check_no_others(root: Path, members: Mapping[str, Mapping[str, str]]) -> None:
-    """Raise ValueError where a split's folder holds files that are none of its pictures."""
-    for split, pictures in members.items():
-        others = sorted(names_in(root / split) - pictures.keys())
-        if others:
-            raise ValueError("\n".join([f"{root / split}: holds {len(others)} other files; remove:", *listed(others)]))
-
-
-def read_whole(root: Path, members: Mapping[str, Mapping[str, str]]) -> dict[str, Any]:
-    """Return the manifest of a folder whose pictures and tables are all there and unchanged; ValueError if not."""
-    manifest = json.loads((root / MANIFEST).read_text(encoding="utf-8"))
-    lost = [f"{split}/{name}" for split in members for name in sorted(members[split].keys() - names_in(root / split))]
-    lost += [name for name in TABLES if not (root / name).is_file()]
-    again = f"remove {root / MANIFEST} and prepare again to make them"
-    if lost:
-        raise ValueError("\n".join([f"{root}: {len(lost)} files are gone; {again}:", *listed(lost)]))
-    got = hash_files(root)
-    if got != manifest["data_hash"]:
-        expected = manifest["data_hash"]
+def verify(root: Path, images: Mapping[str, Mapping[str, str]]) -> dict[str, Any]:
+    """Return the manifest of a folder. Raises ValueError if an image or a table is missing or has changed."""
+    manifest = read_json(root / MANIFEST)
+    missing = [f"{split}/{name}" for split in SPLITS for name in sorted(images[split].keys() - names_in(root / split))]
+    missing += [name for name in TABLES if not (root / name).is_file()]
+    if missing:
+        first = f"{root}: {len(missing)} files are missing; remove {root / MANIFEST} and prepare again to restore them:"
+        raise ValueError("\n".join([first, *first_lines(missing)]))
+    expected, got = manifest["data_hash"], data_hash(root)
+    if got != expected:
         raise ValueError(
-            f"{root}: was changed after it was prepared: expected data_hash {expected}, got {got}; remove it"
+            f"{root}: has changed since it was prepared: expected data_hash {expected}, got {got}; remove it"
         )
     return manifest
 
 
-def hash_files(root: Path) -> str:
-    """Return the SHA-256 over the names and contents of all tables and pictures, in the order of their names."""
+def data_hash(root: Path) -> str:
+    """Return the SHA-256 over the names and contents of all tables and images."""
     paths = [root / name for name in TABLES]
     paths += [root / split / name for split in SPLITS for name in names_in(root / split)]
-    digest = hashlib.sha256()
-    for path in tqdm(sorted(paths), desc="Hash", unit="file"):
-        digest.update(path.relative_to(root).as_posix().encode())
-        digest.update(path.read_bytes())
-    return digest.hexdigest()
+    return hash_files(root, tqdm(sorted(paths), desc="Hash", unit="file", disable=None))
+
+
+def write_images(
+    source: Source,
+    convert: Callable[[bytes], bytes],
+    images: Mapping[str, Mapping[str, str]],
+    root: Path,
+    num_workers: int,
+) -> int:
+    """Convert the images that are not in the data folder yet and write them to `root/SPLIT/NAME`; return how many.
+
+    Args:
+        source: contains the images.
+        convert: turns the content of an image file into what is written; raises ValueError for one that is unusable.
+        images: split -> image name -> name in the source.
+        root: the data folder.
+        num_workers: threads; 0 is one. Pillow lets other threads run while it decodes.
+
+    Raises ValueError that lists the images that cannot be used, after all others are written.
+
+    """
+
+    def write(item: tuple[Path, str]) -> str:
+        path, name = item
+        try:
+            content = convert(source.read(name))
+        except ValueError as error:
+            return f"{name}: {error}"
+        with atomic_write(path) as temporary:
+            temporary.write_bytes(content)
+        return ""
+
+    todo: list[tuple[Path, str]] = []
+    for split, members in images.items():
+        existing = names_in(root / split)
+        todo += [(root / split / name, member) for name, member in members.items() if name not in existing]
+    pool = ThreadPoolExecutor(max(1, num_workers))
+    try:
+        bar = tqdm(pool.map(write, todo), desc="Write images", unit="image", total=len(todo), disable=None)
+        problems = [problem for problem in bar if problem]
+    finally:
+        pool.shutdown(cancel_futures=True)
+    if problems:
+        raise ValueError("\n".join([f"{source.path}: {len(problems)} images cannot be used:", *first_lines(problems)]))
+    return len(todo)
+
+
+def estimate_joints(
+    folder: Path, names: Sequence[str], estimator: PoseEstimator, unfinished: Path
+) -> dict[str, JointArray]:
+    """Estimate the joints of prepared images.
+
+    Args:
+        folder: contains the images.
+        names: of the images.
+        estimator: estimates the joints of one image at a time.
+        unfinished: annotation file that is renewed every 500 images; those in it are not estimated again.
+
+    Returns:
+        Image name -> joints, in the order of `names`.
+
+    """
+    joints = read_annotations(unfinished) if unfinished.is_file() else {}
+    todo = [name for name in names if name not in joints]
+    for number, name in enumerate(tqdm(todo, desc=f"Annotate {folder.name}", unit="image", disable=None), start=1):
+        image = torch.from_numpy(read_image(folder / name)).permute(2, 0, 1)
+        joints[name] = estimator(image[None])[0]
+        if number % IMAGES_PER_SAVE == 0:
+            write_annotations(unfinished, joints)
+    return {name: joints[name] for name in names}
+
+
+def make_pairs(
+    joints: Mapping[str, JointArray], num_drawn: int | None, seed: int, where: str
+) -> tuple[list[Pair], str]:
+    """Make pairs by the pair rule (`matching_pairs`).
+
+    Args:
+        joints: image name -> joints.
+        num_drawn: number of pairs that are drawn; None returns all. If there are fewer, all are returned.
+        seed: of the draw.
+        where: setting or file, for messages.
+
+    Returns:
+        The pairs, and a description of their origin.
+
+    Raises ValueError if the rule gives none.
+
+    """
+    pairs = matching_pairs(joints)
+    if not pairs:
+        raise ValueError(
+            f"{where}: expected two images of one identity with both shoulders and both hips found, got none"
+        )
+    if num_drawn is None:
+        return pairs, "rule: all ordered pairs of one identity with both shoulders and both hips found"
+    if num_drawn >= len(pairs):
+        return pairs, f"rule: all {len(pairs):,} pairs, not the published draw of {num_drawn:,}"
+    chosen = np.random.default_rng(seed).permutation(len(pairs))[:num_drawn]
+    origin = f"drawn: {num_drawn:,} of the {len(pairs):,} pairs of the rule with seed {seed}, not the published draw"
+    return [pairs[i] for i in sorted(chosen)], origin
+
+
+def pairs_from_annotations(preset: Preset, annotations: Path, out: Path) -> int:
+    """Write all pairs that the pair rule makes of an annotation file, in any frame; return how many.
+
+    Raises ValueError if the file does not exist or is malformed, or the rule makes no pair.
+    """
+    if not annotations.is_file():
+        raise ValueError(f"annotations: file not found: {annotations}")
+    pairs, _ = make_pairs(preset.read_joints(annotations), num_drawn=None, seed=0, where=str(annotations))
+    write_pairs(out, pairs)
+    return len(pairs)
+
+
+def report(manifest: Mapping[str, Any], published: Mapping[str, int]) -> str:
+    """Format a manifest: counts next to the published ones, origins, notes and differences.
+
+    Args:
+        manifest: of a data folder.
+        published: expected counts by their key in the manifest.
+
+    """
+    lines = [manifest["label"], f"{'':24}" + f"{'train':>12}{'published':>12}{'test':>12}{'published':>12}"]
+    differing = []
+    for count, words in COUNTS.items():
+        row = f"{words:24}"
+        for split in SPLITS:
+            key = f"num_{split}_{count}"
+            here, expected = manifest[key], published.get(key)
+            row += f"{here:>12,}" + (" " * 12 if expected is None else f"{expected:>12,}")
+            if expected is not None and here != expected:
+                comparison = f"{abs(here - expected):,} {'fewer' if here < expected else 'more'}"
+                differing.append(f"difference: {split} {words}: {here:,} here, {expected:,} published ({comparison})")
+        lines.append(row.rstrip())
+    lines.append(f"files: {manifest['codec']}")
+    for split in SPLITS:
+        lines.append(f"{split} joints: {manifest['annotated_by'][split]}")
+        lines.append(f"{split} pairs: {manifest['pairs'][split]}")
+    lines += [f"note: {note}" for note in manifest["notes"]]
+    return "\n".join([*lines, *(differing or ["counts of images and pairs: as published"])])

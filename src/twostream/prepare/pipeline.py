@@ -1,160 +1,279 @@
-"""The whole way from a download to a data folder."""
+"""From a data set's download to the data folder that training reads."""
 
+import hashlib
 import shutil
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from twostream.data.keypoints import write_annotations
-from twostream.data.pairs import write_pairs
+import numpy as np
+import PIL
+
+from twostream.data.keypoints import TORSO, JointArray, found, write_annotations
+from twostream.data.pairs import Pair, read_pairs, write_pairs
 from twostream.data.pose_estimators import PoseEstimator
-from twostream.files import sha256_of, write_json
+from twostream.files import first_lines, sha256_of, write_json
 from twostream.prepare.folder import (
     MANIFEST,
     SETTINGS,
-    UNPACKED,
-    check_no_others,
     check_settings,
-    hash_files,
-    read_whole,
+    data_hash,
+    estimate_joints,
+    make_pairs,
+    verify,
+    write_images,
 )
-from twostream.prepare.image_files import listed, write_pictures
-from twostream.prepare.made import estimate_joints, make_pairs
-from twostream.prepare.manifest import SplitResult, manifest_of
-from twostream.prepare.plan import Inputs, Plan, make_plan
-from twostream.prepare.preset import SPLITS, Preset
-from twostream.prepare.published import SplitTables, read_joints, read_tables
+from twostream.prepare.sources import KINDS, SPLITS, Preset, Source
 
-VERSION = 1
-"""Goes up with every change that changes a prepared file."""
+VERSION = 1  # increases with every change that changes a prepared file
+UNPACKED = ".unpacked"
+UNFINISHED = ".annotation-{}.unfinished.csv"
 
 
 @dataclass(frozen=True)
-class Choices:
-    """What a user chooses.
+class Request:
+    """What a user asks for."""
 
-    Attributes:
-        annotation_frame: width of the pictures that the annotations were made for; None finds it out.
-        strict: refuse where named pictures are missing; False leaves them out.
-        seed: of test pairs that are drawn.
-        num_workers: processes that write pictures; 0 does it in this one.
+    source: Path  # the downloaded zip or folder
+    estimator: Callable[[], PoseEstimator]  # is called only if a split has no published joints
+    estimator_settings: Mapping[str, Any]  # all that determines what the estimator finds
+    annotations: Path | None = None  # folder of published files; that of the source is searched next
+    files: Mapping[str, Path] = field(default_factory=dict)  # by setting: annotations_SPLIT, pairs_SPLIT, SPLIT_list
+    annotation_frame: int | None = None  # width of the images that annotations were made for; None detects it
+    strict: bool = True  # refuse images that are named but cannot be used; False leaves them out
+    seed: int = 0  # of drawn test pairs
+    num_workers: int = 0  # threads that write images
+
+
+@dataclass
+class Subset:
+    """A split of the data set, as far as it is known."""
+
+    images: dict[str, str]  # image name -> name in the source, in the order of the split
+    files: dict[str, Path]  # published "annotations" and "pairs", if any
+    problems: list[str]  # a line for each image that a list, an annotation or a pair names and that cannot be used
+    joints: dict[str, JointArray] = field(default_factory=dict)  # by image name, in the frame of the prepared images
+    annotated_by: str = ""  # origin of the joints
+    annotation_frame: int | None = None  # width of the images that `files` annotates, if the data set has several
+    num_lost: int = 0  # joints that are found in the annotation file's frame, but not in that of the prepared images
+    pairs: list[Pair] = field(default_factory=list)  # names of source and target image
+    paired_by: str = ""  # origin of the pairs
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is found of a data set before anything is written."""
+
+    source: Source  # contains the images
+    subsets: dict[str, Subset]  # by split
+    lists: dict[str, bytes]  # content of the files that split the images, by file name
+    num_unlisted: int  # images of the source that are in no split
+
+
+def prepare(preset: Preset, request: Request, root: Path) -> tuple[dict[str, Any], int | None]:
+    """Prepare the data folder `root`: resume an interrupted preparation, and only verify a complete one.
+
+    The manifest is written last: a folder with a manifest is complete.
+
+    Returns:
+        The manifest, and how many images were written; None if the folder was complete.
+
+    Raises ValueError if inputs are missing, damaged or do not match, and for a folder with other settings or files.
 
     """
-
-    annotation_frame: int | None
-    strict: bool
-    seed: int
-    num_workers: int
-
-
-@dataclass(frozen=True)
-class Estimation:
-    """How joints are found where none are published: what makes the estimator when it is needed, and its settings."""
-
-    make: Callable[[], PoseEstimator]
-    settings: Mapping[str, Any]
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """A prepared folder's manifest, and how many pictures were written; None where the folder was whole already."""
-
-    manifest: dict[str, Any]
-    num_written: int | None
-
-
-def prepare(preset: Preset, inputs: Inputs, root: Path, choices: Choices, estimation: Estimation) -> Outcome:
-    """Prepare the data folder `root`; go on where an earlier call was stopped, and only check a folder that is whole.
-
-    The manifest comes last: a folder with a manifest is whole.
-
-    Raises ValueError where inputs are missing or do not fit together, where pictures are damaged, and for a folder with
-    other settings or files.
-    """
-    plan = make_plan(preset, inputs, root / UNPACKED)
-    settings = _settings(preset, plan, choices, estimation)
-    check_settings(root, settings)
-    check_no_others(root, plan.members)
+    plan = find(preset, request, root / UNPACKED)
+    settings = _settings(preset, request, plan)
+    images = {split: subset.images for split, subset in plan.subsets.items()}
+    check_settings(root, settings, images)
     if (root / MANIFEST).is_file():
-        return Outcome(read_whole(root, plan.members), None)
-    tables = {split: read_tables(split, plan, preset, choices.annotation_frame) for split in SPLITS}
-    problems = plan.missing + [problem for split in SPLITS for problem in tables[split].problems]
-    if problems and choices.strict:
-        words = f"{len(problems)} pictures are named but can't be used; strict=false leaves them out:"
-        raise ValueError("\n".join([words, *listed(problems)]))
-    estimator = estimation.make() if any(tables[split].joints is None for split in SPLITS) else None
+        return verify(root, images), None
+    for split, subset in plan.subsets.items():
+        read_published(preset, split, subset, request.annotation_frame)
+    problems = [problem for subset in plan.subsets.values() for problem in subset.problems]
+    if problems and request.strict:
+        first = f"{len(problems)} images are named but cannot be used; strict=false leaves them out:"
+        raise ValueError("\n".join([first, *first_lines(problems)]))
+    # Created before any image is written, so that missing weights are reported at once.
+    estimator = request.estimator() if any(not subset.joints for subset in plan.subsets.values()) else None
     write_json(root / SETTINGS, settings)
-    num_written = write_pictures(plan.download, preset, plan.members, root, choices.num_workers)
-    results = {}
-    for split in SPLITS:
-        results[split] = _finish(
-            split, root, plan, tables[split], estimator, preset.about.num_drawn(split), choices.seed
-        )
-        write_annotations(root / f"annotation-{split}.csv", results[split].joints)
-        write_pairs(root / f"pairs-{split}.csv", results[split].pairs)
-    manifest = manifest_of(preset.about, inputs.source, plan, settings, tables, results, estimator)
-    manifest["data_hash"] = hash_files(root)
+    num_written = write_images(plan.source, preset.convert, images, root, request.num_workers)
+    for split, subset in plan.subsets.items():
+        if not subset.joints:
+            assert estimator is not None
+            subset.joints = estimate_joints(
+                root / split, list(subset.images), estimator, root / UNFINISHED.format(split)
+            )
+            subset.annotated_by = f"annotated by {estimator.name}, not the published joints"
+        if not subset.pairs:
+            num_drawn = preset.num_drawn.get(split)
+            subset.pairs, subset.paired_by = make_pairs(subset.joints, num_drawn, request.seed, f"pairs_{split}")
+        write_annotations(root / f"annotation-{split}.csv", subset.joints)
+        write_pairs(root / f"pairs-{split}.csv", subset.pairs)
+    manifest = _manifest(preset, request, plan, settings, estimator) | {"data_hash": data_hash(root)}
     write_json(root / MANIFEST, manifest)
     shutil.rmtree(root / UNPACKED, ignore_errors=True)
-    for split in SPLITS:
-        _unfinished(root, split).unlink(missing_ok=True)
-    return Outcome(manifest, num_written)
+    for split in plan.subsets:
+        (root / UNFINISHED.format(split)).unlink(missing_ok=True)
+    return manifest, num_written
 
 
-def pairs_alone(preset: Preset, annotations: Path, out: Path) -> int:
-    """Write all pairs that the pair rule makes of an annotation file in any frame; return how many.
+def find(preset: Preset, request: Request, scratch: Path) -> Plan:
+    """Find the images, their split and the published files; a zip inside a zip is extracted to the folder `scratch`.
 
-    Raises ValueError where there is no such file, where it is malformed, and where it gives no pair.
+    Raises ValueError if there are no images, nothing determines their split, a file that the user names does not exist,
+    or there are several published files of one kind.
     """
-    if not annotations.is_file():
-        raise ValueError(f"annotations: expected an annotation file, there is none at {annotations}")
-    pairs, _ = make_pairs(read_joints(annotations, preset), num_drawn=None, seed=0)
-    write_pairs(out, pairs)
-    return len(pairs)
+    for setting, path in request.files.items():
+        if not path.is_file():
+            raise ValueError(f"{setting}: file not found: {path}")
+    folders = [request.source if request.source.is_dir() else request.source.parent]
+    if request.annotations is not None:
+        if not request.annotations.is_dir():
+            raise ValueError(f"annotations: folder not found: {request.annotations}")
+        folders.insert(0, request.annotations)
+    outer = Source(request.source)
+    source, all_images = _with_images(preset, outer, scratch)
+    named = {f"{split}.lst": request.files[f"{split}_list"] for split in SPLITS if f"{split}_list" in request.files}
+    lists = preset.find_lists(named, folders, [outer] if outer is source else [outer, source])
+    subsets = {}
+    for split, names in preset.split(all_images, lists).items():
+        images = {name: all_images[name] for name in names if name in all_images}
+        if not images:
+            split_by = f", split by {' and '.join(lists)}" if lists else ""
+            raise ValueError(f"{request.source}: expected {split} images ({preset.layout}{split_by}), got none")
+        where = f"is in {' or '.join(lists)} but not in the source"
+        missing = [f"{split}: {name} {where}" for name in names if name not in images]
+        candidates = {
+            kind: request.files.get(f"{kind}_{split}") or preset.find_file(kind, split, folders) for kind in KINDS
+        }
+        files = {kind: path for kind, path in candidates.items() if path is not None}
+        if request.annotations is not None and "annotations" not in files:
+            expected = " or ".join(preset.file_names("annotations", split))
+            raise ValueError(f"{request.annotations}: expected {expected}, file not found")
+        subsets[split] = Subset(images, files, missing)
+    num_unlisted = len(all_images) - sum(len(subset.images) for subset in subsets.values())
+    return Plan(source, subsets, lists, num_unlisted)
 
 
-def _settings(preset: Preset, plan: Plan, choices: Choices, estimation: Estimation) -> dict[str, Any]:
-    """Return all that the files depend on."""
+def _with_images(preset: Preset, outer: Source, scratch: Path) -> tuple[Source, dict[str, str]]:
+    """Return the source that contains the images, the outer one or a zip inside it, and the images."""
+    for source in chain([outer], outer.open_inner(preset.archives, scratch)):
+        if images := preset.find_images(source.sizes):
+            return source, images
+    raise ValueError(f"{outer.path}: expected images of {preset.label} ({preset.layout}), got none")
+
+
+def read_published(preset: Preset, split: str, subset: Subset, frame: int | None) -> None:
+    """Read the published annotations and pairs of a split into its subset, as far as they name its images.
+
+    `frame` is the width of the images that the annotations were made for; None detects it. Raises ValueError for a
+    malformed file, one that names no image of the split, and a frame that cannot be detected.
+    """
+    if path := subset.files.get("annotations"):
+        joints = preset.read_joints(path)
+        moved, subset.annotation_frame = preset.to_frame(joints, frame, path)
+        subset.num_lost = sum(int((found(array) & ~found(moved[name])).sum()) for name, array in joints.items())
+        subset.joints = {name: array for name, array in moved.items() if name in subset.images}
+        subset.annotated_by = f"file {path.name}"
+        unknown = [name for name in moved if name not in subset.images]
+        subset.problems += [f"{split}: {name} is annotated but not in the source" for name in unknown]
+        if not subset.joints:
+            raise ValueError(f"{path}: expected annotations of {split} images, got none of them")
+    if path := subset.files.get("pairs"):
+        pairs = [(preset.plain_name(source), preset.plain_name(target)) for source, target in read_pairs(path)]
+        usable = subset.joints.keys() or subset.images.keys()
+        subset.pairs = [pair for pair in pairs if usable >= set(pair)]
+        subset.paired_by = f"file {path.name}"
+        for name in dict.fromkeys(name for pair in pairs for name in pair):
+            if name not in usable:
+                lack = "annotated" if name in subset.images else "in the source"
+                subset.problems.append(f"{split}: {name} is in a pair but not {lack}")
+        if not subset.pairs:
+            raise ValueError(f"{path}: expected pairs of annotated {split} images, got none of them")
+
+
+def _settings(preset: Preset, request: Request, plan: Plan) -> dict[str, Any]:
+    """Return all that determines the files of the data folder."""
+    first = next(iter(plan.subsets["train"].images.values()))
+    try:
+        codec = preset.codec(plan.source.read(first))
+    except ValueError as error:
+        raise ValueError(f"{plan.source.path}: {first}: {error}") from None
+    names_and_sizes = hashlib.sha256()  # equal for a zip and what is unpacked from it
+    for split, subset in plan.subsets.items():
+        for name in sorted(subset.images):
+            names_and_sizes.update(f"{split}/{name} {plan.source.sizes[subset.images[name]]}\n".encode())
     settings: dict[str, Any] = {
         "version": VERSION,
-        "label": preset.about.label,
-        "codec": plan.codec,
-        "pictures": plan.fingerprint(),
-        "annotation_frame": choices.annotation_frame,
-        "strict": choices.strict,
+        "label": preset.label,
+        "codec": codec,
+        "pictures": names_and_sizes.hexdigest(),
+        "annotation_frame": request.annotation_frame,
+        "strict": request.strict,
     }
-    for split in SPLITS:
-        drawn = preset.about.num_drawn(split)
-        settings[f"annotations_{split}"] = dict(estimation.settings)
-        settings[f"pairs_{split}"] = "rule" if drawn is None else f"{drawn} drawn with seed {choices.seed}"
-    return settings | {setting: sha256_of(path) for setting, path in plan.tables.items()}
+    for split, subset in plan.subsets.items():
+        num_drawn = preset.num_drawn.get(split)
+        settings[f"annotations_{split}"] = dict(request.estimator_settings)
+        settings[f"pairs_{split}"] = "rule" if num_drawn is None else f"{num_drawn} drawn with seed {request.seed}"
+        settings |= {f"{kind}_{split}": sha256_of(path) for kind, path in subset.files.items()}
+    return settings
 
 
-def _finish(
-    split: str,
-    root: Path,
-    plan: Plan,
-    tables: SplitTables,
-    estimator: PoseEstimator | None,
-    num_drawn: int | None,
-    seed: int,
-) -> SplitResult:
-    """Take a split's joints and pairs as published, or make them."""
-    if tables.joints is not None:
-        joints = tables.joints
-        annotated_by = f"file {plan.tables[f'annotations_{split}'].name}"
-    else:
-        assert estimator is not None
-        joints = estimate_joints(root / split, list(plan.members[split]), estimator, _unfinished(root, split))
-        annotated_by = f"annotated by {estimator.name}, not the published joints"
-    if tables.pairs is not None:
-        return SplitResult(joints, annotated_by, tables.pairs, f"file {plan.tables[f'pairs_{split}'].name}")
-    try:
-        return SplitResult(joints, annotated_by, *make_pairs(joints, num_drawn, seed))
-    except ValueError as error:
-        raise ValueError(f"pairs_{split}: {error}") from None
+def _manifest(
+    preset: Preset, request: Request, plan: Plan, settings: dict[str, Any], estimator: PoseEstimator | None
+) -> dict[str, Any]:
+    subsets = plan.subsets
+    counts: dict[str, int] = {}
+    for split, subset in subsets.items():
+        counts |= _counts(split, subset)
+    return {
+        "label": preset.label,
+        "settings": settings,
+        **counts,
+        "frame": list(preset.image_size),
+        "codec": settings["codec"],
+        "written_with": f"Pillow {PIL.__version__}",
+        "annotated_by": {split: subset.annotated_by for split, subset in subsets.items()},
+        "annotation_frame": {split: subset.annotation_frame for split, subset in subsets.items()},
+        "estimator_weights": None if estimator is None else estimator.weights_hash,
+        "pairs": {split: subset.paired_by for split, subset in subsets.items()},
+        "notes": _notes(plan),
+        "inputs": _inputs(request.source, plan),
+    }
 
 
-def _unfinished(root: Path, split: str) -> Path:
-    return root / f".annotation-{split}.unfinished.csv"
+def _counts(split: str, subset: Subset) -> dict[str, int]:
+    are_found = np.stack([found(array) for array in subset.joints.values()])
+    return {
+        f"num_{split}_images": len(subset.images),
+        f"num_{split}_annotated": len(subset.joints),
+        f"num_{split}_joints": int(are_found.sum()),
+        f"num_{split}_torsos": int(are_found[:, list(TORSO)].all(axis=1).sum()),
+        f"num_{split}_pairs": len(subset.pairs),
+    }
+
+
+def _notes(plan: Plan) -> list[str]:
+    notes = []
+    if plan.num_unlisted:
+        notes.append(f"{plan.num_unlisted:,} images of the source are in no split and were left out")
+    if left_out := sum(len(subset.problems) for subset in plan.subsets.values()):
+        notes.append(f"{left_out:,} images that the lists, annotations or pairs name cannot be used and were left out")
+    for split, subset in plan.subsets.items():
+        if subset.num_lost:
+            notes.append(
+                f"{split}: {subset.num_lost:,} joints move to x = -1 in the images' frame and read as not found"
+            )
+        if bare := len(subset.images) - len(subset.joints):
+            notes.append(f"{split}: {bare:,} images have no annotation")
+    return notes
+
+
+def _inputs(source: Path, plan: Plan) -> list[dict[str, str | None]]:
+    """Name each input file with its SHA-256; of an unpacked download the settings contain a hash of names and sizes."""
+    tables = [subset.files[kind] for kind in KINDS for subset in plan.subsets.values() if kind in subset.files]
+    files = [(path.name, None if path.is_dir() else sha256_of(path)) for path in (source, *tables)]
+    files += [(name, hashlib.sha256(content).hexdigest()) for name, content in plan.lists.items()]
+    return [{"file": name, "sha256": digest} for name, digest in files]

@@ -1,56 +1,46 @@
-"""Read the results of one run, metrics.json and bootstrap.json, into plain dataclasses."""
+"""The runs of a table: `metrics.json` and `bootstrap.json` of each, or the reason why a run has no result."""
 
-import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from pathlib import Path
+from typing import Any
 
-from twostream.tables.fields import expect_format, field, image_size, no_repeats, numbers, optional
+import numpy as np
 
-Metric = tuple[str, str]
-"""A metric and the protocol that it is computed under."""
+from twostream.files import read_json
+from twostream.tables.spec import Cited, Column, Row, Spec, check, check_image_size, check_unique, from_config
+
+RunKey = tuple[str, int]  # variant and seed
 
 
-@dataclass(frozen=True)
+@dataclass
 class Value:
-    """One number of one run over `n` test pairs.
-
-    Attributes:
-        metric: what was computed.
-        protocol: how.
-        value: the number.
-        n: of test pairs.
-        interval: (low, high), 95 % over test identities; None where it can't be had.
-        splits_std: standard deviation over the splits of an Inception score; None for any other metric.
-        details: the metric's settings as written.
-
-    """
+    """One number of one run."""
 
     metric: str
     protocol: str
     value: float
-    n: int
-    interval: tuple[float, float] | None
-    splits_std: float | None
-    details: Mapping[str, object]
+    n: int  # test pairs
+    interval: list[float] | None = None  # [low, high], 95 % over test identities
+    splits_std: float | None = None  # over the splits of an Inception score
+    details: dict[str, Any] = field(default_factory=dict)  # the other keys: settings of the metric
+
+    def __post_init__(self) -> None:
+        check(len(self.interval or (0, 0)) == 2, "interval", "[low, high] or null", self.interval)
 
 
-@dataclass(frozen=True)
-class Bootstrap:
-    """A run's metrics on resampled test identities.
+@dataclass
+class NotComputed:
+    """A metric without a value, and the reason."""
 
-    Replicate i of two runs is of the same identities where seed, number of identities and test pairs are equal.
-    """
-
-    seed: int
-    identities: int
-    pairs_hash: str
-    replicates: Mapping[Metric, tuple[float, ...]]
+    metric: str
+    protocol: str
+    reason: str
 
 
-@dataclass(frozen=True)
+@dataclass
 class Run:
-    """One run: `image_size` is (height, width) in pixels, `missing` says why a metric has no value."""
+    """The result of one run: what a table needs of its `metrics.json`."""
 
     data: str
     label: str
@@ -59,114 +49,173 @@ class Run:
     seed: int
     iterations: int
     batch_size: int
-    image_size: tuple[int, int]
+    image_size: list[int]  # (height, width) in pixels
     commit: str
     dirty: bool
     data_hash: str
-    notes: tuple[str, ...]
+    notes: list[str]
     identities: int
     pairs_hash: str
-    values: tuple[Value, ...]
-    missing: Mapping[Metric, str]
-    bootstrap: Bootstrap | None
+    values: list[Value]
+    missing: list[NotComputed]
+
+    def __post_init__(self) -> None:
+        check_image_size(self.image_size)
+        names = [f"{value.metric}, {value.protocol}" for value in self.values]
+        check_unique("values", names)
+        check_unique("missing", names + [f"{metric.metric}, {metric.protocol}" for metric in self.missing])
+
+    @property
+    def name(self) -> str:
+        """The run's folder below its scale."""
+        return f"{self.variant}/seed{self.seed}"
+
+    def value(self, column: Column) -> Value | None:
+        """Return the column's value."""
+        return next((value for value in self.values if (value.metric, value.protocol) == column.key), None)
+
+    def reason(self, column: Column) -> str | None:
+        """Return in one line why the column has no value, where the run says so."""
+        reasons = (metric.reason for metric in self.missing if (metric.metric, metric.protocol) == column.key)
+        return next((" ".join(reason.split()) for reason in reasons), None)
+
+
+@dataclass
+class Bootstrap:
+    """A run's metrics on resampled test identities, from its `bootstrap.json`.
+
+    Replicate i of two runs is of the same identities where seed, number of identities and test pairs are equal.
+    """
+
+    seed: int
+    identities: int
+    pairs_hash: str
+    replicates: Any = None  # metric and protocol -> array of values
+
+
+@dataclass(frozen=True)
+class Results:
+    """The runs of one table; `missing` has the reason for each run without a result."""
+
+    spec: Spec
+    data: str
+    scale: str
+    seeds: tuple[int, ...]
+    runs: Mapping[RunKey, Run]
+    bootstraps: Mapping[RunKey, Bootstrap]
+    missing: Mapping[RunKey, str]
+
+    def values(self, row: Row | Cited, column: Column) -> dict[int, Value]:
+        """Return the values of a row and column by seed, without the seeds that have none."""
+        runs = {seed: self.runs.get((row.variant, seed)) for seed in self.seeds}
+        return {seed: value for seed, run in runs.items() if run and (value := run.value(column))}
+
+    def more_columns(self) -> list[Column]:
+        """Return those of the spec's `more_columns` that a run has a value for."""
+        return [column for column in self.spec.more_columns if any(run.value(column) for run in self.runs.values())]
+
+    def shown_columns(self) -> list[Column]:
+        """Return all columns that the table shows."""
+        return self.spec.columns + self.more_columns()
+
+
+def collect(spec: Spec, runs: Path, data: str, scale: str, seeds: Sequence[int]) -> Results:
+    """Read `runs/<data>/<scale>/<variant>/seed<k>/` of every row of the table.
+
+    Raises:
+        ValueError: in one line that names the file, when a metrics.json or bootstrap.json is wrong, or is of another
+            run than its folder; or when `seeds` is empty or has one twice.
+    """
+    check(len(seeds) > 0, "seeds", "at least one", "none")
+    check_unique("seeds", map(str, seeds))
+    found: dict[RunKey, Run] = {}
+    bootstraps: dict[RunKey, Bootstrap] = {}
+    missing: dict[RunKey, str] = {}
+    for variant, seed in [(row.variant, seed) for row in spec.rows for seed in seeds]:
+        folder = runs / data / scale / variant / f"seed{seed}"
+        if reason := _reason_missing(folder):
+            missing[variant, seed] = reason
+            continue
+        run = found[variant, seed] = read_run(folder / "metrics.json")
+        got, expected = (run.data, run.scale, run.variant, run.seed), (data, scale, variant, seed)
+        check(got == expected, f"{folder / 'metrics.json'}: run", f"{expected} as its folder", got)
+        if (folder / "bootstrap.json").exists():
+            bootstraps[variant, seed] = read_bootstrap(folder / "bootstrap.json")
+    return Results(spec, data, scale, tuple(seeds), found, bootstraps, missing)
 
 
 def read_run(path: Path) -> Run:
-    """Read one metrics.json (format 2) and, if there is one, the bootstrap.json (format 1) beside it.
+    """Read a `metrics.json` of format 2.
 
     Raises:
-        ValueError: naming the file and the key, when it is not JSON, a key is missing or of a wrong type, or
-            a metric stands twice under one protocol.
+        ValueError: in one line that names the file and the key, when it is not JSON, a key is missing or of a wrong
+            type, or a metric occurs twice under one protocol.
     """
-    content, where = read_json(path), str(path)
-    expect_format(content, 2, where, _remedy(path))
-    source, inside = field(content, "run", dict, where), f"{where}: run"
-    test = field(content, "test", dict, where)
-    values = tuple(
-        _value(item, f"{where}: values[{i}]") for i, item in enumerate(field(content, "values", list, where))
-    )
-    names = [f"{value.metric}, {value.protocol}" for value in values]
-    no_repeats(names, f"{where}: key 'values'")
-    return Run(
-        data=field(source, "data", str, inside),
-        label=field(source, "label", str, inside),
-        scale=field(source, "scale", str, inside),
-        variant=field(source, "variant", str, inside),
-        seed=field(source, "seed", int, inside),
-        iterations=field(source, "iterations", int, inside),
-        batch_size=field(source, "batch_size", int, inside),
-        image_size=image_size(source, inside),
-        commit=field(source, "commit", str, inside),
-        dirty=field(source, "dirty", bool, inside),
-        data_hash=field(source, "data_hash", str, inside),
-        notes=tuple(str(note) for note in field(source, "notes", list, inside)),
-        identities=field(test, "identities", int, f"{where}: test"),
-        pairs_hash=field(test, "pairs_hash", str, f"{where}: test"),
-        values=values,
-        missing=_missing(field(content, "missing", list, where), names, f"{where}: missing"),
-        bootstrap=_bootstrap(path.with_name("bootstrap.json")),
-    )
+    content = _read_format(path, 2)
+    entries = content.get("values")
+    parts = [content, content.get("run"), content.get("test"), {"values": _with_details(entries)}]
+    merged = {key: item for part in parts if isinstance(part, Mapping) for key, item in part.items()}
+    return from_config(Run, _known(Run, merged), path)
 
 
-def read_json(path: Path) -> object:
-    """Read a JSON file. Raises `ValueError`, naming it, where it is none."""
+def read_bootstrap(path: Path) -> Bootstrap:
+    """Read a `bootstrap.json` of format 1. Raises ValueError as `read_run` does."""
+    content = _read_format(path, 1)
+    bootstrap = from_config(Bootstrap, _known(Bootstrap, content) | {"replicates": None}, path)
+    # Not checked by OmegaConf, which takes a second for 10,000 numbers.
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        entries = [(entry["metric"], entry["protocol"], entry["values"]) for entry in content["replicates"]]
+        bootstrap.replicates = {(name, protocol): np.array(values, float) for name, protocol, values in entries}
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{path}: replicates: expected metric, protocol and numeric values, got {error!r}") from None
+    check_unique(f"{path}: replicates", (f"{name}, {protocol}" for name, protocol, _ in entries))
+    return bootstrap
+
+
+def _read_format(path: Path, number: int) -> dict[str, Any]:
+    content = read_json(path)
+    got = content.get("format") if isinstance(content, dict) else None
+    remedy = f"evaluate the run again: twostream-evaluate run={path.parent}"
+    check(got == number, f"{path}: format", str(number), f"{got}; {remedy}")
+    # A file's content is never resolved.
+    check("${" not in str(content), str(path), "plain values", "an interpolation of OmegaConf")
+    return content
+
+
+def _known(schema: type, content: Mapping[str, Any]) -> dict[str, Any]:
+    names = {field.name for field in fields(schema)}
+    return {key: item for key, item in content.items() if key in names}
+
+
+def _with_details(entries: Any) -> Any:
+    """Return the entries with the keys that a `Value` lacks in its `details`."""
+    if not isinstance(entries, list) or not all(isinstance(entry, Mapping) for entry in entries):
+        return entries
+    known = [_known(Value, entry) for entry in entries]
+    return [
+        keys | {"details": {key: item for key, item in entry.items() if key not in keys}}
+        for keys, entry in zip(known, entries, strict=True)
+    ]
+
+
+def _reason_missing(folder: Path) -> str | None:
+    """Return why the folder holds no result, or None if it does.
+
+    The state comes first: next to a failed or unfinished run, metrics.json is of an earlier one.
+    """
+    if not folder.is_dir():
+        return "not run"
+    try:
+        content = read_json(folder / "run.json") or {}
+        check(isinstance(content, dict), f"{folder / 'run.json'}", "a mapping", content)
     except ValueError as error:
-        raise ValueError(f"{path}: expected JSON, got: {error}") from error
-
-
-def _value(source: object, where: str) -> Value:
-    if not isinstance(source, Mapping):
-        raise ValueError(f"{where}: expected a mapping, got {source!r}")
-    interval = numbers(source, "interval", where) if source.get("interval") is not None else None
-    if interval is not None and len(interval) != 2:
-        raise ValueError(f"{where}: key 'interval': expected [low, high] or null, got {list(interval)}")
-    known = {"metric", "protocol", "value", "n", "interval", "splits_std"}
-    return Value(
-        metric=field(source, "metric", str, where),
-        protocol=field(source, "protocol", str, where),
-        value=field(source, "value", float, where),
-        n=field(source, "n", int, where),
-        interval=(interval[0], interval[1]) if interval else None,
-        splits_std=optional(source, "splits_std", float, None, where),
-        details={key: item for key, item in source.items() if key not in known},
-    )
-
-
-def _missing(items: list[object], computed: list[str], where: str) -> dict[Metric, str]:
-    """Return the reason of each metric without a value; none of them may be `computed`."""
-    reasons = {}
-    names = list(computed)
-    for i, item in enumerate(items):
-        inside = f"{where}[{i}]"
-        metric = field(item, "metric", str, inside), field(item, "protocol", str, inside)
-        names.append(", ".join(metric))
-        reasons[metric] = " ".join(field(item, "reason", str, inside).split())
-    no_repeats(names, where)
-    return reasons
-
-
-def _bootstrap(path: Path) -> Bootstrap | None:
-    if not path.exists():
+        return str(error)
+    state = content.get("state")
+    reason = " ".join(str(content.get("reason")).split())
+    if state == "failed":
+        return f"failed: {reason} (log: {'/'.join(folder.parts[-4:])}/train.log)"
+    if state == "running":
+        return "still running, or killed"
+    if (folder / "metrics.json").exists():
         return None
-    content, where = read_json(path), str(path)
-    expect_format(content, 1, where, _remedy(path))
-    replicates = {}
-    names = []
-    for i, item in enumerate(field(content, "replicates", list, where)):
-        inside = f"{where}: replicates[{i}]"
-        metric = field(item, "metric", str, inside), field(item, "protocol", str, inside)
-        names.append(", ".join(metric))
-        replicates[metric] = numbers(item, "values", inside)
-    no_repeats(names, f"{where}: key 'replicates'")
-    return Bootstrap(
-        seed=field(content, "seed", int, where),
-        identities=field(content, "identities", int, where),
-        pairs_hash=field(content, "pairs_hash", str, where),
-        replicates=replicates,
-    )
-
-
-def _remedy(path: Path) -> str:
-    return f"evaluate the run again: twostream-evaluate run={path.parent}"
+    return f"stopped: {reason}" if state == "stopped" else "interrupted: no metrics.json"

@@ -1,84 +1,118 @@
-"""Read a table's spec: its rows, its columns and, for a table of the paper, the paper's own numbers."""
+"""The spec of a table, `experiments/<name>.yaml`: its rows, its columns and the paper's numbers."""
 
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, ClassVar, TypeVar
 
 import yaml
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
-from twostream.tables.fields import field, image_size, names, no_repeats, only_keys, optional
+T = TypeVar("T")
+Metric = tuple[str, str]  # name and protocol
 
 
-@dataclass(frozen=True)
+@dataclass
 class Column:
-    """One metric under one protocol, shown with `digits` decimals (0 or more)."""
+    """One metric under one protocol.
+
+    With a `count`, it stands for that many columns: 1, 2, ... count replace the `{}` in label and metric.
+    """
 
     label: str
     metric: str
     protocol: str
-    digits: int
+    digits: int  # decimals shown
+    count: int | None = None
+
+    @property
+    def key(self) -> Metric:
+        """Name and protocol of the metric."""
+        return self.metric, self.protocol
 
 
-@dataclass(frozen=True)
+@dataclass
 class Row:
-    """One variant of the model, with the paper's numbers by column label (any may be absent)."""
+    """One variant of the model, with the paper's numbers by column label."""
 
     label: str
     variant: str
-    paper: Mapping[str, float]
+    paper: dict[str, float] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
+@dataclass
 class Cited:
-    """Numbers by column label that the paper gives, at least one, and that no run of this project stands behind."""
+    """A method that only the paper has numbers of, by column label."""
 
     label: str
-    paper: Mapping[str, float]
+    paper: dict[str, float]
+    variant: ClassVar[str] = ""
 
 
-@dataclass(frozen=True)
+@dataclass
 class Paper:
-    """What the paper's numbers are of: a data set, what to call it, (height, width) in pixels."""
+    """The data of the paper's numbers."""
 
     data: str
     label: str
-    image_size: tuple[int, int]
+    image_size: list[int]  # (height, width) in pixels
 
 
-@dataclass(frozen=True)
+@dataclass
 class Spec:
-    """A table.
+    """A table of runs."""
 
-    Attributes:
-        name: of its files.
-        number: in the paper; None for a table of our own.
-        title: of the table.
-        question: that it answers.
-        row_heading: what its rows are.
-        paper: what the paper's numbers are of; None without such numbers.
-        columns: always shown.
-        more_columns: shown in a grid of their own, each where a run has a value.
-        rows: its variants.
-        cited: further numbers of the paper, shown below the rows.
-        compare_with: the variant that the others are compared with; None for no comparison.
-        only_data: the data sets that it is for; none for any.
-        intervals: show the interval beside the value of a single run.
-
-    """
-
-    name: str
-    number: int | None
+    name: str  # stem of its files
     title: str
     question: str
     row_heading: str
-    paper: Paper | None
-    columns: tuple[Column, ...]
-    more_columns: tuple[Column, ...]
-    rows: tuple[Row, ...]
-    cited: tuple[Cited, ...]
-    compare_with: str | None
-    only_data: tuple[str, ...]
-    intervals: bool
+    columns: list[Column]
+    rows: list[Row]
+    number: int | None = None  # in the paper
+    paper: Paper | None = None
+    more_columns: list[Column] = field(default_factory=list)  # shown where a run has a value; without `columns`
+    cited: list[Cited] = field(default_factory=list)  # shown below the rows
+    compare_with: str | None = None  # variant of the row that the others are compared with
+    only_data: list[str] = field(default_factory=list)  # data sets that the table is for; empty for all
+    intervals: bool = True  # show the intervals of single runs
+
+    def __post_init__(self) -> None:
+        self.columns = _expand(self.columns)
+        keys = [column.key for column in self.columns]
+        self.more_columns = [column for column in _expand(self.more_columns) if column.key not in keys]
+        labels = [column.label for column in self.columns]
+        variants = [row.variant for row in self.rows]
+        check_unique("columns", labels)
+        check_unique("more_columns", (column.label for column in self.all_columns()))
+        check_unique("rows", variants)
+        check_unique("cited", (row.label for row in self.cited))
+        for column in self.all_columns():
+            check(column.digits >= 0, "digits", "0 or more", column.digits)
+        for row in self.cited:
+            check(len(row.paper) > 0, f"cited: {row.label}: paper", "at least one number", "none")
+        for label in self.in_paper():
+            check(label in labels, "rows: paper", f"one of {', '.join(labels)}", label)
+        if self.paper:
+            check_image_size(self.paper.image_size)
+        check(not self.in_paper() or self.paper is not None, "paper", "the data of the paper's numbers", "none")
+        check(
+            self.compare_with in (None, *variants), "compare_with", f"one of {', '.join(variants)}", self.compare_with
+        )
+
+    @property
+    def heading(self) -> str:
+        """The title with the table's number."""
+        return self.title if self.number is None else f"Table {self.number}: {self.title}"
+
+    def all_columns(self) -> list[Column]:
+        """Return the columns, shown or not."""
+        return self.columns + self.more_columns
+
+    def all_rows(self) -> list[Row | Cited]:
+        """Return the rows, then those that the paper cites."""
+        return [*self.rows, *self.cited]
 
     def is_for(self, data: str) -> bool:
         """Return whether the table is for a data set."""
@@ -86,120 +120,79 @@ class Spec:
 
     def in_paper(self) -> set[str]:
         """Return the labels of the columns that the paper has a number for."""
-        numbers = [row.paper for row in self.rows] + [row.paper for row in self.cited]
-        return {label for paper in numbers for label in paper}
+        return {label for row in self.all_rows() for label in row.paper}
 
     def base(self) -> Row | None:
         """Return the row that the others are compared with."""
         return next((row for row in self.rows if row.variant == self.compare_with), None)
 
-    def others(self) -> tuple[Row, ...]:
+    def others(self) -> list[Row]:
         """Return the rows that are compared with it; none without `compare_with`."""
-        return tuple(row for row in self.rows if row.variant != self.compare_with) if self.compare_with else ()
-
-
-_REQUIRED = {"title", "question", "row_heading", "columns", "rows"}
-_OPTIONAL = {"number", "paper", "more_columns", "cited", "compare_with", "only_data", "intervals"}
+        return [row for row in self.rows if self.compare_with and row.variant != self.compare_with]
 
 
 def load_spec(path: Path) -> Spec:
-    """Read `experiments/<name>.yaml`.
+    """Read a spec; its key `base` names a YAML file in the same folder whose keys it starts from.
 
     Raises:
-        ValueError: naming the file and the key, when a key is missing, unknown, repeated or of a wrong type, or
-            two keys don't fit each other.
+        ValueError: in one line that names the file and the key, when a key is missing, unknown, repeated or of a wrong
+            type, or two keys contradict each other.
     """
+    content = _read_yaml(path)
+    if "base" in content:
+        base = path.with_name(str(content.pop("base")))
+        content = dict(OmegaConf.merge(_read_yaml(base), content))
+    return from_config(Spec, {**content, "name": path.stem}, path)
+
+
+def from_config(schema: type[T], content: Any, where: Path | str) -> T:
+    """Return `content` as an instance of the dataclass `schema`, checked by OmegaConf and by the dataclass.
+
+    Raises:
+        ValueError: in one line that begins with `where` and names the key, when it does not fit the schema.
+    """
+    check(isinstance(content, Mapping), str(where), "a mapping", content)
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        instance = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(schema), content))
+    except (OmegaConfBaseException, ValueError) as error:
+        key = f"{error.full_key}: " if isinstance(error, OmegaConfBaseException) and error.full_key else ""
+        raise ValueError(f"{where}: {key}{str(error).splitlines()[0]}") from None
+    assert isinstance(instance, schema)
+    return instance
+
+
+def check(correct: bool, what: str, expected: str, got: object) -> None:
+    """Raise ValueError unless something is correct."""
+    if not correct:
+        raise ValueError(f"{what}: expected {expected}, got {got}")
+
+
+def check_unique(what: str, names: Iterable[str]) -> None:
+    """Raise ValueError for a name that occurs twice."""
+    for name, count in Counter(names).items():
+        check(count == 1, what, "each once", f"'{name}' {count} times")
+
+
+def check_image_size(size: list[int]) -> None:
+    """Raise ValueError unless there are a height and a width."""
+    check(len(size) == 2, "image_size", "[height, width]", size)
+
+
+def _expand(columns: Iterable[Column]) -> list[Column]:
+    expanded = []
+    for column in columns:
+        if column.count is None:
+            expanded.append(column)
+        for i in range(1, (column.count or 0) + 1):
+            label, metric = column.label.format(i), column.metric.format(i)
+            expanded.append(Column(label, metric, column.protocol, column.digits))
+    return expanded
+
+
+def _read_yaml(path: Path) -> dict[Any, Any]:
+    try:
+        content = OmegaConf.load(path)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: expected YAML, got: {' '.join(str(error).split())}") from error
-    where = str(path)
-    only_keys(content, _REQUIRED | _OPTIONAL, where)
-    columns = _columns(field(content, "columns", list, where), f"{where}: columns")
-    more_columns = _columns(optional(content, "more_columns", list, [], where), f"{where}: more_columns")
-    labels = [column.label for column in columns]
-    rows = tuple(
-        _row(item, labels, f"{where}: rows[{i}]") for i, item in enumerate(field(content, "rows", list, where))
-    )
-    cited = tuple(
-        _cited(item, labels, f"{where}: cited[{i}]")
-        for i, item in enumerate(optional(content, "cited", list, [], where))
-    )
-    no_repeats(labels, f"{where}: key 'columns'")
-    no_repeats([*labels, *(column.label for column in more_columns)], f"{where}: key 'more_columns'")
-    variants = [row.variant for row in rows]
-    no_repeats(variants, f"{where}: key 'rows'")
-    no_repeats([row.label for row in cited], f"{where}: key 'cited'")
-    compare_with = optional(content, "compare_with", str, None, where)
-    if compare_with not in (None, *variants):
-        raise ValueError(f"{where}: key 'compare_with': expected one of {', '.join(variants)}, got '{compare_with}'")
-    return Spec(
-        name=path.stem,
-        number=optional(content, "number", int, None, where),
-        title=field(content, "title", str, where),
-        question=field(content, "question", str, where),
-        row_heading=field(content, "row_heading", str, where),
-        paper=_paper(content, (*rows, *cited), where),
-        columns=columns,
-        more_columns=more_columns,
-        rows=rows,
-        cited=cited,
-        compare_with=compare_with,
-        only_data=names(content, "only_data", where) if "only_data" in content else (),
-        intervals=optional(content, "intervals", bool, True, where),
-    )
-
-
-def _columns(items: list[object], where: str) -> tuple[Column, ...]:
-    return tuple(_column(item, f"{where}[{i}]") for i, item in enumerate(items))
-
-
-def _column(source: object, where: str) -> Column:
-    only_keys(source, {"label", "metric", "protocol", "digits"}, where)
-    column = Column(
-        label=field(source, "label", str, where),
-        metric=field(source, "metric", str, where),
-        protocol=field(source, "protocol", str, where),
-        digits=field(source, "digits", int, where),
-    )
-    if column.digits < 0:
-        raise ValueError(f"{where}: key 'digits': expected 0 or more, got {column.digits}")
-    return column
-
-
-def _row(source: object, labels: Collection[str], where: str) -> Row:
-    only_keys(source, {"label", "variant", "paper"}, where)
-    return Row(
-        label=field(source, "label", str, where),
-        variant=field(source, "variant", str, where),
-        paper=_papers_numbers(source, labels, where),
-    )
-
-
-def _cited(source: object, labels: Collection[str], where: str) -> Cited:
-    only_keys(source, {"label", "paper"}, where)
-    cited = Cited(label=field(source, "label", str, where), paper=_papers_numbers(source, labels, where))
-    if not cited.paper:
-        raise ValueError(f"{where}: key 'paper': expected at least one number, got none")
-    return cited
-
-
-def _papers_numbers(source: object, labels: Collection[str], where: str) -> dict[str, float]:
-    paper = field(source, "paper", dict, where)
-    only_keys(paper, labels, f"{where}: paper")
-    return {label: field(paper, label, float, f"{where}: paper") for label in paper}
-
-
-def _paper(content: object, rows: Collection[Row | Cited], where: str) -> Paper | None:
-    """Return what the paper's numbers are of; where a row has such numbers, it must be said."""
-    needed = any(row.paper for row in rows)
-    paper = field(content, "paper", dict, where) if needed else optional(content, "paper", dict, None, where)
-    if paper is None:
-        return None
-    inside = f"{where}: paper"
-    only_keys(paper, {"data", "label", "image_size"}, inside)
-    return Paper(
-        data=field(paper, "data", str, inside),
-        label=field(paper, "label", str, inside),
-        image_size=image_size(paper, inside),
-    )
+        raise ValueError(f"{path}: expected YAML, got: {' '.join(str(error).split())}") from None
+    check(isinstance(content, DictConfig), str(path), "a mapping", content)
+    return dict(content)

@@ -1,0 +1,250 @@
+"""A data set as its authors distribute it: the files of a download, and a preset that knows their layout.
+
+Files of a download are read by name and never extracted to a path that a zip contains.
+"""
+
+import os
+import shutil
+import threading
+import zipfile
+import zlib
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from io import BytesIO
+from itertools import chain
+from pathlib import Path, PurePosixPath
+
+from twostream.data.images import read_image
+from twostream.data.keypoints import JointArray, read_annotations
+from twostream.files import atomic_write
+
+SPLITS = ("train", "test")
+KINDS = ("annotations", "pairs")  # of published files
+BROKEN = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, OSError)
+
+
+class Source:
+    """A download: an unpacked folder, whose links are followed, or a zip file. Thread-safe.
+
+    Args:
+        path: folder or zip file.
+
+    Attributes:
+        sizes: size in bytes of each file, by relative path with `/`; paths that point outside the zip are left out.
+
+    Raises ValueError if `path` is neither, or a zip that is truncated or encrypted.
+
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._zip: zipfile.ZipFile | None = None
+        if path.is_dir():
+            self.sizes = _folder_sizes(path)
+            return
+        if not path.is_file():
+            raise ValueError(f"source: expected the downloaded .zip or folder, file not found: {path}")
+        try:
+            self._zip = zipfile.ZipFile(path)
+        except BROKEN as error:
+            raise ValueError(f"{path}: expected a folder or a complete .zip file: {error}") from error
+        self.sizes = _zip_sizes(path, self._zip)
+        # ZipFile counts its open members without a lock.
+        self._lock = threading.Lock()
+
+    def read(self, name: str) -> bytes:
+        """Return a file's content. Raises ValueError if it cannot be read."""
+        try:
+            if self._zip is None:
+                return (self.path / name).read_bytes()
+            with self._lock:
+                return self._zip.read(name)
+        except BROKEN as error:
+            raise ValueError(f"{self.path}: {name} cannot be read: {error}; download it again") from error
+
+    def find(self, file_name: str) -> list[str]:
+        """Return the names of all files with this file name, in any folder."""
+        return [name for name in self.sizes if PurePosixPath(name).name == file_name]
+
+    def open_inner(self, archives: Iterable[str], scratch: Path) -> Iterator["Source"]:
+        """Open the zip files in the download whose file name is in `archives`, in that order.
+
+        Those inside a zip are extracted to the folder `scratch`, unless they are there already.
+        """
+        for archive in archives:
+            for name in self.find(archive):
+                yield Source(self.path / name if self._zip is None else self._extract(name, scratch / archive))
+
+    def _extract(self, name: str, path: Path) -> Path:
+        assert self._zip is not None
+        if not path.is_file() or path.stat().st_size != self.sizes[name]:
+            try:
+                with atomic_write(path) as temporary, self._zip.open(name) as packed, temporary.open("wb") as file:
+                    shutil.copyfileobj(packed, file, 2**20)
+            except BROKEN as error:
+                raise ValueError(f"{self.path}: {name} cannot be extracted to {path}: {error}") from error
+        return path
+
+
+def _folder_sizes(path: Path) -> dict[str, int]:
+    files = [Path(folder, file) for folder, _, names in os.walk(path, followlinks=True) for file in names]
+    sizes = {file.relative_to(path).as_posix(): file.stat().st_size for file in files if file.is_file()}
+    return dict(sorted(sizes.items()))
+
+
+def _zip_sizes(path: Path, opened: zipfile.ZipFile) -> dict[str, int]:
+    sizes = {}
+    for info in opened.infolist():
+        parts = PurePosixPath(info.filename.replace("\\", "/"))
+        if info.is_dir() or parts.is_absolute() or ".." in parts.parts:
+            continue
+        if info.flag_bits & 0x1:
+            raise ValueError(
+                f"{path}: {info.filename} is encrypted: unpack the zip with the password that the data set's owners "
+                "give out, and pass the folder"
+            )
+        sizes[info.filename] = info.file_size
+    return sizes
+
+
+class Preset(ABC):
+    """A data set and the frame of its prepared images. The defaults suit images that are copied as they are.
+
+    Args:
+        label: name in tables.
+
+    """
+
+    image_size: tuple[int, int]  # height and width in pixels of the prepared images
+    layout: str  # the images that a download contains, for messages
+    archives: tuple[str, ...]  # file names of zips inside a download that contain the images, the best first
+    list_files: tuple[tuple[str, ...], ...] = ()  # alternatives of files that split the images; none if folders do
+    prefixes: tuple[str, ...]  # of published annotation and pair files, PREFIX-annotation-train.csv
+    joints_width: int | None = None  # of the images that published joints are for, in pixels; None detects it
+    published: Mapping[str, int]  # the paper's pairs and the published files' images, by their key in the manifest
+    num_drawn: Mapping[str, int] = {}  # published pairs of a split that are a random draw of those of the pair rule
+
+    def __init__(self, label: str) -> None:
+        self.label = label
+
+    @abstractmethod
+    def image_name(self, path: str) -> str | None:
+        """Return the prepared file name of an image by its path in the download; None for any other file."""
+
+    @abstractmethod
+    def split(self, images: Mapping[str, str], lists: Mapping[str, bytes]) -> dict[str, list[str]]:
+        """Return the image names of each split, from the images' paths or the content of the lists, by file name.
+
+        Raises ValueError if the lists are malformed.
+        """
+
+    def convert(self, content: bytes) -> bytes:
+        """Bring an image file to the frame. Raises ValueError if it is damaged or of an unexpected size."""
+        read_image(BytesIO(content), self.image_size)
+        return content
+
+    def codec(self, content: bytes) -> str:
+        """Describe what `convert` does with images like this one. Raises ValueError as it does."""
+        self.convert(content)
+        return "JPEG files as downloaded"
+
+    def to_frame(
+        self, joints: Mapping[str, JointArray], frame: int | None, file: Path
+    ) -> tuple[dict[str, JointArray], int | None]:
+        """Shift published joints to the frame of the images.
+
+        Args:
+            joints: image name -> joints.
+            frame: width of the images that they were made for; None detects it.
+            file: their file, for messages.
+
+        Returns that width too, or None for a data set with a single frame. Raises ValueError if the frame does not fit
+        or cannot be detected.
+
+        """
+        if frame is not None:
+            raise ValueError(f"annotation_frame: expected null for {self.label}, got {frame}")
+        return dict(joints), None
+
+    def find_images(self, names: Iterable[str]) -> dict[str, str]:
+        """Select the images among the files of a download: image name -> name in the download.
+
+        Raises ValueError if two files have the same image name.
+        """
+        images: dict[str, str] = {}
+        for name in names:
+            image = self.image_name(name)
+            if image in images:
+                raise ValueError(f"source: {image} exists twice: {images[image]} and {name}; pass the folder of one")
+            if image is not None:
+                images[image] = name
+        return images
+
+    def read_joints(self, path: Path) -> dict[str, JointArray]:
+        """Read an annotation file into image name -> joints, in the frame that it was made for.
+
+        Raises ValueError if it is malformed, empty or of another frame, or annotates an image twice.
+        """
+        annotations = read_annotations(path, self.joints_width)
+        joints = {self.plain_name(name): array for name, array in annotations.items()}
+        if not joints:
+            raise ValueError(f"{path}: expected annotated images, got none")
+        if len(joints) < len(annotations):
+            raise ValueError(f"{path}: {len(annotations) - len(joints)} images are annotated twice, in two spellings")
+        return joints
+
+    def plain_name(self, name: str) -> str:
+        """Return the image name for a name in a published file, which may be a path."""
+        return self.image_name(name) or name
+
+    def find_file(self, kind: str, split: str, folders: Iterable[Path]) -> Path | None:
+        """Return the published "annotations" or "pairs" of a split, from the first folder that has them.
+
+        Raises ValueError if the folder has several.
+        """
+        for folder in folders:
+            paths = [folder / name for name in self.file_names(kind, split) if (folder / name).is_file()]
+            if len(paths) > 1:
+                names = " and ".join(path.name for path in paths)
+                raise ValueError(f"{folder}: expected one file, got {names}: pass one as {kind}_{split}=FILE")
+            if paths:
+                return paths[0]
+        return None
+
+    def file_names(self, kind: str, split: str) -> list[str]:
+        """Return the names under which the "annotations" or "pairs" of a split are published."""
+        stem = "annotation" if kind == "annotations" else kind
+        return [f"{prefix}-{stem}-{split}.csv" for prefix in self.prefixes]
+
+    def find_lists(
+        self, named: Mapping[str, Path], folders: Sequence[Path], sources: Sequence[Source]
+    ) -> dict[str, bytes]:
+        """Read the files that split the images: the first alternative of `list_files` that is complete.
+
+        Args:
+            named: file name -> file to use; others are searched.
+            folders: are searched first, without their subfolders.
+            sources: are searched next.
+
+        Raises ValueError if no alternative is complete, and for lists of a data set that folders split.
+
+        """
+        if not self.list_files:
+            if named:
+                raise ValueError(f"train_list, test_list: expected null, as folders split {self.label}")
+            return {}
+        lists: dict[str, bytes] = {}
+        for name in chain.from_iterable(self.list_files):
+            paths = [named[name]] if name in named else [folder / name for folder in folders]
+            contents = (path.read_bytes() for path in paths if path.is_file())
+            members = (source.read(member) for source in sources for member in source.find(name))
+            content = next(chain(contents, members), None)
+            if content is not None:
+                lists[name] = content
+        for names in self.list_files:
+            if lists.keys() >= set(names):
+                return {name: lists[name] for name in names}
+        raise ValueError(
+            f"expected {', or '.join(' and '.join(names) for names in self.list_files)}, in the source or next to the "
+            f"annotations, got {' and '.join(lists) or 'none'}; pass train_list=FILE test_list=FILE"
+        )

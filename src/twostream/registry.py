@@ -1,0 +1,122 @@
+"""Names of registered options: how a checkpoint says what it holds without anything in it being imported or called.
+
+The registered options are the classes and functions that the config groups of a model name as `_target_`. A description
+replaces each `_target_` by the name alone, so that it holds names and plain values; `build` looks the names up.
+"""
+
+import inspect
+import math
+from collections.abc import Mapping
+from functools import cache, partial
+from pathlib import Path
+from types import UnionType
+from typing import Any, NamedTuple, get_args, get_type_hints
+
+from hydra.utils import get_object
+from omegaconf import DictConfig, OmegaConf
+
+CONF = Path(__file__).resolve().parents[2] / "conf"  # beside `src/` in an editable install
+MODEL_GROUPS = ("data", "generator", "discriminators", "loss", "schedule", "averaging")
+NAME = "option"
+SCALARS = (bool, int, float, str)
+
+
+class Option(NamedTuple):
+    """A registered class or function; `is_partial`: it is passed on with some arguments instead of called."""
+
+    target: str
+    is_partial: bool
+
+
+@cache
+def registered_options() -> dict[str, Option]:
+    """Return the options of the config groups of a model by the name of their class or function."""
+    options: dict[str, Option] = {}
+    for group in MODEL_GROUPS:
+        for path in sorted((CONF / group).rglob("*.yaml")):
+            for node in _targets(OmegaConf.to_container(OmegaConf.load(path))):
+                options[_name(node)] = Option(node["_target_"], node.get("_partial_", False))
+    return options
+
+
+def model_config(cfg: DictConfig) -> dict[str, Any]:
+    """Return the description of all that defines the result of a run: the seed and the groups of a model."""
+    return {"seed": cfg.seed} | {group: describe(cfg[group]) for group in MODEL_GROUPS}
+
+
+def describe(node: Any) -> Any:
+    """Return a config node with names of options in place of `_target_`, resolved, as plain values."""
+    if OmegaConf.is_config(node):
+        node = OmegaConf.to_container(node, resolve=True)
+    if isinstance(node, list):
+        return [describe(item) for item in node]
+    if not isinstance(node, dict):
+        return node
+    values = {key: describe(value) for key, value in node.items() if not key.startswith("_")}
+    return {NAME: _name(node), **values} if "_target_" in node else values
+
+
+def build(description: Any, where: str = "checkpoint") -> Any:
+    """Build the object of a description by the registered options alone.
+
+    Args:
+        description: names of options and plain values, as `describe` returns them; it may come from a file.
+        where: what the description is part of, for messages.
+
+    Raises ValueError for an unknown name, for arguments that the option does not take or lacks, and for values of a
+    wrong type.
+
+    """
+    if not isinstance(description, Mapping):
+        return _plain(description, where)
+    if NAME not in description:
+        return {key: build(value, f"{where}.{key}") for key, value in description.items()}
+    name, options = description[NAME], registered_options()
+    if not isinstance(name, str) or name not in options:
+        raise ValueError(f"{where}: expected the name of an option ({', '.join(sorted(options))}), got {name!r}")
+    callable_ = get_object(options[name].target)
+    arguments = {key: build(value, f"{where}.{key}") for key, value in description.items() if key != NAME}
+    signature = inspect.signature(callable_)
+    try:
+        (signature.bind_partial if options[name].is_partial else signature.bind)(**arguments)
+    except TypeError as error:
+        raise ValueError(f"{where}: arguments of {name}: {error}") from None
+    hints = get_type_hints(callable_.__init__ if inspect.isclass(callable_) else callable_)
+    for key, value in arguments.items():
+        _check_type(value, hints.get(key), f"{where}.{key}")
+    return partial(callable_, **arguments) if options[name].is_partial else callable_(**arguments)
+
+
+def _targets(node: Any) -> list[dict[str, Any]]:
+    """Return all nodes of a config tree that have a `_target_`."""
+    if not isinstance(node, dict):
+        return []
+    inner = [found for value in node.values() for found in _targets(value)]
+    return [node, *inner] if "_target_" in node else inner
+
+
+def _name(node: Mapping[str, Any]) -> str:
+    return str(node["_target_"]).rpartition(".")[2]
+
+
+def _plain(value: Any, where: str) -> Any:
+    if isinstance(value, list):
+        return [_plain(item, f"{where}[{i}]") for i, item in enumerate(value)]
+    if value is not None and type(value) not in SCALARS:
+        raise ValueError(f"{where}: expected a number, a string, a list of them or null, got {type(value).__name__}")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f"{where}: expected a finite number, got {value}")
+    return value
+
+
+def _check_type(value: Any, hint: Any, where: str) -> None:
+    """Check a scalar against the annotation of its parameter, if that consists of scalar types."""
+    hints = get_args(hint) if isinstance(hint, UnionType) else (hint,)
+    expected = [hint for hint in hints if hint in SCALARS]
+    if len(expected) < len([hint for hint in hints if hint is not type(None)]) or not expected:
+        return
+    accepts_none = type(None) in hints
+    is_right = type(value) in expected or (type(value) is int and float in expected) or (value is None and accepts_none)
+    if not is_right:
+        names = " or ".join(kind.__name__ for kind in expected)
+        raise ValueError(f"{where}: expected {names}, got {value!r}")

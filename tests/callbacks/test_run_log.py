@@ -1,0 +1,129 @@
+import csv
+import json
+import math
+from types import SimpleNamespace
+from unittest.mock import Mock
+
+import pytest
+import torch
+import yaml
+from pytorch_lightning import Trainer
+
+from twostream.build import build_datamodule, build_module, build_trainer
+from twostream.callbacks import run_log
+from twostream.callbacks.run_log import RunLog, resumed
+from twostream.module import TwoStreamModule
+from twostream.runs import read_progress, read_provenance, update_run
+
+AT_RESUME = dict.fromkeys(("processes", "commit", "dirty", "versions", "hardware", "precision"), 0)
+PROVENANCE = {"data_hash": "a", "seed": 0, **AT_RESUME, "resumed": []}
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    now = SimpleNamespace(seconds=100.0)
+    monkeypatch.setattr(run_log.time, "monotonic", lambda: now.seconds)
+    return now
+
+
+@pytest.fixture
+def module():
+    return Mock(spec=TwoStreamModule, iteration=0, schedule=SimpleNamespace(iterations=90))
+
+
+@pytest.fixture
+def trainer(module):
+    return Mock(spec=Trainer, lightning_module=module, is_global_zero=True, callback_metrics={}, loggers=[])
+
+
+@pytest.fixture
+def callback(tmp_path, monkeypatch):
+    monkeypatch.setattr(RunLog, "_provenance", lambda *_: {**PROVENANCE})
+    return RunLog(tmp_path, "smoke", "full", 0, every_n_seconds=5)
+
+
+def test_progress_is_written_at_the_start_and_then_every_n_seconds(tmp_path, clock, trainer, module, callback):
+    callback.on_train_start(trainer, module)
+    assert read_progress(tmp_path).iteration == 0
+    assert read_progress(tmp_path).seconds_per_iteration is None
+    clock.seconds, module.iteration = 104.9, 7
+    callback.on_train_batch_end(trainer)
+    assert read_progress(tmp_path).iteration == 0
+    clock.seconds, module.iteration = 105.0, 10
+    callback.on_train_batch_end(trainer)
+    assert (read_progress(tmp_path).iteration, read_progress(tmp_path).iterations) == (10, 90)
+    assert read_progress(tmp_path).seconds_per_iteration == 0.5
+    clock.seconds, module.iteration = 105.1, 11
+    callback.on_train_end(trainer, module)
+    assert read_progress(tmp_path).iteration == 11
+    module.iteration = 12
+    callback.on_exception(trainer, module, ValueError())
+    assert read_progress(tmp_path).iteration == 12
+
+
+def test_the_speed_is_that_of_the_last_writes(tmp_path, clock, trainer, module, callback):
+    callback.every_n_seconds = 0
+    callback.on_train_start(trainer, module)
+    for iteration in range(1, 101):
+        clock.seconds += 9.0 if iteration <= 50 else 0.25
+        module.iteration = iteration
+        callback.on_train_batch_end(trainer)
+    assert read_progress(tmp_path).seconds_per_iteration == 0.25
+
+
+def test_a_resumed_run_keeps_the_last_finite_validation(tmp_path, clock, trainer, module, callback):
+    callback.on_train_start(trainer, module)
+    module.iteration, trainer.callback_metrics = 45, {"val/ssim": torch.tensor(0.25)}
+    callback.on_validation_end(trainer, module)
+    assert read_progress(tmp_path).val_ssim == 0.25
+    for iteration, expected in ((45, 0.25), (0, None)):
+        module.iteration = iteration
+        callback.on_train_start(trainer, module)
+        assert read_progress(tmp_path).val_ssim == expected
+    for value in (math.nan, math.inf):
+        trainer.callback_metrics = {"val/ssim": torch.tensor(value)}
+        callback.on_validation_end(trainer, module)
+        assert read_progress(tmp_path).val_ssim is None
+
+
+def test_an_exception_is_not_hidden(tmp_path, clock, trainer, module, callback):
+    callback.on_exception(trainer, module, ValueError())
+    assert not (tmp_path / "run.json").exists()
+    callback.on_train_start(trainer, module)
+    (tmp_path / "run.json").write_text("{")
+    callback.on_exception(trainer, module, ValueError())
+
+
+def test_only_the_first_process_writes(tmp_path, clock, trainer, module, callback):
+    trainer.is_global_zero, callback.every_n_seconds = False, 0
+    callback.on_train_start(trainer, module)
+    callback.on_train_batch_end(trainer)
+    assert not (tmp_path / "run.json").exists()
+
+
+def test_a_resumed_run_adds_to_its_provenance_and_refuses_other_data():
+    now = {**PROVENANCE, "commit": 1, "seed": 1}
+    twice = resumed(resumed(PROVENANCE, now, 7), now, 9)
+    entry = {**AT_RESUME, "commit": 1}
+    assert twice == {**PROVENANCE, "resumed": [{"iteration": 7, **entry}, {"iteration": 9, **entry}]}
+    with pytest.raises(ValueError, match="started on data with hash a and can't be resumed on data with hash b"):
+        resumed(PROVENANCE, {**now, "data_hash": "b"}, 7)
+
+
+def test_training_writes_all_iterations_the_logged_ssim_and_the_provenance(tiny_config, tmp_path):
+    cfg = tiny_config()
+    run_dir = tmp_path / "run"
+    update_run(run_dir, state="running", reason="kept")
+    build_trainer(cfg).fit(build_module(cfg), datamodule=build_datamodule(cfg))
+    progress = read_progress(run_dir)
+    assert (progress.iteration, progress.iterations) == (4, 4)
+    assert progress.seconds_per_iteration > 0
+    with (run_dir / "logs/metrics.csv").open() as file:
+        logged = [float(row["val/ssim"]) for row in csv.DictReader(file) if row["val/ssim"]]
+    assert progress.val_ssim == pytest.approx(logged[-1], rel=1e-5)
+    provenance = read_provenance(run_dir)
+    assert (run_dir / "changes.diff").is_file() == provenance["dirty"]
+    assert json.loads((run_dir / "run.json").read_text())["reason"] == "kept"
+    hparams = yaml.safe_load((run_dir / "logs/hparams.yaml").read_text())
+    assert hparams["provenance"] == provenance
+    assert hparams["generator"]["num_blocks"] == 2

@@ -1,0 +1,254 @@
+"""W&B offline; what was written is read back from its files."""
+
+import csv
+import json
+import sys
+from unittest.mock import MagicMock
+
+import pytest
+import wandb
+from hydra import compose, initialize_config_dir
+from hydra.utils import instantiate
+from PIL import Image
+from pytorch_lightning import Callback
+
+from tiny_run import overrides_of_tiny_run
+from twostream.build import build_datamodule, build_module, build_trainer
+from twostream.cli import CONF
+from twostream.loggers.wandb_logger import EXPERIMENTS, IterationLogger, log_summary, tables_of
+from wandb_files import written
+
+OFFLINE = {"WANDB_MODE": "offline", "WANDB_ERROR_REPORTING": "false", "WANDB_SILENT": "true"}
+CONTENT = {
+    "values": [
+        {"metric": "ssim", "protocol": "patn", "value": 0.25},
+        {"metric": "pckh", "protocol": "evaluator", "value": 0.5},
+    ],
+    "run": {"iterations": 4},
+}
+
+
+@pytest.fixture(autouse=True)
+def offline(monkeypatch):
+    for name, value in OFFLINE.items():
+        monkeypatch.setenv(name, value)
+
+
+def compose_run(people_parent, run_dir, *overrides):
+    tiny = overrides_of_tiny_run(people_parent, run_dir)
+    run_dir.mkdir()
+    with initialize_config_dir(version_base="1.3", config_dir=CONF):
+        return compose("train", [*tiny, "logger=wandb", "callbacks.sample_images.num_pairs=2", *overrides])
+
+
+def fit(cfg, *callbacks):
+    trainer = build_trainer(cfg)
+    trainer.callbacks.extend(callbacks)
+    trainer.fit(build_module(cfg), datamodule=build_datamodule(cfg))
+
+
+@pytest.fixture(scope="module")
+def two_runs(people_parent, tmp_path_factory):
+    """Two runs, trained one after the other in this process; the first one is evaluated then."""
+    full, without = (tmp_path_factory.mktemp("runs") / name for name in ("full", "without"))
+    with pytest.MonkeyPatch.context() as environment:
+        for name, value in OFFLINE.items():
+            environment.setenv(name, value)
+        fit(compose_run(people_parent, full))
+        fit(compose_run(people_parent, without, "ablation=no_at_module", "variant=no_at_module", "seed=3"))
+        Image.new("RGB", (4, 4)).save(full / "samples" / "test.png")
+        log_summary(full, CONTENT, grid=full / "samples" / "test.png")
+    return full, without
+
+
+def test_a_run_has_its_name_group_and_tags(two_runs):
+    full, without = two_runs
+    run = written(full)[0].run
+    assert (run["display_name"], run["project"], run["job_type"]) == ("full-seed0", "twostream", "train")
+    assert run["run_group"] == "synthetic-smoke-table1+table3+table4+table5"
+    assert run["tags"] == ["synthetic", "smoke", "full", "table1", "table3", "table4", "table5"]
+    run = written(without)[0].run
+    assert (run["display_name"], run["run_group"]) == ("no_at_module-seed3", "synthetic-smoke-table3")
+    assert run["tags"] == ["synthetic", "smoke", "no_at_module", "table3"]
+
+
+def test_the_config_and_the_record_are_logged(two_runs):
+    config = written(two_runs[0])[0].config
+    assert config["data"]["batch_size"] == 2
+    assert config["trainer"]["log_every_n_steps"] == 1
+    assert config["scoring"]["evaluator"]["iterations"] == 2
+    assert (config["scale"], config["ablation"], config["variant"], config["seed"]) == ("smoke", "full", "full", 0)
+    record = json.loads((two_runs[0] / "run.json").read_text())["provenance"]
+    assert {"commit", "dirty", "data_hash", "versions"} <= record.keys()
+    assert config["provenance"] == record
+
+
+def test_the_logged_config_is_complete_and_plain(people_parent, tmp_path):
+    cfg = compose_run(people_parent, tmp_path / "run", "logger.wandb.log_checkpoint=true", "logger.wandb.entity=team")
+    logger = instantiate(cfg.logger.wandb)
+    # A logger can't show itself.
+    assert set(logger.config) == set(cfg) - {"logger", "run_dir"}
+    assert type(logger.config["generator"]) is dict
+    assert logger.config["generator"]["_target_"] == "twostream.nets.generator.TwoStreamGenerator"
+    assert (logger.log_checkpoint, logger.identity["entity"]) == (True, "team")
+
+
+def test_the_iteration_is_the_only_x_axis(two_runs):
+    for part in written(two_runs[0]):
+        assert [metric.get("name") for metric in part.metrics] == ["iteration", None]
+        assert (part.metrics[1]["glob_name"], part.metrics[1]["step_metric"]) == ("*", "iteration")
+        assert part.history
+        for row in part.history:
+            assert "iteration" in row
+            assert "trainer/global_step" not in row
+
+
+def test_the_curves_are_those_of_the_csv(two_runs):
+    history = written(two_runs[0])[0].history
+    with (two_runs[0] / "logs/metrics.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    expected = [int(row["step"]) for row in rows if row["train/l1"]]
+    assert expected == [1, 2, 3, 4]
+    for name in ("train/l1", "train/appearance_discriminator", "train/appearance_accuracy", "lr/generator", "val/ssim"):
+        curve = {row["iteration"]: row[name] for row in history if name in row}
+        assert curve == pytest.approx({int(row["step"]): float(row[name]) for row in rows if row[name]})
+    assert [row["iteration"] for row in history if "val/ssim" in row] == [2, 4]
+
+
+def test_images_are_logged_at_the_validations(two_runs):
+    history = written(two_runs[0])[0].history
+    for name in ("samples", "correspondence"):
+        images = {row["iteration"]: row[f"{name}.filenames"] for row in history if f"{name}.filenames" in row}
+        assert list(images) == [2, 4]
+        for (path,) in images.values():
+            assert list(two_runs[0].glob(f"wandb/offline-run-*/files/{path}"))
+
+
+def test_two_runs_of_one_process_are_not_mixed(two_runs):
+    full, without = (written(run_dir) for run_dir in two_runs)
+    assert len(without) == 1
+    assert full[0].run["run_id"] != without[0].run["run_id"]
+    assert any("sigma/block_1" in row for row in full[0].history)
+    assert not any("sigma/block_1" in row for row in without[0].history)
+    assert [row["iteration"] for row in without[0].history if "train/l1" in row] == [1, 2, 3, 4]
+    assert [part.exit_code for part in (*full, *without)] == [0, 0, 0]
+    assert wandb.run is None
+
+
+def test_an_evaluation_is_added_to_the_summary_of_the_same_run(two_runs):
+    trained, evaluated = written(two_runs[0])
+    assert evaluated.run["run_id"] == trained.run["run_id"]
+    assert evaluated.run["tags"] == trained.run["tags"]
+    assert evaluated.run["resume"]
+    assert evaluated.summary["final/patn/ssim"] == 0.25
+    assert evaluated.summary["final/evaluator/pckh"] == 0.5
+    (row,) = evaluated.history
+    assert row["iteration"] == 4
+    assert row["final/test._type"] == "image-file"
+
+
+def test_a_run_without_wandb_has_no_summary(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    log_summary(tmp_path, CONTENT)
+    assert not list(tmp_path.iterdir())
+
+
+def logger_of(run_dir, log_checkpoint=False, **changes):
+    arguments = {"project": "p", "entity": None, "name": "n", "group": "g", "tags": ["a", "a"], "variant": "blocks_5"}
+    return IterationLogger(run_dir, **(arguments | changes), config={"a": 1}, log_checkpoint=log_checkpoint)
+
+
+def test_a_resumed_run_keeps_its_id(tmp_path):
+    for iteration in (1, 2):
+        logger = logger_of(tmp_path, name=f"name {iteration}")
+        logger.log_metrics({"loss": 1.0}, step=iteration)
+        logger.finalize("success")
+    first, second = written(tmp_path)
+    assert first.run["run_id"] == second.run["run_id"] == json.loads((tmp_path / "wandb.json").read_text())["id"]
+    assert second.run["display_name"] == "name 2"
+    assert second.history[0]["iteration"] == 2
+    assert second.run["resume"]
+
+
+def test_logging_after_the_end_continues_the_same_run(tmp_path):
+    logger = logger_of(tmp_path)
+    logger.finalize("success")
+    assert not written(tmp_path)
+    for _ in range(2):
+        logger.log_metrics({"loss": 1.0}, step=1)
+        logger.finalize("success")
+    log_summary(tmp_path, CONTENT, prefix="averaged")
+    *_, evaluated = parts = written(tmp_path)
+    assert len({part.run["run_id"] for part in parts}) == 1
+    assert evaluated.summary["averaged/patn/ssim"] == 0.25
+
+
+def test_a_failed_run_is_closed_as_failed(people_parent, tmp_path):
+    class Fails(Callback):
+        def on_train_batch_end(self, trainer, *_):
+            if trainer.global_step == 2:
+                raise RuntimeError("on purpose")
+
+    with pytest.raises(RuntimeError, match="on purpose"):
+        fit(compose_run(people_parent, tmp_path / "run"), Fails())
+    (part,) = written(tmp_path / "run")
+    assert part.exit_code == 1
+    assert [row["iteration"] for row in part.history if "train/l1" in row] == [1]
+
+
+@pytest.mark.parametrize(
+    ("log_checkpoint", "status", "is_logged"),
+    [(False, "success", False), (True, "failed", False), (True, "success", True)],
+)
+def test_the_checkpoint_of_a_successful_run_is_an_artifact_on_request(tmp_path, log_checkpoint, status, is_logged):
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints/last.ckpt").write_bytes(b"weights")
+    logger = logger_of(tmp_path, log_checkpoint=log_checkpoint)
+    logger.log_metrics({"loss": 1.0}, step=1)
+    logger.finalize(status)
+    (part,) = written(tmp_path)
+    models = [artifact["name"] for artifact in part.artifacts if artifact["type"] == "model"]
+    assert models == ([f"checkpoint-{part.run['run_id']}"] if is_logged else [])
+
+
+def test_the_tables_of_a_variant_are_tags_and_name_the_group(tmp_path):
+    assert tables_of("full", EXPERIMENTS) == ["table1", "table3", "table4", "table5"]
+    assert tables_of("patn", EXPERIMENTS) == ["table1"]
+    assert tables_of("both_add", EXPERIMENTS) == ["table4"]
+    assert tables_of("full", tmp_path) == []
+    identity = logger_of(tmp_path, variant="blocks_5").identity
+    assert (identity["tags"], identity["group"]) == (["a", "table5"], "g-table5")
+    assert logger_of(tmp_path, variant="blocks_5+loss.l1_weight=1").identity["group"] == "g"
+
+
+@pytest.mark.parametrize(
+    ("environment", "logged_in", "mode"),
+    [("offline", True, "offline"), ("online", False, "online"), ("", False, "offline"), ("", True, None)],
+)
+def test_it_is_offline_unless_logged_in_or_the_environment_says_otherwise(
+    tmp_path, monkeypatch, environment, logged_in, mode
+):
+    if environment:
+        monkeypatch.setenv("WANDB_MODE", environment)
+    else:
+        monkeypatch.delenv("WANDB_MODE")
+    asked = {}
+    monkeypatch.setattr(wandb, "login", lambda **_: logged_in)
+    monkeypatch.setattr(wandb, "init", lambda **given: asked.update(given) or MagicMock())
+    logger_of(tmp_path).log_metrics({"loss": 1.0}, step=1)
+    assert (asked["mode"], asked["resume"], asked["reinit"]) == (mode, "allow", "create_new")
+
+
+def test_wandb_can_be_disabled(tmp_path, monkeypatch):
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+    logger = logger_of(tmp_path)
+    logger.log_metrics({"loss": 1.0}, step=1)
+    logger.finalize("success")
+    log_summary(tmp_path, CONTENT)
+    assert not written(tmp_path)
+
+
+def test_a_missing_package_is_named(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    with pytest.raises(ImportError, match=r"pip install 'twostream\[wandb\]'"):
+        logger_of(tmp_path)

@@ -1,0 +1,141 @@
+import json
+import socket
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from synthetic_people import SyntheticPeople, people
+from twostream.data.keypoints import read_annotations
+from twostream.data.pairs import identity_of, read_pairs
+
+
+def small(**changes):
+    settings = {
+        "image_size": (32, 16),
+        "num_train_identities": 3,
+        "num_test_identities": 2,
+        "views_per_identity": 5,
+        "num_test_pairs": 4,
+        "num_workers": 1,
+    }
+    return SyntheticPeople(**(settings | changes))
+
+
+def data_hash(root):
+    return json.loads((root / "manifest.json").read_text())["data_hash"]
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    return small().prepare(tmp_path_factory.mktemp("people"))
+
+
+def test_the_layout_is_that_of_market1501(root):
+    for split, num_images in (("train", 15), ("test", 10)):
+        names = sorted(path.name for path in (root / split).iterdir())
+        assert len(names) == num_images
+        assert sorted(read_annotations(root / f"annotation-{split}.csv")) == names
+        assert {name for pair in read_pairs(root / f"pairs-{split}.csv") for name in pair} <= set(names)
+        with Image.open(root / split / names[0]) as image:
+            assert image.size == (16, 32)
+    assert len(read_pairs(root / "pairs-test.csv")) == 4
+    stems = {path.stem for path in (root / "test").iterdir()}
+    assert {path.stem for path in (root / "surface-test").iterdir()} == stems
+    manifest = json.loads((root / "manifest.json").read_text())
+    assert (manifest["label"], manifest["num_test_pairs"]) == ("synthetic people", 4)
+    assert (manifest["num_train_images"], manifest["num_test_images"]) == (15, 10)
+    assert manifest["num_train_pairs"] == len(read_pairs(root / "pairs-train.csv"))
+
+
+def test_the_renderer_gives_the_files_of_its_version(people_folder):
+    """If a change is intended, increase RENDERER_VERSION."""
+    assert people.RENDERER_VERSION == 1
+    assert data_hash(people_folder) == "a22b0d36a6bbf62e183a303f002c57499d7cca86c7487e4a25bb29790f0a76cb"
+
+
+def test_surface_maps_have_the_size_of_the_images(root):
+    for path in (root / "surface-test").iterdir():
+        with np.load(path) as surface:
+            assert surface["part"].shape == surface["u"].shape == surface["v"].shape == (32, 16)
+            assert surface["part"].dtype == np.uint8
+            assert surface["part"].any()
+
+
+def test_identities_of_train_and_test_are_disjoint(root):
+    train, test = ({identity_of(path.name) for path in (root / split).iterdir()} for split in people.SPLITS)
+    assert train == {"0001", "0002", "0003"}
+    assert test == {"0004", "0005"}
+
+
+def test_same_seed_gives_the_same_files_with_any_number_of_workers(root, tmp_path):
+    assert data_hash(small(num_workers=2).prepare(tmp_path)) == data_hash(root)
+
+
+def test_other_seed_gives_other_files(root, tmp_path):
+    assert data_hash(small(seed=1).prepare(tmp_path)) != data_hash(root)
+
+
+def test_a_complete_set_is_reused(root, monkeypatch):
+    def never(*_):
+        raise AssertionError("rendered again")
+
+    monkeypatch.setattr(people, "render_identity", never)
+    assert small().prepare(root.parent) == root
+
+
+def test_a_failed_run_leaves_no_folder(tmp_path, monkeypatch):
+    render = people.render_identity
+
+    def fail_late(settings, split, identity, folder):
+        if split == "test":
+            raise OSError("disk full")
+        return render(settings, split, identity, folder)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(people, "render_identity", fail_late)
+        with pytest.raises(OSError, match="disk full"):
+            small().prepare(tmp_path)
+    assert not list(tmp_path.iterdir())
+    assert (small().prepare(tmp_path) / "manifest.json").is_file()
+
+
+def test_leftovers_of_a_killed_run_are_removed(root, tmp_path):
+    partial = tmp_path / f"{small().key()}.partial-{socket.gethostname()}-99999"
+    (partial / "train").mkdir(parents=True)
+    assert data_hash(small().prepare(tmp_path)) == data_hash(root)
+    assert not partial.exists()
+
+
+def test_a_folder_without_or_with_another_manifest_is_refused(tmp_path):
+    folder = tmp_path / small().key()
+    folder.mkdir()
+    with pytest.raises(ValueError, match=r"got a folder without manifest\.json"):
+        small().prepare(tmp_path)
+    (folder / "manifest.json").write_text(json.dumps({"settings": small(seed=5).settings()}))
+    with pytest.raises(ValueError, match="expected settings"):
+        small().prepare(tmp_path)
+
+
+def test_the_key_depends_on_what_changes_the_files():
+    assert small().key().startswith("32x16-3+2x5-seed0-")
+    assert small().key() == small(num_workers=7, image_size=[32, 16]).key()
+    assert len({small(num_test_pairs=n).key() for n in (4, 5)}) == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("image_size", (0, 16)),
+        ("image_size", [32, 16, 3]),
+        ("num_train_identities", 0),
+        ("num_test_identities", 0),
+        ("views_per_identity", 1),
+        ("num_test_pairs", 0),
+        ("num_workers", 0),
+        ("seed", -1),
+    ],
+)
+def test_settings_out_of_range_are_refused(name, value):
+    with pytest.raises(ValueError, match=f"{name}: expected .* got"):
+        small(**{name: value})

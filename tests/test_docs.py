@@ -1,0 +1,108 @@
+"""README and docs agree with the files that they describe."""
+
+import json
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_dir
+
+from twostream.cli import CONF
+
+ROOT = Path(__file__).resolve().parents[1]
+README = ROOT / "README.md"
+PAGES = [README, ROOT / "experiments/README.md", *sorted((ROOT / "docs").glob("*.md"))]
+# Paths that README and docs name before they exist.
+PENDING = {"src/twostream/schedule.py", "src/twostream/loggers/", "src/synthetic_people/weights/"}
+# Overrides that README and docs use before conf/ has them.
+PENDING_OVERRIDES = ("sweep=", "baseline.", "optimized.")
+
+METRICS = {
+    ("ssim", "patn"): ("SSIM", 3),
+    ("ssim", "standard"): ("SSIM", 3),
+    ("mask_ssim", "patn"): ("Mask-SSIM", 3),
+    ("mask_ssim", "standard"): ("Mask-SSIM", 3),
+    ("pckh", "evaluator"): ("PCKh", 3),
+    ("frechet_train", "evaluator"): ("Frechet distance to training images", 2),
+    ("frechet_test", "evaluator"): ("Frechet distance to test targets", 2),
+}
+NOT_OUR_WORDS = r"pictures?|judges?|levers?|tuned|generated people|D never built|anew|whole way|cut off|at work"
+
+
+def results_table(path: Path) -> str:
+    """The values of a `metrics.json` as the README shows them."""
+    values = {(entry["metric"], entry["protocol"]): entry for entry in json.loads(path.read_text())["values"]}
+    lines = ["| metric | protocol | value | 95 % interval | n |", "| --- | --- | ---: | ---: | ---: |"]
+    for (metric, protocol), (label, digits) in METRICS.items():
+        entry = values[metric, protocol]
+        low, high = entry["interval"]
+        interval = f"[{low:.{digits}f}, {high:.{digits}f}]"
+        lines.append(f"| {label} | {protocol} | {entry['value']:.{digits}f} | {interval} | {entry['n']:,} |")
+    return "\n".join(lines)
+
+
+def prose(page: Path) -> str:
+    return re.sub(r"^```.*?^```$", "", page.read_text(), flags=re.DOTALL | re.MULTILINE)
+
+
+def commands(page: Path) -> set[tuple[str, ...]]:
+    """The `twostream-*` commands in a page's examples with the first choice of each of their overrides, unquoted."""
+    found = set()
+    for block in re.findall(r"^```sh$(.*?)^```$", page.read_text(), re.DOTALL | re.MULTILINE):
+        for name, rest in re.findall(r"twostream-(\w+) (.*)", block.replace("\\\n", "")):
+            words = [word for word in shlex.split(rest, comments=True) if "=" in word and not word.startswith("hydra")]
+            found.add((name, *(word if "[" in word else word.split(",")[0] for word in words)))
+    return found
+
+
+def section(heading: str) -> str:
+    return README.read_text().split(f"\n## {heading}\n")[1].split("\n## ")[0]
+
+
+def test_readme_results_are_those_of_the_file():
+    match = re.search(r"<!-- results: (\S+) -->\n(.*?)\n<!-- /results -->", README.read_text(), re.DOTALL)
+    path = ROOT / match[1]
+    assert match[2] == results_table(path)
+    (accuracy,) = re.findall(r"PCKh (\d\.\d{3})", " ".join(json.loads(path.read_text())["run"]["notes"]))
+    assert f"its own PCKh is {accuracy}" in README.read_text()
+
+
+def test_readme_is_short():
+    assert len(README.read_text().splitlines()) <= 160
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_page_has_short_lines_plain_words_and_links_that_resolve(page):
+    assert [line for line in page.read_text().splitlines() if len(line) > 150] == []
+    assert re.findall(rf"\b(?:{NOT_OUR_WORDS})\b", page.read_text(), re.IGNORECASE) == []
+    for link in re.findall(r"\]\((?!https?:)([^)\s]+)\)", prose(page)):
+        name, _, anchor = link.partition("#")
+        target = (page.parent / name) if name else page
+        assert target.exists() or str(target.relative_to(ROOT)) in PENDING, link
+        if anchor:
+            headings = re.findall(r"^#+ (.*)$", target.read_text(), re.MULTILINE)
+            assert anchor in [re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-") for heading in headings], link
+
+
+def test_paths_in_readme_exist():
+    tree = re.search(r"```\n(.*?)```", section("Layout"), re.DOTALL)[1]
+    paths = [line.split()[0] for line in tree.splitlines()]
+    paths += re.findall(r"(?:src|conf|experiments)/[\w*./]+", section("From the paper to the code"))
+    assert len(paths) > 25
+    assert [path for path in paths if path not in PENDING and not any(ROOT.glob(path))] == []
+
+
+def test_every_folder_of_the_package_is_in_the_tree():
+    folders = {f"src/twostream/{path.parent.name}/" for path in (ROOT / "src/twostream").glob("*/__init__.py")}
+    assert [folder for folder in sorted(folders) if folder not in section("Layout")] == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", [page for page in PAGES if commands(page)], ids=lambda page: page.stem)
+def test_every_command_of_a_page_composes(page):
+    with initialize_config_dir(version_base="1.3", config_dir=CONF):
+        for name, *overrides in sorted(commands(page)):
+            quoted = [re.sub(r"^(\w+/\w+)=(\d+)$", r"\1='\2'", override) for override in overrides]
+            if not any(override.startswith(PENDING_OVERRIDES) for override in overrides):
+                assert compose(name, quoted), (name, overrides)

@@ -1,0 +1,91 @@
+"""A checkpoint says by names what it holds; nothing in a file is imported or called."""
+
+import math
+from pathlib import Path
+
+import pytest
+import torch
+
+from twostream.build import build_datamodule, build_module
+from twostream.registry import NAME, build, model_config, registered_options
+
+
+def leaves(value):
+    if isinstance(value, dict | list):
+        assert type(value) in (dict, list)
+        for item in value.values() if isinstance(value, dict) else value:
+            yield from leaves(item)
+    else:
+        yield value
+
+
+@pytest.mark.parametrize("overrides", [[], ["generator=patn"], ["generator/at_module=off", "averaging=ema"]], ids=str)
+def test_a_description_builds_what_the_config_builds(tiny_config, overrides):
+    cfg = tiny_config(*overrides)
+    description = model_config(cfg)
+    assert {type(leaf) for leaf in leaves(description)} <= {str, int, float, bool, type(None)}
+    assert not any("twostream." in str(leaf) for leaf in leaves(description))
+    torch.manual_seed(0)
+    generator = build(description["generator"])
+    torch.manual_seed(0)
+    expected = build_module(cfg).generator
+    assert type(generator) is type(expected)
+    torch.testing.assert_close(dict(generator.state_dict()), dict(expected.state_dict()), rtol=0, atol=0)
+    data, same = build(description["data"]), build_datamodule(cfg)
+    assert (data.image_size, data.source) == (same.image_size, same.source)
+    assert build(description["schedule"]) == build_module(cfg).schedule
+
+
+def test_names_of_options_are_unique():
+    targets = [option.target for option in registered_options().values()]
+    assert len(targets) == len(set(targets)) > 15
+    assert all(target.startswith(("twostream.", "synthetic_people.")) for target in targets)
+
+
+# What ran when a checkpoint named it as a `_target_`, and the forms in which a file could name it.
+CALLABLES = [
+    *("pathlib.Path.write_text", "builtins.open", "torch.load", "torch.hub.load", "shutil.copyfile", "os.mkdir"),
+    *("twostream.files.write_text", "twostream.runs.clear_outputs", "subprocess.Popen", "write_text", "Path"),
+]
+
+
+@pytest.mark.parametrize("name", CALLABLES)
+def test_no_other_name_is_looked_up(tiny_config, name, tmp_path):
+    generator = model_config(tiny_config())["generator"]
+    with pytest.raises(ValueError, match=r"generator: expected the name of an option \(.*TwoStreamGenerator.*got"):
+        build({**generator, NAME: name}, "generator")
+    with pytest.raises(ValueError, match=r"generator\.at_module: expected the name of an option"):
+        build({**generator, "at_module": {NAME: name, "path": str(tmp_path)}}, "generator")
+
+
+@pytest.mark.parametrize("value", [{"_target_": "os.mkdir", "path": "x"}, [{"_target_": "os.mkdir", "path": "x"}]])
+def test_a_target_in_a_value_is_never_called(tiny_config, value, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    data = model_config(tiny_config())["data"]
+    with pytest.raises((ValueError, TypeError)):
+        build({**data, "root": value}, "data")
+    assert not Path("x").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"widht": 4}, "arguments of TwoStreamGenerator: got an unexpected keyword argument 'widht'"),
+        ({"width": "4"}, r"checkpoint\.width: expected int, got '4'"),
+        ({"width": True}, r"checkpoint\.width: expected int, got True"),
+        ({"num_blocks": None}, r"checkpoint\.num_blocks: expected int, got None"),
+        ({"dropout": math.nan}, r"checkpoint\.dropout: expected a finite number, got nan"),
+        ({"dropout": torch.zeros(1)}, r"checkpoint\.dropout: expected a number, a string, .* got Tensor"),
+        ({NAME: 3}, "checkpoint: expected the name of an option"),
+    ],
+)
+def test_a_wrong_description_is_refused(tiny_config, change, message):
+    with pytest.raises(ValueError, match=message):
+        build(model_config(tiny_config())["generator"] | change)
+
+
+def test_a_missing_argument_is_refused(tiny_config):
+    description = model_config(tiny_config())["generator"]
+    del description["width"]
+    with pytest.raises(ValueError, match="arguments of TwoStreamGenerator: missing a required argument: 'width'"):
+        build(description)

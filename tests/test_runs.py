@@ -1,0 +1,161 @@
+import json
+from dataclasses import asdict, replace
+
+import pytest
+
+from twostream import runs
+from twostream.runs import (
+    Progress,
+    RunState,
+    TrainingInterrupted,
+    check_same_config,
+    clear_outputs,
+    differences,
+    is_finished,
+    is_stopped,
+    read_failure,
+    read_progress,
+    read_provenance,
+    read_run,
+    run_lock,
+    track_status,
+    update_run,
+    write_failure,
+)
+
+PROGRESS = Progress(iteration=30, iterations=90, seconds_per_iteration=0.5, val_ssim=0.25, written=1e9)
+FULL = RunState("running", "x", PROGRESS, {"data_hash": "a", "notes": ["b"]})
+
+
+def test_an_update_keeps_the_other_fields(tmp_path):
+    update_run(tmp_path, state="running")
+    assert read_run(tmp_path) == RunState("running")
+    update_run(tmp_path, progress=PROGRESS)
+    update_run(tmp_path, provenance=FULL.provenance)
+    update_run(tmp_path, reason="x")
+    assert read_run(tmp_path) == FULL
+    assert read_progress(tmp_path) == PROGRESS
+    assert read_provenance(tmp_path) == FULL.provenance
+    update_run(tmp_path, progress=replace(PROGRESS, seconds_per_iteration=None, val_ssim=None))
+    assert read_progress(tmp_path).val_ssim is None
+    assert [path.name for path in tmp_path.iterdir()] == ["run.json"]
+
+
+def test_a_directory_without_run_json_has_no_state(tmp_path):
+    assert read_run(tmp_path) is None
+    assert read_progress(tmp_path) is None
+    assert not is_stopped(tmp_path)
+    assert read_failure(tmp_path) == "no reason in run.json"
+    with pytest.raises(ValueError, match="expected the directory of a run, found no provenance"):
+        read_provenance(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"state": "asleep"}, "state: expected one of running, done, stopped, failed, got .*asleep"),
+        ({"reason": 1}, "reason: expected str or null, got 1"),
+        ({"provenance": []}, "provenance: expected dict or null"),
+        ({"progress": {}}, "progress.iteration: expected a number, got None"),
+        ({"progress": asdict(PROGRESS) | {"iterations": "90"}}, "progress.iterations: expected a number, got '90'"),
+        ({"progress": asdict(PROGRESS) | {"written": None}}, "progress.written: expected a number, got None"),
+        ({"progress": asdict(PROGRESS) | {"val_ssim": True}}, "progress.val_ssim: expected a number, got True"),
+    ],
+)
+def test_a_wrong_field_is_named_with_its_file(tmp_path, changes, message):
+    (tmp_path / "run.json").write_text(json.dumps(asdict(FULL) | changes))
+    with pytest.raises(ValueError, match=f"{tmp_path}/run.json: {message}"):
+        read_run(tmp_path)
+    assert not is_finished(tmp_path, evaluate=False)
+
+
+@pytest.mark.parametrize(("content", "message"), [("{", "expected JSON"), ("[]", "state: expected one of")])
+def test_a_damaged_file_is_named_and_kept(tmp_path, content, message):
+    (tmp_path / "run.json").write_text(content)
+    with pytest.raises(ValueError, match=f"run.json: {message}"), track_status(tmp_path):
+        pass
+    assert (tmp_path / "run.json").read_text() == content
+
+
+def test_fields_of_a_later_version_are_ignored(tmp_path):
+    (tmp_path / "run.json").write_text(json.dumps({"state": "done", "progress": asdict(PROGRESS) | {"a": 1}, "b": 2}))
+    assert read_run(tmp_path) == RunState("done", progress=PROGRESS)
+
+
+def test_the_time_left_is_that_of_the_remaining_iterations():
+    assert PROGRESS.seconds_left == 60 * 0.5
+    assert replace(PROGRESS, seconds_per_iteration=None).seconds_left is None
+
+
+def test_the_state_follows_the_run(tmp_path):
+    update_run(tmp_path, progress=PROGRESS, provenance={"seed": 0})
+    with pytest.raises(ValueError, match="first"), track_status(tmp_path):
+        raise ValueError("first\nsecond")
+    assert read_run(tmp_path) == RunState("failed", "ValueError: first", PROGRESS, {"seed": 0})
+    assert read_failure(tmp_path) == "ValueError: first"
+    with pytest.raises(TrainingInterrupted), track_status(tmp_path):
+        raise TrainingInterrupted("SIGTERM at iteration 10")
+    assert is_stopped(tmp_path)
+    assert read_run(tmp_path).reason == "SIGTERM at iteration 10"
+    with track_status(tmp_path):
+        assert read_run(tmp_path) == RunState("running", None, PROGRESS, {"seed": 0})
+    assert read_run(tmp_path) == RunState("done", None, PROGRESS, {"seed": 0})
+    assert is_finished(tmp_path, evaluate=False)
+    assert not is_finished(tmp_path, evaluate=True)
+    (tmp_path / "metrics.json").touch()
+    assert is_finished(tmp_path, evaluate=True)
+    write_failure(tmp_path, "")
+    assert not is_finished(tmp_path, evaluate=True)
+
+
+def test_a_full_disk_does_not_hide_the_error(tmp_path, monkeypatch):
+    def full(path, value):
+        raise OSError(28, "No space left on device")
+
+    def fail():
+        monkeypatch.setattr(runs, "write_json", full)
+        raise ValueError("the first error")
+
+    with pytest.raises(ValueError, match="the first error"), track_status(tmp_path):
+        fail()
+
+
+def test_one_process_holds_the_lock_at_a_time(tmp_path):
+    message = "run: another process is running in this directory"
+    with run_lock(tmp_path / "run"), pytest.raises(ValueError, match=message), run_lock(tmp_path / "run"):
+        pass
+    with run_lock(tmp_path / "run"):
+        pass
+
+
+def test_a_lock_that_is_a_symlink_leaves_its_target_alone(tmp_path):
+    target = tmp_path / "target"
+    target.write_text("content")
+    (tmp_path / ".lock").symlink_to(target)
+    with pytest.raises(OSError, match=r"\.lock"), run_lock(tmp_path):
+        pass
+    assert target.read_text() == "content"
+
+
+def test_a_config_is_compared_by_what_affects_the_result(tmp_path):
+    old = {"seed": 0, "data": {"root": "a", "batch_size": 2, "source": {"num_workers": 1}}, "loss": {"weight": 1.0}}
+    assert differences(old, {**old, "data": {"root": "b", "batch_size": 2, "source": {"num_workers": 2}}}) == ""
+    new = {**old, "seed": 1, "loss": {"weight": 1.0, "more": None}, "data": {**old["data"], "batch_size": 3}}
+    assert differences(old, new) == "data.batch_size: 2 on disk, 3 requested, seed: 0 on disk, 1 requested"
+    assert differences({"root": "a"}, {"root": "b"}, ignored=()) == "root: 'a' on disk, 'b' requested"
+    (tmp_path / "config.json").write_text(json.dumps(old))
+    check_same_config(tmp_path, new)
+    (tmp_path / "checkpoints").mkdir()
+    check_same_config(tmp_path, old)
+    with pytest.raises(ValueError, match=r"different config \(data\.batch_size.*variant=NAME"):
+        check_same_config(tmp_path, new)
+
+
+def test_a_restart_keeps_the_log_alone(tmp_path):
+    update_run(tmp_path, state="running", progress=PROGRESS, provenance={"seed": 0})
+    (tmp_path / "checkpoints").mkdir()
+    for name in ("checkpoints/last.ckpt", "metrics.json", "train.log"):
+        (tmp_path / name).touch()
+    clear_outputs(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["run.json", "train.log"]
+    assert read_run(tmp_path) == RunState("running")
