@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from omegaconf import DictConfig
 
-from twostream.benchmark.markdown import format_size
+from twostream.benchmark.summary import format_size
 from twostream.benchmark.throughput import training_batches
 from twostream.benchmark.variants import BASELINE, Iteration, build_variants
 from twostream.types import PosePair

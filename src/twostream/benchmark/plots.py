@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from twostream.benchmark.markdown import describe, format_value
+from twostream.benchmark.summary import describe, format_value
 from twostream.benchmark.variants import BASELINE
 from twostream.files import atomic_write
 

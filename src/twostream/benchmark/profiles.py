@@ -11,8 +11,8 @@ from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
-from twostream.benchmark.markdown import format_size
-from twostream.benchmark.measurement import synchronize
+from twostream.benchmark.resources import synchronize
+from twostream.benchmark.summary import format_size
 from twostream.benchmark.variants import (
     BASELINE,
     NET_NAMES,

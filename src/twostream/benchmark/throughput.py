@@ -10,8 +10,8 @@ import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
-from twostream.benchmark.markdown import format_size, format_value
-from twostream.benchmark.measurement import time_interleaved
+from twostream.benchmark.resources import time_interleaved
+from twostream.benchmark.summary import format_size, format_value
 from twostream.benchmark.variants import (
     ATTENTION,
     BASELINE,
@@ -40,7 +40,7 @@ RATIOS = (
 )
 # Name of a line -> the generator, and whether its attention matrix is materialised.
 SCALING_LINES = {"2s-ATN": ("two_stream", False), "2s-ATN materialised": ("two_stream", True), "PATN": ("patn", False)}
-CPU_BATCH_SIZE = 2  # of the training that loaders are compared with, where a GPU's batch would take minutes
+CPU_BATCH_SIZE = 2  # of the training iteration that loaders are compared with
 
 
 def measure_inference(cfg: DictConfig, device: torch.device) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from omegaconf import DictConfig
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from twostream.benchmark.measurement import peak_memory
+from twostream.benchmark.resources import peak_memory
 from twostream.build import build_module
 from twostream.types import PosePair
 

@@ -13,7 +13,7 @@ import torch
 from omegaconf import DictConfig
 
 from twostream.benchmark import curves, plots, profiles, throughput
-from twostream.benchmark.markdown import to_markdown
+from twostream.benchmark.summary import to_markdown
 from twostream.callbacks.run_log import PACKAGES, code_version, hardware
 from twostream.cli import CONF
 from twostream.cli.errors import exit_on_error

@@ -1,4 +1,4 @@
-from twostream.benchmark.markdown import describe, to_markdown
+from twostream.benchmark.summary import describe, to_markdown
 
 
 def test_results_become_a_text_and_tables(about):

@@ -1,4 +1,4 @@
-"""Interleaved timing and peak memory."""
+"""Time and memory of a call: interleaved timing, and the peak of allocated tensors."""
 
 import time
 import weakref
