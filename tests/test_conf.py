@@ -181,7 +181,7 @@ def test_an_option_says_its_own_name(group, key):
 def test_the_paper_scale_is_the_papers():
     cfg = compose_train("scale=paper")
     assert cfg.schedule == {
-        "_target_": "twostream.module.Schedule",
+        "_target_": "twostream.schedule.Schedule",
         "learning_rate": 1e-4,
         "beta1": 0.5,
         "beta2": 0.999,
