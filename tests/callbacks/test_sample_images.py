@@ -10,6 +10,7 @@ from twostream.callbacks import sample_images
 from twostream.callbacks.sample_images import CorrespondenceImages, draw_correspondence
 from twostream.data.dataset import to_pose_pair
 from twostream.data.visualize import GAP, LINE_HEIGHT
+from twostream.nets.inspection import attention_matrices, best_matches
 
 
 class ImageLogger:
@@ -97,7 +98,9 @@ def test_the_drawn_attention_is_that_of_the_generator(tiny_config, monkeypatch):
     inputs = inputs.source_image, inputs.source_heatmaps, inputs.target_heatmaps
     assert map_size == (8, 4)
     assert generated.shape == (3, 32, 16)
-    for view, matches, d in zip(blocks, generator.matches(*inputs), generator.correspondences(*inputs), strict=True):
+    for view, matches, d in zip(
+        blocks, best_matches(generator, inputs), attention_matrices(generator, inputs), strict=True
+    ):
         assert torch.equal(view.matches, matches[0])
         assert view.attention.shape == (len(points), 32)
         rows, columns = (batch.target_joints[0, points].round().long() // 4).unbind(dim=1)
