@@ -17,6 +17,7 @@ from twostream.module import TwoStreamModule
 
 def trained(cfg):
     """Train a run; return its module and the rows of its curves."""
+    torch.manual_seed(0)
     module = build_module(cfg)
     build_trainer(cfg).fit(module, datamodule=build_datamodule(cfg))
     with (Path(cfg.run_dir) / "logs/metrics.csv").open(newline="") as file:
