@@ -9,7 +9,8 @@ ROOT = Path(twostream.__file__).parent
 LAYERS = [
     {"types", "files"},
     {"weights"},
-    {"data", "nets", "losses", "metrics", "tables", "loggers", "runs", "progress", "curves", "performance"},
+    {"data", "nets", "losses", "tables", "loggers", "runs", "progress", "curves", "performance"},
+    {"metrics"},
     {"module"},
     {"callbacks", "strategies"},
     {"build"},

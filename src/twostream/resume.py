@@ -7,7 +7,7 @@ from typing import NamedTuple
 from torch import nn
 
 from twostream.callbacks.checkpoints import LAST, PREVIOUS
-from twostream.evaluation.generate import load_checkpoint
+from twostream.evaluation.generation import load_checkpoint
 from twostream.module import TwoStreamModule
 from twostream.runs import differences
 

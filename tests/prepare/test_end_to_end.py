@@ -19,7 +19,7 @@ from twostream.cli.jobs import register_resolvers
 from twostream.cli.one_run import do_run
 from twostream.cli.prepare import do_step
 from twostream.data.pairs import identity_of, matching_pairs, read_pairs, write_pairs
-from twostream.evaluation.generate import image_name
+from twostream.evaluation.generation import image_name
 
 NUM_TEST_PAIRS = 3
 

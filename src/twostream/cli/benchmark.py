@@ -15,7 +15,7 @@ from twostream.benchmark import curves, growth, inference, loader, plots, profil
 from twostream.callbacks.record import PACKAGES, code_version, hardware
 from twostream.cli import CONF
 from twostream.cli.errors import exit_on_error
-from twostream.evaluation.evaluate import choose_device
+from twostream.evaluation.generation import choose_device
 from twostream.files import write_json, write_text
 
 log = logging.getLogger(__name__)

@@ -12,7 +12,8 @@ from pytorch_lightning.utilities import rank_zero_only
 
 from twostream.build import build_datamodule, build_module, build_scoring, build_trainer, check
 from twostream.curves import keep_rows_until
-from twostream.evaluation.evaluate import choose_device, evaluate_run, is_trained
+from twostream.evaluation.generation import choose_device
+from twostream.evaluation.run_evaluation import evaluate_run, is_trained
 from twostream.files import write_json
 from twostream.resume import find_checkpoint
 from twostream.runs import CONFIG, check_same_config, clear_outputs, model_config, run_lock, track_status

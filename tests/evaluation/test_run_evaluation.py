@@ -1,4 +1,4 @@
-"""The whole way of a run: config -> checkpoint -> pictures -> numbers -> tables."""
+"""A run from its config to checkpoint, images, scores and tables."""
 
 import csv
 import json
@@ -20,24 +20,36 @@ from twostream.cli import CONF
 from twostream.cli.one_run import do_run
 from twostream.data.dataset import PairDataset
 from twostream.data.pose import person_mask
-from twostream.evaluation.evaluate import evaluate_run, generate_run, read_record, score_run
-from twostream.evaluation.generate import image_name, load_checkpoint, load_generator
+from twostream.evaluation.generation import image_name, load_checkpoint, load_generator
+from twostream.evaluation.run_evaluation import evaluate_run, generate_run, score_run
 from twostream.metrics.protocols import STANDARD
-from twostream.metrics.similarity import ssim
+from twostream.metrics.ssim import ssim
+from twostream.nets.patn import PATNGenerator
 from twostream.tables.render import write_tables
 
 CPU = torch.device("cpu")
 NO_AT_MODULE = "twostream.nets.appearance_transfer.NoAppearanceTransfer"
+SSIM_VALUES = {(metric, p) for metric in ("ssim", "mask_ssim") for p in ("patn", "standard")}
+EVALUATOR_VALUES = {(metric, "evaluator") for metric in ("frechet_train", "frechet_test", "pckh")}
+
+
+def train_and_evaluate(run_dir, overrides):
+    with initialize_config_dir(version_base="1.3", config_dir=CONF):
+        cfg = compose("train", overrides)
+    do_run(cfg, run_dir)
+    return cfg
 
 
 @pytest.fixture(scope="module")
 def finished(people_parent, tmp_path_factory):
-    """A run that has been trained and evaluated, with its config; the first that wants a evaluator trains it."""
+    """The config and folder of a run that is trained and evaluated."""
     run_dir = tmp_path_factory.mktemp("runs") / "synthetic" / "smoke" / "full" / "seed0"
-    with initialize_config_dir(version_base="1.3", config_dir=CONF):
-        cfg = compose("train", overrides_of_tiny_run(people_parent, run_dir))
-    do_run(cfg, run_dir)
-    return cfg, run_dir
+    return train_and_evaluate(run_dir, overrides_of_tiny_run(people_parent, run_dir)), run_dir
+
+
+@pytest.fixture(scope="module")
+def metrics(finished):
+    return read(finished[1] / "metrics.json")
 
 
 @pytest.fixture
@@ -50,7 +62,15 @@ def run_dir(finished, tmp_path) -> Path:
     return shutil.copytree(finished[1], tmp_path / "synthetic" / "smoke" / "full" / "seed0")
 
 
-def test_leaves_everything_that_the_readme_names(finished):
+def read(path):
+    return json.loads(path.read_text())
+
+
+def keys_of(values):
+    return {(entry["metric"], entry["protocol"]) for entry in values}
+
+
+def test_a_run_leaves_all_its_files(finished):
     names = {path.relative_to(finished[1]).as_posix() for path in finished[1].rglob("*") if path.is_file()}
     assert {
         "checkpoints/last.ckpt",
@@ -65,33 +85,28 @@ def test_leaves_everything_that_the_readme_names(finished):
         "scores.csv",
         "status.json",
     } <= names
-    assert json.loads((finished[1] / "status.json").read_text()) == {"state": "done"}
+    assert read(finished[1] / "status.json") == {"state": "done"}
 
 
-def test_metrics_are_those_of_the_pictures_on_disk(finished, people_folder):
-    metrics = json.loads((finished[1] / "metrics.json").read_text())
+def test_values_are_those_of_the_image_files(finished, metrics, people_folder):
     values = {(entry["metric"], entry["protocol"]): entry for entry in metrics["values"]}
-    assert set(values) == {
-        *((m, p) for m in ("ssim", "mask_ssim") for p in ("patn", "standard")),
-        *((m, "evaluator") for m in ("frechet_train", "frechet_test", "pckh")),
-        *((f"correspondence_{m}", "pck@0.1") for m in ("block_1", "block_2", "same_place", "chance")),
-    }
+    correspondence = {(f"correspondence_{m}", "pck@0.1") for m in ("block_1", "block_2", "same_place", "chance")}
+    assert set(values) == SSIM_VALUES | EVALUATOR_VALUES | correspondence
     assert {entry["n"] for entry in metrics["values"]} == {6}
     dataset = PairDataset.of_split(people_folder, "test", (32, 16))
-    whole, masked_only = [], []
+    full, masked = [], []
     for source, target in dataset.pairs:
         generated = np.asarray(Image.open(finished[1] / "images" / image_name((source, target))))
         true = np.asarray(Image.open(people_folder / "test" / target))
         mask = person_mask(dataset.joints[target], (32, 16))[..., None]
-        whole.append(ssim(generated, true, STANDARD))
-        masked_only.append(ssim(generated * mask, true * mask, STANDARD))
-    assert values["ssim", "standard"]["value"] == pytest.approx(np.mean(whole), abs=1e-9)
-    assert values["mask_ssim", "standard"]["value"] == pytest.approx(np.mean(masked_only), abs=1e-9)
+        full.append(ssim(generated, true, STANDARD))
+        masked.append(ssim(generated * mask, true * mask, STANDARD))
+    assert values["ssim", "standard"]["value"] == pytest.approx(np.mean(full), abs=1e-9)
+    assert values["mask_ssim", "standard"]["value"] == pytest.approx(np.mean(masked), abs=1e-9)
 
 
-def test_one_row_an_image(finished):
+def test_there_is_one_row_per_image(finished, metrics):
     rows = list(csv.DictReader((finished[1] / "scores.csv").read_text().splitlines()))
-    metrics = json.loads((finished[1] / "metrics.json").read_text())
     assert len(rows) == 6
     for entry in metrics["values"]:
         if "ssim" in entry["metric"]:
@@ -102,11 +117,10 @@ def test_one_row_an_image(finished):
     assert pckh["value"] == pytest.approx(right / total)
 
 
-def test_what_is_missing_says_why(finished):
-    metrics = json.loads((finished[1] / "metrics.json").read_text())
+def test_missing_values_have_a_reason(metrics):
     missing = {(entry["metric"], entry["protocol"]): entry["reason"] for entry in metrics["missing"]}
-    wants_inception = [(f"{m}inception_score", p) for m in ("", "mask_") for p in ("patn", "standard")]
-    for name in (*wants_inception, ("fid_train", "standard"), ("fid_test", "standard")):
+    of_inception = [(f"{m}inception_score", p) for m in ("", "mask_") for p in ("patn", "standard")]
+    for name in (*of_inception, ("fid_train", "standard"), ("fid_test", "standard")):
         assert "weights-inception-2015-12-05-6726825d.pth is missing: put it into" in missing.pop(name)
     assert "alexnet-owt-7be5be79.pth is missing" in missing.pop(("lpips", "standard"))
     assert "pose_weights: expected an .onnx file" in missing.pop(("pckh", "patn"))
@@ -115,8 +129,7 @@ def test_what_is_missing_says_why(finished):
     assert not missing
 
 
-def test_every_value_says_how_it_was_computed(finished):
-    metrics = json.loads((finished[1] / "metrics.json").read_text())
+def test_every_value_has_its_details(finished, metrics):
     for entry in metrics["values"]:
         low, high = entry["interval"]
         assert low <= entry["value"] <= high
@@ -131,24 +144,24 @@ def test_every_value_says_how_it_was_computed(finished):
             assert entry["reference_n"] >= 2
     assert any(note.startswith("evaluator ") and "PCKh" in note for note in metrics["run"]["notes"])
     assert metrics["scored_by"].keys() == {"commit", "dirty"}
-    bootstrap = json.loads((finished[1] / "bootstrap.json").read_text())
+    bootstrap = read(finished[1] / "bootstrap.json")
     assert {key: bootstrap[key] for key in ("identities", "pairs_hash")} == metrics["test"]
     assert {len(entry["values"]) for entry in bootstrap["replicates"]} == {100, 1000}
 
 
 def test_without_at_module_there_is_no_correspondence(finished, run_dir, scoring):
-    record = read_record(run_dir)
+    record = read(run_dir / "record.json")
     run = generate_run(run_dir, CPU, batch_size=2)
     other = build_generator(OmegaConf.merge(finished[0], {"generator": {"at_module": {"_target_": NO_AT_MODULE}}}))
-    metrics = score_run(run._replace(generator=other), scoring, CPU)
+    metrics = score_run(replace(run, generator=other), scoring, CPU)
     reasons = {entry["metric"]: entry["reason"] for entry in metrics["missing"]}
     assert reasons["correspondence"] == "the generator has no AT-modules"
-    assert not [entry for entry in metrics["values"] if "correspondence" in entry["metric"]]
-    assert record == read_record(run_dir)
+    assert keys_of(metrics["values"]) == SSIM_VALUES | EVALUATOR_VALUES
+    assert record == read(run_dir / "record.json")
 
 
-def test_record_says_what_the_run_is(finished):
-    record = json.loads((finished[1] / "record.json").read_text())
+def test_the_record_describes_the_run(finished):
+    record = read(finished[1] / "record.json")
     expected = {"data": "synthetic", "label": "synthetic people", "scale": "smoke", "variant": "full", "seed": 0}
     expected |= {"iterations": 4, "batch_size": 2, "image_size": [32, 16]}
     assert record | expected == record
@@ -164,44 +177,40 @@ def test_the_checkpoint_is_loaded_safely_and_without_frozen_nets(finished):
     assert config.generator.width == 4
 
 
-def test_pictures_do_not_depend_on_the_batch(finished, run_dir, scoring):
-    before = {path.name: path.read_bytes() for path in (run_dir / "images").glob("*.png")}
+def read_images(run_dir):
+    return {path.name: np.asarray(Image.open(path)).astype(int) for path in (run_dir / "images").glob("*.png")}
+
+
+def test_images_do_not_depend_on_the_batch(run_dir, scoring):
+    before = read_images(run_dir)
     shutil.rmtree(run_dir / "images")
     evaluate_run(run_dir, replace(scoring, batch_size=1), CPU)
-    after = {path.name: path.read_bytes() for path in (run_dir / "images").glob("*.png")}
-    differing = [
-        np.abs(
-            np.asarray(Image.open(finished[1] / "images" / name)).astype(int) - Image.open(run_dir / "images" / name)
-        )
-        for name in before
-        if before[name] != after[name]
-    ]
-    assert set(before) == set(after)
-    assert max([difference.max() for difference in differing], default=0) <= 1  # rounding of sums
+    after = read_images(run_dir)
+    assert before.keys() == after.keys()
+    assert max(np.abs(before[name] - after[name]).max() for name in before) <= 1  # rounding of sums
 
 
-def test_an_evaluation_that_was_cut_off_goes_on(run_dir, scoring):
-    pictures = sorted((run_dir / "images").glob("*.png"))
-    kept, lost = pictures[0], pictures[1]
-    changed = kept.stat().st_mtime_ns
+def test_an_interrupted_evaluation_resumes(run_dir, scoring, metrics):
+    existing, lost = sorted((run_dir / "images").glob("*.png"))[:2]
+    changed = existing.stat().st_mtime_ns
     lost.unlink()
     (run_dir / "metrics.json").unlink()
-    evaluate_run(run_dir, scoring, CPU)
+    assert evaluate_run(run_dir, scoring, CPU)["values"] == metrics["values"]
     assert lost.exists()
-    assert kept.stat().st_mtime_ns == changed
+    assert existing.stat().st_mtime_ns == changed
 
 
-def test_pictures_of_other_weights_are_made_again(run_dir, scoring):
-    kept = sorted((run_dir / "images").glob("*.png"))[0]
-    changed = kept.stat().st_mtime_ns
+def test_images_of_other_weights_are_generated_again(run_dir, scoring):
+    existing = sorted((run_dir / "images").glob("*.png"))[0]
+    changed = existing.stat().st_mtime_ns
     checkpoint = torch.load(run_dir / "checkpoints" / "last.ckpt", weights_only=True)
     checkpoint["state_dict"]["generator.decoder.3.bias"] += 0.5
     torch.save(checkpoint, run_dir / "checkpoints" / "last.ckpt")
     evaluate_run(run_dir, scoring, CPU)
-    assert kept.stat().st_mtime_ns != changed
+    assert existing.stat().st_mtime_ns != changed
 
 
-def test_a_finished_run_is_not_done_again(finished):
+def test_a_finished_run_is_not_repeated(finished):
     cfg, run_dir = finished
     before = {path: path.stat().st_mtime_ns for path in run_dir.rglob("*.png")}
     do_run(cfg, run_dir)
@@ -221,20 +230,19 @@ def test_another_config_in_the_same_folder_is_refused(finished):
     cfg.schedule.learning_rate = 1.0
     with pytest.raises(ValueError, match=r"schedule\.learning_rate: 0\.0001 there, 1\.0 asked"):
         do_run(cfg, finished[1])
-    assert json.loads((finished[1] / "status.json").read_text()) == {"state": "done"}
+    assert read(finished[1] / "status.json") == {"state": "done"}
 
 
-def test_an_unfinished_run_is_refused(run_dir, scoring):
-    record = json.loads((run_dir / "record.json").read_text())
-    (run_dir / "record.json").write_text(json.dumps(record | {"iterations": 9}))
-    with pytest.raises(ValueError, match="expected the end of the run, iteration 9, got iteration 4"):
-        evaluate_run(run_dir, scoring, CPU)
-
-
-def test_changed_data_are_refused(run_dir, scoring):
-    record = json.loads((run_dir / "record.json").read_text())
-    (run_dir / "record.json").write_text(json.dumps(record | {"data_hash": "other"}))
-    with pytest.raises(ValueError, match="trained on data of hash other"):
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"iterations": 9}, "expected the end of the run, iteration 9, got iteration 4"),
+        ({"data_hash": "other"}, "expected the data that the run was trained on, of hash other, got data of hash"),
+    ],
+)
+def test_an_unfinished_run_and_changed_data_are_refused(run_dir, scoring, change, message):
+    (run_dir / "record.json").write_text(json.dumps(read(run_dir / "record.json") | change))
+    with pytest.raises(ValueError, match=message):
         evaluate_run(run_dir, scoring, CPU)
 
 
@@ -250,11 +258,10 @@ def test_a_broken_checkpoint_is_refused(tmp_path, content):
         load_checkpoint(tmp_path / "z.ckpt")
 
 
-def test_the_tables_take_the_metrics(finished, tmp_path):
+def test_the_tables_contain_the_values(finished, metrics, tmp_path):
     runs = finished[1].parents[3]
     specs = sorted(Path(__file__).parents[2].glob("experiments/table*.yaml"))
     text = write_tables(specs, runs, "synthetic", "smoke", [0], tmp_path)
-    metrics = json.loads((finished[1] / "metrics.json").read_text())
     value = next(e["value"] for e in metrics["values"] if (e["metric"], e["protocol"]) == ("ssim", "patn"))
     assert f"{value:.3f}" in text
     assert "synthetic people, NOT Market-1501" in text
@@ -266,18 +273,39 @@ def test_the_tables_take_the_metrics(finished, tmp_path):
 
 
 def test_a_prepared_folder_is_scored_without_the_evaluator(people_parent, people_folder, tmp_path):
-    """As Market-1501 is: a folder with a manifest, made by no renderer."""
+    """A folder with a manifest and without a renderer, as of Market-1501."""
     run_dir = tmp_path / "runs" / "full"
     overrides = overrides_of_tiny_run(people_parent, run_dir)
     overrides = [override for override in overrides if not override.startswith(("data.source.", "data.root"))]
-    overrides += ["data=market1501", f"data.root={people_folder}"]
-    with initialize_config_dir(version_base="1.3", config_dir=CONF):
-        cfg = compose("train", overrides)
-    do_run(cfg, run_dir)
-    metrics = json.loads((run_dir / "metrics.json").read_text())
-    assert {(entry["metric"], entry["protocol"]) for entry in metrics["values"]} == {
-        (m, p) for m in ("ssim", "mask_ssim") for p in ("patn", "standard")
-    }
+    train_and_evaluate(run_dir, [*overrides, "data=market1501", f"data.root={people_folder}"])
+    metrics = read(run_dir / "metrics.json")
+    assert keys_of(metrics["values"]) == SSIM_VALUES
     assert metrics["run"]["label"] == "Market-1501"
     reasons = {entry["metric"] for entry in metrics["missing"]}
     assert reasons == {"inception_score", "mask_inception_score", "fid_train", "fid_test", "lpips", "pckh"}
+
+
+def test_patn_is_evaluated_without_what_requires_at_modules(people_parent, tmp_path):
+    run_dir = tmp_path / "runs" / "synthetic" / "smoke" / "patn" / "seed0"
+    cfg = train_and_evaluate(run_dir, [*overrides_of_tiny_run(people_parent, run_dir), "ablation=patn", "variant=patn"])
+    generator, config = load_generator(load_checkpoint(run_dir / "checkpoints" / "last.ckpt"), CPU)
+    assert isinstance(generator, PATNGenerator)
+    assert (len(generator.blocks), config.generator.width) == (2, cfg.generator.width)
+    curves = (run_dir / "logs" / "metrics.csv").read_text()
+    rows = [row for row in csv.DictReader(curves.splitlines()) if row["train/l1"]]
+    assert len(rows) == 4
+    assert {"train/appearance_discriminator", "train/shape_discriminator"} <= rows[0].keys()
+    assert "sigma" not in curves
+    assert {path.name for path in (run_dir / "samples").iterdir()} == {"000002.png", "000004.png", "test.png"}
+    metrics = read(run_dir / "metrics.json")
+    assert keys_of(metrics["values"]) == SSIM_VALUES | EVALUATOR_VALUES
+    assert metrics["run"]["variant"] == "patn"
+    reasons = {entry["metric"]: entry["reason"] for entry in metrics["missing"]}
+    assert reasons["correspondence"] == "the generator has no AT-modules"
+    specs = sorted((Path(CONF).parent / "experiments").glob("*.yaml"))
+    text = write_tables(specs, run_dir.parents[3], "synthetic", "smoke", [0], tmp_path)
+    value = next(e["value"] for e in metrics["values"] if (e["metric"], e["protocol"]) == ("ssim", "patn"))
+    (line,) = (line for line in text.splitlines() if line.startswith("| PATN (our code)") and line.endswith("1/1 |"))
+    assert f"{value:.3f}" in line
+    assert "synthetic/smoke/full/seed0: not run" in text
+    assert "can't be compared with synthetic people" in text

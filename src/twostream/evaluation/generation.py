@@ -1,4 +1,4 @@
-"""Checkpoint -> one PNG a test pair."""
+"""Checkpoint -> one PNG per test pair."""
 
 from pathlib import Path
 from typing import Any
@@ -16,8 +16,15 @@ from twostream.data.pose import Heatmaps
 from twostream.files import atomic_write
 
 
+def choose_device(name: str) -> torch.device:
+    """Return a device by name; `auto` is the GPU if there is one, and `gpu` is Lightning's name of it."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device("cuda" if name == "gpu" else name)
+
+
 def image_name(pair: Pair) -> str:
-    """Name the generated picture of a pair."""
+    """Return the file name of a pair's generated image."""
     source, target = (Path(name).stem for name in pair)
     return f"{source}_2_{target}.png"
 
@@ -25,7 +32,7 @@ def image_name(pair: Pair) -> str:
 def load_checkpoint(path: Path) -> dict[str, Any]:
     """Load a checkpoint onto the CPU, tensors and plain values only.
 
-    Raises ValueError where there is no file or it is not a checkpoint of this project.
+    Raises ValueError if the file is missing or not a checkpoint of this project.
     """
     if not path.is_file():
         raise ValueError(f"expected a checkpoint, there is none at {path}")
@@ -41,7 +48,7 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
 def load_generator(
     checkpoint: dict[str, Any], device: torch.device, averaged: bool = False
 ) -> tuple[torch.nn.Module, DictConfig]:
-    """Build a checkpoint's generator with its weights, or their average, dropout off; return the run's config too."""
+    """Build a checkpoint's generator with its weights or their average, without dropout; return the config too."""
     config = OmegaConf.create(checkpoint["hyper_parameters"])
     generator = build_generator(config)
     prefix = "generator."
@@ -61,17 +68,15 @@ def generate(
     device: torch.device,
     batch_size: int,
 ) -> None:
-    """Write the generated picture of every pair to `folder` as PNG; those that are there already stay."""
+    """Write the generated image of every pair to `folder` as PNG, except those that exist."""
     folder.mkdir(parents=True, exist_ok=True)
     todo = [i for i, pair in enumerate(dataset.pairs) if not (folder / image_name(pair)).exists()]
-    bar = tqdm(total=len(dataset), initial=len(dataset) - len(todo), desc="Generate", unit="image")
-    for start in range(0, len(todo), batch_size):
-        indices = todo[start : start + batch_size]
-        batch = dataset.batch(indices)
-        pair = to_pose_pair(batch.to(device), heatmaps)
-        generated = generator(pair.source_image, pair.source_heatmaps, pair.target_heatmaps)
-        for index, picture in zip(indices, to_uint8(generated).permute(0, 2, 3, 1).cpu().numpy(), strict=True):
-            with atomic_write(folder / image_name(dataset.pairs[index])) as temporary:
-                Image.fromarray(picture).save(temporary)
-        bar.update(len(indices))
-    bar.close()
+    with tqdm(total=len(dataset), initial=len(dataset) - len(todo), desc="Generate", unit="image") as bar:
+        for start in range(0, len(todo), batch_size):
+            indices = todo[start : start + batch_size]
+            pair = to_pose_pair(dataset.batch(indices).to(device), heatmaps)
+            generated = generator(pair.source_image, pair.source_heatmaps, pair.target_heatmaps)
+            for index, image in zip(indices, to_uint8(generated).permute(0, 2, 3, 1).cpu().numpy(), strict=True):
+                with atomic_write(folder / image_name(dataset.pairs[index])) as temporary:
+                    Image.fromarray(image).save(temporary)
+            bar.update(len(indices))
