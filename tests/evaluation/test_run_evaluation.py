@@ -18,10 +18,11 @@ from tiny_run import overrides_of_tiny_run
 from twostream.build import build_generator, build_scoring
 from twostream.cli import CONF
 from twostream.cli.one_run import do_run
-from twostream.data.dataset import PairDataset
+from twostream.data.dataset import PairDataset, to_pose_pair
 from twostream.data.pose import person_mask
 from twostream.evaluation.generation import image_name, load_checkpoint, load_generator
 from twostream.evaluation.run_evaluation import evaluate_run, generate_run, score_run
+from twostream.metrics.correspondence import count_correct, read_surface, true_matches
 from twostream.metrics.protocols import STANDARD
 from twostream.metrics.ssim import ssim
 from twostream.nets.patn import PATNGenerator
@@ -188,6 +189,21 @@ def test_images_do_not_depend_on_the_batch(run_dir, scoring):
     after = read_images(run_dir)
     assert before.keys() == after.keys()
     assert max(np.abs(before[name] - after[name]).max() for name in before) <= 1  # rounding of sums
+
+
+def test_correspondence_counts_the_matches_of_the_at_modules(finished, people_folder):
+    run = generate_run(finished[1], CPU, batch_size=2)
+    rows = list(csv.DictReader((finished[1] / "scores.csv").read_text().splitlines()))
+    for index, (source, target) in enumerate(run.dataset.pairs):
+        surfaces = (read_surface(people_folder / "surface-test" / f"{Path(n).stem}.npz") for n in (source, target))
+        truth = true_matches(*surfaces)
+        pair = to_pose_pair(run.dataset.batch([index]), run.data.heatmaps)
+        by_block = run.generator.matches(pair.source_image, pair.source_heatmaps, pair.target_heatmaps)
+        (row,) = (row for row in rows if (row["source"], row["target"]) == (source, target))
+        for block, matches in enumerate(by_block, start=1):
+            expected = count_correct(matches[0].numpy(), truth, (8, 4), (32, 16))
+            assert float(row[f"correspondence/block_{block}"]) == expected
+        assert float(row["correspondence/total"]) == len(truth.target) > 0
 
 
 def test_an_interrupted_evaluation_resumes(run_dir, scoring, metrics):

@@ -167,15 +167,6 @@ def test_details_contain_the_codec_of_the_generated_images(settings, images, suf
     assert {metric.details["codec"] for metric in selection.metrics} == {codec}
 
 
-def test_fid_names_the_reference_set_and_its_size(settings, images, few_features):
-    described = {m.name: m.details for m in select(settings("fid"), images(train=9, test=5)).metrics}
-    assert few_features.num_inputs == 14
-    assert {name: (d["reference"], d["reference_n"]) for name, d in described.items()} == {
-        "fid_train": ("train images", 9),
-        "fid_test": ("test images", 5),
-    }
-
-
 @pytest.mark.parametrize("kind", ["unreadable", "size", "single"])
 def test_an_unusable_reference_set_is_listed(settings, images, few_features, tmp_path, kind):
     scored = images(train=1 if kind == "single" else 6, test=2)

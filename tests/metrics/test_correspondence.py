@@ -57,27 +57,11 @@ def test_a_shifted_part_is_found():
     assert (matches.target - matches.source == (5, 3)).all()
 
 
-def test_every_part_is_matched_with_itself():
-    u, v = patch(4, 3)
-    source = surface((16, 16), part1=(0, 0, u, v), part2=(8, 0, u, v))
-    target = surface((16, 16), part2=(0, 8, u, v), part1=(8, 8, u, v))
-    matches = as_dict(true_matches(source, target))
-    assert len(matches) == 24
-    assert matches[0, 8] == (8, 0)
-    assert matches[8, 8] == (0, 0)
-
-
 @pytest.mark.parametrize(("u_target", "u_source"), [(-0.48, 0.48), (0.5, -0.5), (0.44, -0.49), (-0.02, 0.03)])
 def test_u_wraps_around(u_target, u_source):
     source = surface((4, 4), part1=(1, 1, *pixel(u_source, 0.5)))
     target = surface((4, 4), part1=(2, 3, *pixel(u_target, 0.5)))
     assert as_dict(true_matches(source, target)) == {(2, 3): (1, 1)}
-
-
-def test_the_nearest_point_across_the_seam_is_matched():
-    u, v = np.array([[-0.45, 0.35]]), np.array([[0.5, 0.5]])
-    source, target = surface((4, 4), part1=(0, 0, u, v)), surface((4, 4), part1=(3, 3, *pixel(0.47, 0.5)))
-    assert as_dict(true_matches(source, target)) == {(3, 3): (0, 0)}
 
 
 @pytest.mark.parametrize(
@@ -96,15 +80,6 @@ def test_a_pixel_without_a_near_point_is_occluded(u, v, is_visible):
     source, target = (surface((2, 2), part4=(0, 1, *pixel(*point))) for point in ((0.0, 0.5), (u, v)))
     assert is_visible == (math.hypot(u, v - 0.5) <= TOLERANCE)
     assert len(true_matches(source, target).target) == is_visible
-
-
-def test_occluded_pixels_are_left_out():
-    # In the source, only the left half is visible.
-    source, target = surface((32, 32), part1=(0, 0, *patch(8, 8))), surface((32, 32), part1=(8, 8, *patch(8, 16)))
-    matches = as_dict(true_matches(source, target))
-    assert len(matches) == 8 * (8 + 3)
-    assert all(x < 8 + 8 + 3 for _, x in matches)
-    assert matches[8, 18] == (0, 7)
 
 
 @pytest.mark.parametrize("other", [{}, {"part2": (0, 0, *patch(3, 3))}])
@@ -275,26 +250,17 @@ def test_without_visible_pixels_the_metric_is_undefined(pairs, surfaces):
         metric.compute({name: np.zeros(6) for name in columns}, np.arange(6))
 
 
-def npz_without_v(path):
-    np.savez(path, part=np.zeros(SIZE, np.uint8), u=np.zeros(SIZE, np.float16))
-
-
-def npz_of_objects(path):
-    np.savez(path, part=np.array([{}], dtype=object), u=np.zeros(SIZE), v=np.zeros(SIZE))
-
-
 @pytest.mark.parametrize(
     "spoil",
     [
         lambda path: path.unlink(),
         lambda path: path.write_bytes(b""),
-        lambda path: path.write_bytes(b"no arrays"),
         lambda path: path.write_bytes(path.read_bytes()[:100]),
         lambda path: path.write_bytes(path.read_bytes()[:60] + bytes(20) + path.read_bytes()[80:]),
-        npz_without_v,
-        npz_of_objects,
+        lambda path: np.savez(path, part=np.zeros(SIZE, np.uint8), u=np.zeros(SIZE, np.float16)),
+        lambda path: np.savez(path, part=np.array([{}], dtype=object), u=np.zeros(SIZE), v=np.zeros(SIZE)),
     ],
-    ids=["missing", "empty", "text", "truncated", "overwritten", "without v", "objects"],
+    ids=["missing", "empty", "truncated", "overwritten", "without v", "objects"],
 )
 def test_unreadable_surface_coordinates_are_named(pairs, surfaces, tmp_path, spoil):
     copy = shutil.copytree(surfaces, tmp_path / "surfaces")

@@ -14,10 +14,8 @@ SEED = 0  # equal for all runs, so that runs on the same test identities draw th
 class Resampled(NamedTuple):
     """How a value varies with the test identities."""
 
-    interval: tuple[float, float]
-    """95 % confidence interval."""
-    replicates: list[float]
-    """The value on each resample."""
+    interval: tuple[float, float]  # 95 % confidence interval
+    replicates: list[float]  # the value on each resample
 
 
 def resample(metric: Metric, columns: Columns, identities: Sequence[str], value: float) -> Resampled | None:

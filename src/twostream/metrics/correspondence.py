@@ -24,12 +24,9 @@ Matcher = Callable[[Sequence[Pair]], Sequence[Int[np.ndarray, "b positions"]]]
 class Surface(NamedTuple):
     """The point of a person's surface that each pixel shows."""
 
-    part: UInt8[np.ndarray, "h w"]
-    """Body part; 0 is the background."""
-    u: Float[np.ndarray, "h w"]
-    """In turns around the part, modulo 1."""
-    v: Float[np.ndarray, "h w"]
-    """Along the part, from 0 to 1."""
+    part: UInt8[np.ndarray, "h w"]  # body part; 0 is the background
+    u: Float[np.ndarray, "h w"]  # in turns around the part, modulo 1
+    v: Float[np.ndarray, "h w"]  # along the part, from 0 to 1
 
 
 class TrueMatches(NamedTuple):

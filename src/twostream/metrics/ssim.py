@@ -1,4 +1,4 @@
-"""Structural similarity (Wang et al. 2004) of whole images and of persons under the protocols of the field."""
+"""Structural similarity (Wang et al. 2004) of images and of the persons in them."""
 
 import numpy as np
 from jaxtyping import Bool, UInt8
@@ -10,10 +10,11 @@ from twostream.metrics.protocols import EvaluationProtocol
 
 BORDER = 5  # pixels that the 11x11 window leaves out at each side
 
+Image = UInt8[np.ndarray, "h w 3"]
+Mask = Bool[np.ndarray, "h w"]
 
-def ssim(
-    generated: UInt8[np.ndarray, "h w 3"], target: UInt8[np.ndarray, "h w 3"], protocol: EvaluationProtocol
-) -> float:
+
+def ssim(generated: Image, target: Image, protocol: EvaluationProtocol) -> float:
     """Return the SSIM of an image in the protocol's frame; 1 for equal images.
 
     The window is a Gaussian of sigma 1.5 (11x11) with biased covariance; the mean is over channels and pixels except
@@ -24,25 +25,18 @@ def ssim(
     return _ssim(protocol.frame(generated), protocol.frame(target), protocol)
 
 
-def mask_ssim(
-    generated: UInt8[np.ndarray, "h w 3"],
-    target: UInt8[np.ndarray, "h w 3"],
-    mask: Bool[np.ndarray, "h w"],
-    protocol: EvaluationProtocol,
-) -> float:
+def mask_ssim(generated: Image, target: Image, mask: Mask, protocol: EvaluationProtocol) -> float:
     """Return the SSIM of two images, both black outside the person's mask; the mean is over the entire frame."""
     mask = protocol.frame_mask(mask)
     return _ssim(masked(protocol.frame(generated), mask), masked(protocol.frame(target), mask), protocol)
 
 
-def masked(image: UInt8[np.ndarray, "h w 3"], mask: Bool[np.ndarray, "h w"]) -> UInt8[np.ndarray, "h w 3"]:
+def masked(image: Image, mask: Mask) -> Image:
     """Blacken an image outside the person's mask, as in Mask-SSIM and Mask-IS."""
     return image * mask[:, :, None]
 
 
-def _ssim(
-    generated: UInt8[np.ndarray, "h w 3"], target: UInt8[np.ndarray, "h w 3"], protocol: EvaluationProtocol
-) -> float:
+def _ssim(generated: Image, target: Image, protocol: EvaluationProtocol) -> float:
     data_range = protocol.data_range
     if data_range is None:
         # A constant image has a range of 0; one step of uint8 keeps the formula defined.
