@@ -1,14 +1,23 @@
-"""What tests of the scoring put in place of networks, and another library's SSIM."""
+"""Stand-ins for the networks of an evaluation, random images and weights, and another library's SSIM."""
+
+import io
 
 import numpy as np
+import torch
+from PIL import Image
 from skimage.metrics import structural_similarity
 
 from twostream.data.keypoints import NUM_JOINTS
-from twostream.metrics.features import InceptionFeatures
+from twostream.files import sha256_of
+from twostream.metrics.inception import InceptionNet
+from twostream.metrics.metric import ImageBatch, Panel
+from twostream.weights import WeightFile, WeightStore
+
+CPU = torch.device("cpu")
 
 
 class Corner:
-    """Finds all joints in each picture's first pixel."""
+    """Finds all joints in each image's first pixel."""
 
     name = "corner"
     weights_hash = "123"
@@ -17,22 +26,52 @@ class Corner:
         return np.zeros((len(images), NUM_JOINTS, 2), dtype=np.int64)
 
 
-class FewFeatures(InceptionFeatures):
-    """Means of a picture in place of Inception; counts the pictures that it was shown."""
+class FewFeatures(InceptionNet):
+    """Means of an image in place of Inception; remembers its inputs."""
 
     name = "means"
     weights_hash = "abc"
 
     def __init__(self, *_):
-        self.num_shown = 0
+        self.inputs = []
+
+    @property
+    def num_inputs(self):
+        return sum(map(len, self.inputs))
 
     def __call__(self, images):
-        self.num_shown += len(images)
+        self.inputs.append(images)
         means = images.float().mean(dim=(2, 3)).numpy()
         return means, means / 20
 
 
+def draw_batch(size, count=3, seed=0):
+    """Images of many colours whose range is far from 255, with masks of different size."""
+    random = np.random.default_rng(seed)
+    colours = random.integers(60, 120, (count, 1, 1, 3))
+    true = (colours + random.integers(0, 60, (count, *size, 3))).astype(np.uint8)
+    generated = np.clip(true + random.normal(0, 20, true.shape), 30, 200).astype(np.uint8)
+    masks = np.zeros((count, *size), dtype=bool)
+    for i, mask in enumerate(masks):
+        mask[5:30, 8 : 15 + i % 9] = True
+    joints = [np.full((NUM_JOINTS, 2), 9)] * count
+    return ImageBatch(generated, true, masks, joints, [(f"{i}", f"{i}") for i in range(count)])
+
+
+def without_joints(images):
+    return images._replace(masks=None, joints=[None] * len(images.generated))
+
+
+def save_image(path, seed, size):
+    random = np.random.default_rng(seed)
+    noise = random.integers(0, 120, (*size, 3)) + random.integers(0, 120, 3)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(noise.astype(np.uint8)).save(path)
+    return Panel(path)
+
+
 def by_skimage(generated, true, data_range):
+    """The call of PATN's evaluation."""
     return structural_similarity(
         generated,
         true,
@@ -42,3 +81,85 @@ def by_skimage(generated, true, data_range):
         use_sample_covariance=False,
         channel_axis=-1,
     )
+
+
+def add_bands(image, value):
+    """Columns of 40 pixels at both sides of an image, written out."""
+    band = np.full((image.shape[0], 40, *image.shape[2:]), value, dtype=image.dtype)
+    return np.concatenate([band, image, band], axis=1)
+
+
+def save_weights(folder, file, state):
+    """Save weights under a published name; return their store and the description of the file."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / file.name
+    torch.save(state, path)
+    return WeightStore(folder, download=False), WeightFile(path.name, "https://example.org/weights", sha256_of(path))
+
+
+def random_inception():
+    """Random weights of Inception that keep the features at the scale of 1."""
+    from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
+
+    class Untrained(FeatureExtractorInceptionV3):
+        def load_state_dict(self, state_dict):
+            pass
+
+    empty = io.BytesIO()
+    torch.save({}, empty)
+    empty.seek(0)
+    state = Untrained("untrained", ["2048"], empty).state_dict()
+    random = torch.Generator().manual_seed(0)
+    for name, value in state.items():
+        if value.ndim > 1:
+            torch.nn.init.kaiming_normal_(value, generator=random)
+        elif name.endswith(("bias", "running_mean")):
+            value.normal_(std=0.1, generator=random)
+    return state
+
+
+def random_alexnet():
+    """Random weights of AlexNet; the classifier, which LPIPS does not use, is 0 and needs no memory."""
+    from torchvision.models import alexnet
+
+    with torch.device("meta"):
+        shapes = {name: value.shape for name, value in alexnet().state_dict().items()}
+    random = torch.Generator().manual_seed(0)
+    return {
+        name: torch.empty(shape).normal_(std=shape[1:].numel() ** -0.5, generator=random)
+        if name.startswith("features")
+        else torch.zeros(()).expand(shape)
+        for name, shape in shapes.items()
+    }
+
+
+class Code:
+    """Creates a file when it is unpickled."""
+
+    def __init__(self, trace):
+        self.trace = trace
+
+    def __reduce__(self):
+        return type(self.trace).touch, (self.trace,)
+
+
+def check_refuses_bad_weights(build, file, tmp_path):
+    """Check that a network refuses a weight file that is missing, changed, of another network, or contains code."""
+    import pytest
+
+    with pytest.raises(ValueError, match=f"{file.name} is missing: put it into {tmp_path}, from {file.url}"):
+        build(WeightStore(tmp_path, download=False), CPU)
+    (tmp_path / file.name).write_bytes(b"other")
+    with pytest.raises(ValueError, match=f"{file.name}: expected a SHA-256 that starts with {file.sha256}"):
+        build(WeightStore(tmp_path, download=False), CPU)
+    for state in ({"fc.weight": torch.zeros(2, 2)}, {"features.0.weight": torch.zeros(2, 2)}):
+        store, published = save_weights(tmp_path, file, state)
+        with pytest.raises(ValueError, match=f"{file.name}: expected the weights of .*, these do not fit it"):
+            build(store, CPU, file=published)
+    trace = tmp_path / "executed"
+    store, published = save_weights(tmp_path, file, {"features.0.weight": Code(trace)})
+    with pytest.raises(ValueError, match=f"{file.name}: expected a state dict that torch can load safely"):
+        build(store, CPU, file=published)
+    assert not trace.exists()
+    torch.load(tmp_path / file.name, weights_only=False)
+    assert trace.exists()

@@ -1,54 +1,36 @@
-import io
-import os
 import sys
 from functools import partial
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image
-from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
-from torchvision.models import alexnet
 
-from stand_ins import Corner, FewFeatures
-from synthetic_people.evaluator import Evaluator
+from stand_ins import CPU, Corner, FewFeatures, random_alexnet, random_inception, save_image, save_weights
+from synthetic_people.evaluator import Evaluator, EvaluatorTraining
 from synthetic_people.evaluator_net import EvaluatorNet
-from synthetic_people.evaluator_training import EvaluatorTraining
 from synthetic_people.wardrobe import GARMENT_CLASSES
 from twostream.data.keypoints import NUM_JOINTS
 from twostream.evaluation import scoring
-from twostream.evaluation.measures import metrics_of, to_tensor
-from twostream.evaluation.score import measure_pairs, summarise
-from twostream.evaluation.scored_pairs import Panel, ScoredPair
-from twostream.evaluation.scoring import METRICS, Scoring, Toolbox, protocols_named
-from twostream.files import sha256_of
-from twostream.metrics.features import ALEXNET, INCEPTION, LPIPS, InceptionFeatures
-from twostream.metrics.inception import inception_score, moments
+from twostream.evaluation.measurement import ScoreFiles
+from twostream.evaluation.scoring import METRICS, MetricSelection, ScoredImages, Scoring, score
+from twostream.metrics.inception import INCEPTION, InceptionNet, inception_score, moments
+from twostream.metrics.lpips import ALEXNET, LPIPSNet
+from twostream.metrics.metric import ScoredPair, to_tensor
 from twostream.metrics.protocols import PATN, PROTOCOLS, STANDARD
-from twostream.weights import WeightFile
 
-CPU = torch.device("cpu")
 SIZE = (40, 32)
 
 
-def save_picture(path, seed, size=SIZE):
-    random = np.random.default_rng(seed)
-    noise = random.integers(0, 120, (*size, 3)) + random.integers(0, 120, 3)
-    path.parent.mkdir(exist_ok=True)
-    Image.fromarray(noise.astype(np.uint8)).save(path)
-    return Panel(path)
-
-
 def draw_panels(folder, count, seed=0):
-    return [save_picture(folder / f"{i}.png", seed + i) for i in range(count)]
+    return [save_image(folder / f"{i}.png", seed + i, SIZE) for i in range(count)]
 
 
 @pytest.fixture
 def settings(tmp_path):
-    """Makes the settings of an evaluation that has no weights and gets none."""
+    """Makes the settings of an evaluation without weights."""
 
     def make(*metrics, **changes):
-        given = {
+        defaults = {
             "metrics": metrics,
             "weights_dir": str(tmp_path / "weights"),
             "download": False,
@@ -58,29 +40,44 @@ def settings(tmp_path):
             "pose_estimator": Corner,
             "evaluator": EvaluatorTraining(4, 1, 2, 2, 2, 1e-3),
         }
-        return Scoring(**given | changes)
+        return Scoring(**defaults | changes)
 
     return make
 
 
 @pytest.fixture
-def net(monkeypatch):
-    """Stands for every Inception that a toolbox builds."""
+def images(tmp_path):
+    """Makes what is scored: two generated images, and reference sets of some numbers of images."""
+
+    def make(protocols=PROTOCOLS, size=SIZE, people_root=None, suffixes=("png", "png"), **reference_counts):
+        panels = [save_image(tmp_path / "images" / f"{i}.{suffix}", i, SIZE) for i, suffix in enumerate(suffixes)]
+        joints = np.full((NUM_JOINTS, 2), 9)
+        pairs = [ScoredPair(panel.path.name, "a", "b", panel, panel, joints) for panel in panels]
+        counts = enumerate(reference_counts.items())
+        references = {name: draw_panels(tmp_path / name, count, 20 * i) for i, (name, count) in counts}
+        return ScoredImages(pairs, size, protocols, references, {}, people_root)
+
+    return make
+
+
+@pytest.fixture
+def few_features(monkeypatch):
+    """A stand-in of Inception."""
     net = FewFeatures()
-    monkeypatch.setattr(scoring, "InceptionFeatures", lambda store, device: net)
+    monkeypatch.setattr(scoring, "InceptionNet", lambda store, device: net)
     return net
 
 
-def toolbox(settings, protocols=PROTOCOLS, size=SIZE, **references):
-    return Toolbox(settings, protocols, size, references, CPU)
+def select(settings, images):
+    return MetricSelection(images, settings, CPU)
 
 
-def names_of(tools):
-    return [(m.name, m.protocol) for measure in [tools.similarity(), *tools.measures] for m in measure.metrics()]
+def names_of(selection):
+    return [(metric.name, metric.protocol) for metric in selection.metrics]
 
 
-def reasons_of(tools):
-    return {(entry["metric"], entry["protocol"]): entry["reason"] for entry in tools.missing}
+def reasons_of(selection):
+    return {(entry["metric"], entry["protocol"]): entry["reason"] for entry in selection.missing}
 
 
 def test_unknown_metrics_are_refused(settings):
@@ -91,78 +88,59 @@ def test_unknown_metrics_are_refused(settings):
         settings()
 
 
-def test_a_protocol_is_named_by_its_name_or_all_are():
-    assert protocols_named("patn") == [PATN]
-    assert protocols_named("standard") == [STANDARD]
-    assert protocols_named("all") == [PATN, STANDARD]
-    with pytest.raises(ValueError, match="protocol: expected patn, standard or all, got 'PATN'"):
-        protocols_named("PATN")
-
-
-def test_without_weights_the_metrics_are_listed_with_file_and_folder(settings, tmp_path, caplog):
-    tools = toolbox(
-        settings(*METRICS), train=draw_panels(tmp_path / "train", 2), test=draw_panels(tmp_path / "test", 2)
-    )
-    tools.add_inception()
-    tools.add_lpips()
-    tools.add_pckh()
-    reasons = reasons_of(tools)
+def test_without_weights_metrics_are_listed_with_file_and_folder(settings, images, tmp_path, caplog):
+    selection = select(settings(*METRICS), images(train=2, test=2))
+    reasons = reasons_of(selection)
     by_inception = {(n, p) for n in ("inception_score", "mask_inception_score") for p in ("patn", "standard")}
     by_inception |= {("fid_train", "standard"), ("fid_test", "standard")}
     assert set(reasons) == by_inception | {("lpips", "standard")}
     for name, reason in reasons.items():
         file = INCEPTION if name in by_inception else ALEXNET
         assert reason == f"{file.name} is missing: put it into {tmp_path / 'weights'}, from {file.url}"
-    assert f"not computed: fid_train, fid_test: {reasons['fid_test', 'standard']}" in caplog.messages
-    assert names_of(tools) == [
-        *((n, p) for n in ("ssim", "mask_ssim") for p in ("patn", "standard")),
-        ("pckh", "patn"),
-    ]
+    listed = "inception_score, mask_inception_score, fid_train, fid_test"
+    assert f"not computed: {listed}: {reasons['fid_test', 'standard']}" in caplog.messages
+    ssim = [(n, p) for n in ("ssim", "mask_ssim") for p in ("patn", "standard")]
+    assert names_of(selection) == [*ssim, ("pckh", "patn")]
 
 
-def test_without_torch_fidelity_the_metrics_are_listed(settings, monkeypatch):
+def test_without_torch_fidelity_metrics_are_listed(settings, images, monkeypatch):
     monkeypatch.setitem(sys.modules, "torch_fidelity.feature_extractor_inceptionv3", None)
-    tools = toolbox(settings("inception_score"), protocols=[PATN])
-    tools.add_inception()
-    assert list(reasons_of(tools)) == [("inception_score", "patn")]
-    assert "pip install twostream[inception]" in tools.missing[0]["reason"]
+    selection = select(settings("inception_score"), images([PATN]))
+    assert list(reasons_of(selection)) == [("inception_score", "patn")]
+    assert "pip install twostream[inception]" in selection.missing[0]["reason"]
 
 
-def test_weights_of_another_hash_are_told(settings, tmp_path):
+def test_weights_of_another_hash_are_listed(settings, images, tmp_path):
     (tmp_path / "weights").mkdir()
     (tmp_path / "weights" / ALEXNET.name).write_bytes(b"other")
-    tools = toolbox(settings("lpips"))
-    tools.add_lpips()
-    assert "expected a SHA-256 that starts with 7be5be79" in reasons_of(tools)["lpips", "standard"]
+    reasons = reasons_of(select(settings("lpips"), images()))
+    assert "expected a SHA-256 that starts with 7be5be79" in reasons["lpips", "standard"]
 
 
 @pytest.mark.parametrize("error", [ValueError("no file"), ImportError("no package")])
-def test_without_an_estimator_pckh_is_listed(settings, error):
+def test_without_an_estimator_pckh_is_listed(settings, images, error):
     def fail():
         raise error
 
-    tools = toolbox(settings("pckh", "ssim", pose_estimator=fail))
-    tools.add_pckh()
-    assert reasons_of(tools) == {("pckh", "patn"): str(error)}
-    assert names_of(tools) == [("ssim", "patn"), ("ssim", "standard")]
+    selection = select(settings("pckh", "ssim", pose_estimator=fail), images())
+    assert reasons_of(selection) == {("pckh", "patn"): str(error)}
+    assert names_of(selection) == [("ssim", "patn"), ("ssim", "standard")]
 
 
-def test_pictures_too_small_for_alexnet_are_told(settings, monkeypatch):
-    monkeypatch.setattr(scoring, "LPIPS", lambda store, device: object.__new__(LPIPS))
-    tools = toolbox(settings("lpips"), size=(32, 16))
-    tools.add_lpips()
-    assert reasons_of(tools) == {("lpips", "standard"): "LPIPS: expected pictures of at least 31x31, got 32x16"}
+def test_lpips_of_too_small_images_is_listed(settings, images, monkeypatch):
+    monkeypatch.setattr(scoring, "LPIPSNet", lambda store, device: object.__new__(LPIPSNet))
+    reasons = reasons_of(select(settings("lpips"), images(size=(32, 16))))
+    assert reasons == {("lpips", "standard"): "LPIPS: expected images of at least 31x31, got 32x16"}
 
 
-def test_nothing_is_built_that_is_not_wanted(settings, monkeypatch, tmp_path):
-    for name in ("InceptionFeatures", "LPIPS"):
+def test_no_network_is_built_without_need(settings, images, monkeypatch, tmp_path):
+    for name in ("InceptionNet", "LPIPSNet"):
         monkeypatch.setattr(scoring, name, pytest.fail)
-    tools = toolbox(settings("ssim", pose_estimator=pytest.fail), test=[])
-    tools.add_inception()
-    tools.add_lpips()
-    tools.add_pckh()
-    assert tools.add_evaluator(tmp_path) is None
-    assert (tools.measures, tools.missing) == ([], [])
+    monkeypatch.setattr(EvaluatorTraining, "prepare", pytest.fail)
+    selection = select(settings("ssim", pose_estimator=pytest.fail), images(people_root=tmp_path, test=2))
+    assert (len(selection.metrics), selection.missing) == (2, [])
+    # The evaluator is only for synthetic people.
+    assert names_of(select(settings("evaluator"), images())) == []
 
 
 @pytest.mark.parametrize(
@@ -172,201 +150,99 @@ def test_nothing_is_built_that_is_not_wanted(settings, monkeypatch, tmp_path):
         (STANDARD, ["ssim", "mask_ssim", "inception_score", "mask_inception_score", "fid_test", "lpips"]),
     ],
 )
-def test_one_protocol_gives_its_own_metrics_alone(settings, net, monkeypatch, tmp_path, protocol, expected):
-    monkeypatch.setattr(scoring, "LPIPS", lambda store, device: object.__new__(LPIPS))
-    monkeypatch.setattr(LPIPS, "weights_hash", "def", raising=False)
-    tools = toolbox(settings(*METRICS), protocols=[protocol], test=draw_panels(tmp_path / "test", 2))
-    tools.add_inception()
-    tools.add_lpips()
-    tools.add_pckh()
-    assert names_of(tools) == [(name, protocol.name) for name in expected]
-    assert tools.missing == []
-    assert net.num_shown == (2 if protocol is STANDARD else 0)
+def test_each_protocol_has_its_metrics(settings, images, few_features, monkeypatch, protocol, expected):
+    monkeypatch.setattr(scoring, "LPIPSNet", lambda store, device: object.__new__(LPIPSNet))
+    monkeypatch.setattr(LPIPSNet, "weights_hash", "def", raising=False)
+    selection = select(settings(*METRICS), images([protocol], test=2))
+    assert names_of(selection) == [(name, protocol.name) for name in expected]
+    assert selection.missing == []
+    assert few_features.num_inputs == (2 if protocol is STANDARD else 0)
 
 
-def test_what_is_left_out_is_listed_and_no_longer_wanted(settings, caplog):
-    tools = toolbox(settings("ssim", "mask_ssim", "fid"))
-    tools.leave_out(["mask_ssim"], ["patn", "standard"], "no joints")
-    tools.leave_out([], ["patn"], "nothing of it")
-    assert tools.missing == [
-        {"metric": "mask_ssim", "protocol": p, "reason": "no joints"} for p in ("patn", "standard")
-    ]
-    assert tools.names == ["ssim", "fid"]
-    assert caplog.messages == ["not computed: mask_ssim: no joints"]
+@pytest.mark.parametrize(
+    ("suffixes", "codec"), [(["png"], "png"), (["JPG", "jpg"], "jpg"), (["png", "jpeg"], "jpeg, png")]
+)
+def test_details_contain_the_codec_of_the_generated_images(settings, images, suffixes, codec):
+    selection = select(settings("ssim", "pckh"), images(suffixes=suffixes))
+    assert {metric.details["codec"] for metric in selection.metrics} == {codec}
 
 
-def test_fid_names_the_set_and_its_count(settings, net, tmp_path):
-    train, test = draw_panels(tmp_path / "train", 9), draw_panels(tmp_path / "test", 5, seed=20)
-    tools = toolbox(settings("fid"), train=train, test=test)
-    tools.add_inception()
-    assert net.num_shown == 14
-    metrics = {metric.name: metric for metric in tools.measures[0].metrics()}
-    assert {name: (m.details["reference"], m.details["reference_n"]) for name, m in metrics.items()} == {
-        "fid_train": ("train pictures", 9),
-        "fid_test": ("test pictures", 5),
-    }
-    for name, panels in (("fid_train", train), ("fid_test", test)):
-        images = [np.asarray(Image.open(panel.path)) for panel in panels]
-        expected = moments(np.stack([image.mean(axis=(0, 1)) for image in images]))
-        reference = metrics[name].statistic.reference
-        np.testing.assert_allclose(reference.mean, expected.mean, rtol=1e-5)
-        np.testing.assert_allclose(reference.covariance, expected.covariance, rtol=1e-3)
-        assert reference.n == expected.n
-
-
-def test_true_pictures_are_looked_at_once_for_all_evaluations(settings, net, tmp_path):
-    panels = draw_panels(tmp_path / "test", 5)
-
-    def look(some):
-        net.num_shown = 0
-        tools = toolbox(settings("fid"), test=some)
-        tools.add_inception()
-        (metric,) = tools.measures[0].metrics()
-        return net.num_shown, metric.statistic.reference.mean.tolist()
-
-    shown, first = look(panels)
-    assert (shown, look(panels)) == (5, (0, first))
-    assert look(panels[1:])[0] == 4
-    stamp = panels[0].path.stat().st_mtime_ns + 10**9
-    save_picture(panels[0].path, seed=77)
-    os.utime(panels[0].path, ns=(stamp, stamp))
-    shown, second = look(panels)
-    assert shown == 5
-    assert second != first
-    net.weights_hash = "another"
-    assert look(panels)[0] == 5
-    assert len(list((tmp_path / "cache").iterdir())) == 4
-
-
-def test_another_panel_of_the_same_files_is_another_set(settings, net, tmp_path):
-    strips = draw_panels(tmp_path / "strips", 3)
-    for index in (0, 1):
-        panels = [Panel(strip.path, index, 2) for strip in strips]
-        toolbox(settings("fid"), size=(40, 16), test=panels).add_inception()
-    assert net.num_shown == 6
-
-
-@pytest.mark.parametrize("kind", ["unreadable", "size", "alone"])
-def test_a_set_of_true_pictures_that_is_of_no_use_is_told(settings, net, tmp_path, kind):
-    train, test = draw_panels(tmp_path / "train", 6), draw_panels(tmp_path / "test", 2)
-    path = train[4].path
-    if kind == "unreadable":
-        path.write_bytes(b"no picture")
-        reason = f"{path}: expected a picture: "
-    elif kind == "size":
-        save_picture(path, 0, size=(41, 32))
-        reason = f"{path}: expected a picture of height x width 40x32, got 41x32"
-    else:
-        train = train[:1]
-        reason = "expected the features of at least 2 images, got 1"
-    tools = toolbox(settings("fid", "inception_score"), train=train, test=test)
-    tools.add_inception()
-    assert list(reasons_of(tools)) == [("fid_train", "standard")]
-    assert tools.missing[0]["reason"].startswith(reason)
-    assert ("fid_test", "standard") in names_of(tools)
-    assert ("inception_score", "patn") in names_of(tools)
+@pytest.mark.parametrize("kind", ["unreadable", "size", "single"])
+def test_an_unusable_reference_set_is_listed(settings, images, few_features, tmp_path, kind):
+    scored = images(train=1 if kind == "single" else 6, test=2)
+    reason = "expected the features of at least 2 images, got 1"
+    if kind != "single":
+        path = scored.references["train"][4].path
+        reason = f"{path}: expected an image"
+        if kind == "unreadable":
+            path.write_bytes(b"not an image")
+        else:
+            save_image(path, 0, (41, 32))
+            reason += " of height x width 40x32, got 41x32"
+    selection = select(settings("fid", "inception_score"), scored)
+    assert list(reasons_of(selection)) == [("fid_train", "standard")]
+    assert selection.missing[0]["reason"].startswith(reason)
+    scores = [("inception_score", "patn"), ("inception_score", "standard")]
+    assert names_of(selection) == [*scores, ("fid_test", "standard")]
     assert len(list((tmp_path / "cache").iterdir())) == 1
 
 
-def test_the_evaluator_is_prepared_for_the_pictures(settings, monkeypatch, tmp_path):
+def test_the_evaluator_is_prepared_for_the_images(settings, images, monkeypatch, tmp_path):
     torch.manual_seed(0)
     evaluator = Evaluator(EvaluatorNet(NUM_JOINTS, GARMENT_CLASSES, stride=4), {}, CPU)
-    asked = []
-    monkeypatch.setattr(EvaluatorTraining, "prepare", lambda self, *given: asked.append((self, *given)) or evaluator)
-    train, test = draw_panels(tmp_path / "train", 1), draw_panels(tmp_path / "test", 5)
-    wanted = settings("evaluator")
-    tools = toolbox(wanted, train=train, test=test)
-    assert tools.add_evaluator(tmp_path / "people") is evaluator
-    assert asked == [(wanted.evaluator, SIZE, tmp_path / "people", tmp_path / "cache", CPU)]
-    assert names_of(tools) == [
-        (name, "evaluator") for name in ("inception_score", "mask_inception_score", "frechet_test", "pckh")
-    ]
-    assert reasons_of(tools) == {("frechet_train", "evaluator"): "expected the features of at least 2 images, got 1"}
-    images = np.stack([np.asarray(Image.open(panel.path)) for panel in test])
-    expected = moments(
-        np.concatenate([evaluator(to_tensor(images[:4])).features, evaluator(to_tensor(images[4:])).features])
-    )
-    (reference,) = tools.measures[0].references
-    np.testing.assert_allclose(reference.moments.mean, expected.mean)
-    np.testing.assert_allclose(reference.moments.covariance, expected.covariance)
+    arguments = []
+    monkeypatch.setattr(EvaluatorTraining, "prepare", lambda self, *args: arguments.append((self, *args)) or evaluator)
+    requested = settings("evaluator")
+    scored = images(people_root=tmp_path / "people", train=1, test=5)
+    selection = select(requested, scored)
+    assert arguments == [(requested.evaluator, SIZE, tmp_path / "people", tmp_path / "cache", CPU)]
+    names = ("inception_score", "mask_inception_score", "frechet_test", "pckh")
+    assert names_of(selection) == [(name, "evaluator") for name in names]
+    few = "expected the features of at least 2 images, got 1"
+    assert reasons_of(selection) == {("frechet_train", "evaluator"): few}
+    assert selection.notes == [evaluator.describe()]
+    true = np.stack([panel.read() for panel in scored.references["test"]])
+    features = [evaluator(to_tensor(some)).features for some in (true[:4], true[4:])]
+    np.testing.assert_allclose(selection.metrics[2].reference.mean, moments(np.concatenate(features)).mean)
 
 
-class UntrainedInception(FeatureExtractorInceptionV3):
-    def load_state_dict(self, state_dict):
-        pass
-
-
-@pytest.fixture
-def random_weights(tmp_path, monkeypatch):
-    """Files of random weights in the place of those of Inception and AlexNet."""
-    random = torch.Generator().manual_seed(0)
-    nothing = io.BytesIO()
-    torch.save({}, nothing)
-    nothing.seek(0)
-    inception = UntrainedInception("untrained", ["2048"], nothing).state_dict()
-    for value in inception.values():
-        if value.ndim > 1:
-            torch.nn.init.kaiming_normal_(value, generator=random)
-    with torch.device("meta"):
-        shapes = {name: value.shape for name, value in alexnet().state_dict().items() if name.startswith("features")}
-    backbone = {
-        name: torch.empty(shape).normal_(std=shape[1:].numel() ** -0.5, generator=random)
-        for name, shape in shapes.items()
-    }
-    folder = tmp_path / "weights"
-    folder.mkdir()
-    files = {}
-    for file, state in ((INCEPTION, inception), (ALEXNET, backbone)):
-        torch.save(state, folder / file.name)
-        files[file.name] = WeightFile(file.name, "https://nowhere", sha256_of(folder / file.name))
-    monkeypatch.setattr(scoring, "InceptionFeatures", partial(InceptionFeatures, file=files[INCEPTION.name]))
-    monkeypatch.setattr(scoring, "LPIPS", partial(LPIPS, file=files[ALEXNET.name]))
-    return files
-
-
-def test_the_values_are_those_of_the_networks_called_directly(settings, random_weights, tmp_path):
+def test_values_are_those_of_the_networks_called_directly(settings, monkeypatch, tmp_path):
+    for name, file, net, weights in (
+        ("InceptionNet", INCEPTION, InceptionNet, random_inception),
+        ("LPIPSNet", ALEXNET, LPIPSNet, random_alexnet),
+    ):
+        store, published = save_weights(tmp_path / "weights", file, weights())
+        monkeypatch.setattr(scoring, name, partial(net, file=published))
+    inception, lpips = (getattr(scoring, name)(store, CPU) for name in ("InceptionNet", "LPIPSNet"))
     generated, true = (draw_panels(tmp_path / name, 11, seed) for name, seed in (("generated", 0), ("true", 50)))
     train = draw_panels(tmp_path / "train", 3, seed=90)
     pairs = [ScoredPair(p.path.name, "a", "b", p, t, joints=None) for p, t in zip(generated, true, strict=True)]
-    tools = toolbox(settings("inception_score", "fid", "lpips"), train=train)
-    tools.add_inception()
-    tools.add_lpips()
-    assert tools.missing == []
-    columns = measure_pairs(pairs, tools.similarity(), tools.measures, tmp_path / "parts", 4, 0)
-    values, _, undefined = summarise(metrics_of(tools.measures, pairs), columns, ["one"] * 11)
-    assert undefined == []
-    got = {(entry["metric"], entry["protocol"]): entry for entry in values}
-
-    inception, lpips = (measure.net for measure in tools.measures)
-    assert inception.weights_hash == random_weights[INCEPTION.name].sha256
-    assert lpips.weights_hash == random_weights[ALEXNET.name].sha256
-    images, true_images, train_images = (read(panels) for panels in (generated, true, train))
-    features, logits = columns["inception/40x32/features"], columns["inception/40x32/logits"]
-    for column, direct in zip((features, logits), inception(images[7:9]), strict=True):
-        np.testing.assert_allclose(column[7:9], direct, rtol=1e-3, atol=1e-3 * direct.std())
-    score, deviation = inception_score(logits)
+    scored = ScoredImages(pairs, SIZE, PROTOCOLS, {"train": train}, {}, None)
+    files = ScoreFiles(*(tmp_path / "out" / name for name in ("metrics.json", "scores.csv", "bootstrap.json", "cache")))
+    content = score(scored, settings("inception_score", "fid", "lpips"), files, CPU)
+    assert content["missing"] == []
+    got = {(entry["metric"], entry["protocol"]): entry for entry in content["values"]}
+    images, true_images, train_images = (to_tensor(np.stack([p.read() for p in ps])) for ps in (generated, true, train))
+    features, logits = inception(images)
+    score_of_all, deviation = inception_score(logits)
     expected = {
-        ("inception_score", "patn"): score,
-        ("inception_score", "standard"): score,
+        ("inception_score", "patn"): score_of_all,
+        ("inception_score", "standard"): score_of_all,
         ("fid_train", "standard"): fid_of_few(features, inception(train_images)[0]),
         ("lpips", "standard"): lpips(images, true_images).mean(),
     }
-    assert {name: entry["value"] for name, entry in got.items()} == pytest.approx(expected, rel=1e-4)
-    assert got["inception_score", "patn"]["splits_std"] == deviation
-    assert score != 1
+    assert {name: entry["value"] for name, entry in got.items()} == pytest.approx(expected, rel=1e-3)
+    assert got["inception_score", "patn"]["splits_std"] == pytest.approx(deviation, rel=1e-2)
     assert min(expected["fid_train", "standard"], expected["lpips", "standard"]) > 1e-2
     for (metric, _), entry in got.items():
         net = lpips if metric == "lpips" else inception
         assert (entry["feature_net"], entry["feature_net_hash"]) == (net.name, net.weights_hash)
         assert (entry["n"], entry["codec"], entry["frame"]) == (11, "png", "40x32")
-
-
-def read(panels):
-    return to_tensor(np.stack([np.asarray(Image.open(panel.path)) for panel in panels]))
+    assert not files.cache.exists()
 
 
 def fid_of_few(first, second):
-    """With centred features X1 and X2, the trace of the root is the sum of X1 X2^T's singular values."""
+    """For centred features X1 and X2, the trace of the root is the sum of the singular values of X1 X2^T."""
     means = [features.mean(axis=0, dtype=np.float64) for features in (first, second)]
     centred = [(f - m) / np.sqrt(len(f) - 1) for f, m in zip((first, second), means, strict=True)]
     trace_of_root = np.linalg.svd(centred[0] @ centred[1].T, compute_uv=False).sum()

@@ -1,33 +1,41 @@
 import math
+import shutil
 
 import numpy as np
 import pytest
 
+from stand_ins import draw_batch, without_joints
+from tiny_run import PEOPLE
+from twostream.data.pairs import read_pairs
 from twostream.metrics.correspondence import (
     THRESHOLD,
     TOLERANCE,
+    Correspondence,
+    CorrespondenceColumns,
     Surface,
     TrueMatches,
-    count_right,
-    expected_right,
+    count_correct,
+    expected_correct,
     position_centres,
     positions_of,
+    read_surface,
     true_matches,
 )
+from twostream.metrics.metric import update_all
 
 
 def surface(size, **parts):
-    """A background with rectangles of parts, given as `part5=(top, left, u, v)` with (rows, columns) of u and v."""
+    """A background with rectangles of body parts, given as `part5=(top, left, u, v)`."""
     part, u, v = np.zeros(size, np.uint8), np.zeros(size, np.float16), np.zeros(size, np.float16)
     for name, (top, left, some_u, some_v) in parts.items():
         rows, columns = np.shape(some_u)
-        place = slice(top, top + rows), slice(left, left + columns)
-        part[place], u[place], v[place] = int(name.removeprefix("part")), some_u, some_v
+        area = slice(top, top + rows), slice(left, left + columns)
+        part[area], u[area], v[area] = int(name.removeprefix("part")), some_u, some_v
     return Surface(part, u, v)
 
 
 def patch(rows, columns, first_u=-0.2):
-    """Coordinates a 36th apart: of which no two pixels have the same, and three steps are within the tolerance."""
+    """Coordinates in steps of 1/36, all different; three steps are within the tolerance."""
     v, u = np.mgrid[:rows, :columns] / 36
     return first_u + u, v
 
@@ -41,7 +49,7 @@ def as_dict(matches):
     return dict(zip(map(tuple, matches.target.tolist()), map(tuple, matches.source.tolist()), strict=True))
 
 
-def test_a_shifted_part_is_found_where_it_is():
+def test_a_shifted_part_is_found():
     source, target = surface((32, 16), part3=(4, 2, *patch(16, 8))), surface((32, 16), part3=(9, 5, *patch(16, 8)))
     matches = true_matches(source, target)
     assert len(matches.target) == 16 * 8
@@ -49,31 +57,15 @@ def test_a_shifted_part_is_found_where_it_is():
     assert (matches.target - matches.source == (5, 3)).all()
 
 
-def test_every_part_is_matched_with_itself():
-    u, v = patch(4, 3)
-    source = surface((16, 16), part1=(0, 0, u, v), part2=(8, 0, u, v))
-    target = surface((16, 16), part2=(0, 8, u, v), part1=(8, 8, u, v))
-    matches = as_dict(true_matches(source, target))
-    assert len(matches) == 24
-    assert matches[0, 8] == (8, 0)
-    assert matches[8, 8] == (0, 0)
-
-
-@pytest.mark.parametrize(("here", "there"), [(-0.48, 0.48), (0.5, -0.5), (0.44, -0.49), (-0.02, 0.03)])
-def test_u_goes_round(here, there):
-    source = surface((4, 4), part1=(1, 1, *pixel(there, 0.5)))
-    target = surface((4, 4), part1=(2, 3, *pixel(here, 0.5)))
+@pytest.mark.parametrize(("u_target", "u_source"), [(-0.48, 0.48), (0.5, -0.5), (0.44, -0.49), (-0.02, 0.03)])
+def test_u_wraps_around(u_target, u_source):
+    source = surface((4, 4), part1=(1, 1, *pixel(u_source, 0.5)))
+    target = surface((4, 4), part1=(2, 3, *pixel(u_target, 0.5)))
     assert as_dict(true_matches(source, target)) == {(2, 3): (1, 1)}
 
 
-def test_the_nearest_place_round_the_seam_wins():
-    u, v = np.array([[-0.45, 0.35]]), np.array([[0.5, 0.5]])
-    source, target = surface((4, 4), part1=(0, 0, u, v)), surface((4, 4), part1=(3, 3, *pixel(0.47, 0.5)))
-    assert as_dict(true_matches(source, target)) == {(3, 3): (0, 0)}
-
-
 @pytest.mark.parametrize(
-    ("u", "v", "is_seen"),
+    ("u", "v", "is_visible"),
     [
         (0.09, 0.5, True),
         (0.11, 0.5, False),
@@ -84,28 +76,19 @@ def test_the_nearest_place_round_the_seam_wins():
         (0.5, 0.5, False),
     ],
 )
-def test_a_pixel_without_a_near_place_is_hidden(u, v, is_seen):
-    source, target = (surface((2, 2), part4=(0, 1, *pixel(*place))) for place in ((0.0, 0.5), (u, v)))
-    assert is_seen == (math.hypot(u, v - 0.5) <= TOLERANCE)
-    assert len(true_matches(source, target).target) == is_seen
-
-
-def test_hidden_pixels_are_left_out():
-    # The source shows the left half of what the target shows.
-    source, target = surface((32, 32), part1=(0, 0, *patch(8, 8))), surface((32, 32), part1=(8, 8, *patch(8, 16)))
-    matches = as_dict(true_matches(source, target))
-    assert len(matches) == 8 * (8 + 3)
-    assert all(x < 8 + 8 + 3 for _, x in matches)
-    assert matches[8, 18] == (0, 7)
+def test_a_pixel_without_a_near_point_is_occluded(u, v, is_visible):
+    source, target = (surface((2, 2), part4=(0, 1, *pixel(*point))) for point in ((0.0, 0.5), (u, v)))
+    assert is_visible == (math.hypot(u, v - 0.5) <= TOLERANCE)
+    assert len(true_matches(source, target).target) == is_visible
 
 
 @pytest.mark.parametrize("other", [{}, {"part2": (0, 0, *patch(3, 3))}])
-def test_without_a_part_in_common_there_is_no_match(other):
+def test_without_a_common_part_there_is_no_match(other):
     source, target = surface((8, 8), part1=(0, 0, *patch(3, 3))), surface((8, 8), **other)
     for matches in (true_matches(source, target), true_matches(target, source)):
         assert matches.target.shape == matches.source.shape == (0, 2)
-        assert count_right(np.arange(4), matches, (2, 2), (8, 8)) == 0
-        assert expected_right(matches, (2, 2), (8, 8)) == 0
+        assert count_correct(np.arange(4), matches, (2, 2), (8, 8)) == 0
+        assert expected_correct(matches, (2, 2), (8, 8)) == 0
 
 
 def test_equals_the_definition_by_loops():
@@ -115,34 +98,26 @@ def test_equals_the_definition_by_loops():
     expected = {}
     for y, x in np.ndindex(6, 5):
         distances = {}
-        for place in np.ndindex(6, 5):
-            if target.part[y, x] == source.part[place] > 0:
-                turn = abs(target.u[y, x] - source.u[place])
-                distances[place] = math.hypot(min(turn, 1 - turn), target.v[y, x] - source.v[place])
+        for point in np.ndindex(6, 5):
+            if target.part[y, x] == source.part[point] > 0:
+                turn = abs(target.u[y, x] - source.u[point])
+                distances[point] = math.hypot(min(turn, 1 - turn), target.v[y, x] - source.v[point])
         if distances and min(distances.values()) <= TOLERANCE:
             expected[y, x] = min(distances, key=distances.get)
     assert 3 < len(expected) < 20
     assert as_dict(true_matches(source, target)) == expected
 
 
-def test_positions_of_pixels_in_a_map_of_4_pixel_cells():
+def test_positions_of_pixels():
     pixels = np.array([[0, 0], [3, 3], [3, 4], [4, 3], [31, 15], [16, 8]])
     assert positions_of(pixels, (8, 4), (32, 16)).tolist() == [0, 0, 1, 4, 31, 18]
-
-
-def test_positions_of_pixels_in_cells_that_are_not_whole_pixels():
-    # Rows of 2.5 pixels: 0 to 2, then 3 and 4; a pixel belongs to the cell in which its upper edge lies.
-    pixels = np.array([[y, 0] for y in range(5)])
-    assert positions_of(pixels, (2, 1), (5, 1)).tolist() == [0, 0, 0, 1, 1]
+    # Rows of 2.5 pixels: 0 to 2, then 3 and 4; a pixel belongs to the cell of its upper edge.
+    assert positions_of(np.array([[y, 0] for y in range(5)]), (2, 1), (5, 1)).tolist() == [0, 0, 0, 1, 1]
 
 
 def test_centres_of_positions():
     assert position_centres((2, 2), (8, 4)).tolist() == [[1.5, 0.5], [1.5, 2.5], [5.5, 0.5], [5.5, 2.5]]
     assert position_centres((2, 1), (5, 1)).tolist() == [[0.75, 0], [3.25, 0]]
-    assert position_centres((3, 2), (3, 2)).tolist() == [[0, 0], [0, 1], [1, 0], [1, 1], [2, 0], [2, 1]]
-
-
-def test_a_centre_is_the_mean_of_the_positions_pixels():
     pixels = np.argwhere(np.ones((32, 24)))
     own = positions_of(pixels, (8, 6), (32, 24))
     means = [pixels[own == position].mean(axis=0).tolist() for position in range(48)]
@@ -154,52 +129,150 @@ SIZE, MAP = (64, 32), (16, 8)
 
 @pytest.fixture
 def shifted():
-    """All pixels of the target's lower right, which lie 8 higher and 4 further left in the source: 2 cells and 1."""
+    """All pixels of the target's lower right; in the source they are 8 higher and 4 further left: 2 cells and 1."""
     target = np.argwhere(np.ones(SIZE)).reshape(*SIZE, 2)[8:, 4:].reshape(-1, 2)
     return TrueMatches(target, target - (8, 4))
 
 
-def test_a_perfect_matching_finds_all(shifted):
-    # The middle of a 4x4 cell is 2.1 pixels from its corners, a third of the 6.4 that are allowed.
+def test_a_perfect_matching_finds_all_and_a_wrong_one_none(shifted):
+    # The centre of a 4x4 cell is 2.1 pixels from its corners, a third of the allowed 6.4.
     perfect = (np.arange(16 * 8) - 2 * 8 - 1).clip(min=0)
-    assert count_right(perfect, shifted, MAP, SIZE) == len(shifted.target)
-
-
-def test_a_wrong_matching_finds_none(shifted):
-    # Half the map away, in rows that go round.
+    assert count_correct(perfect, shifted, MAP, SIZE) == len(shifted.target)
+    # Half a map away, in rows that wrap around.
     wrong = (np.arange(16 * 8) + 6 * 8 - 1) % (16 * 8)
-    assert count_right(wrong, shifted, MAP, SIZE) == 0
+    assert count_correct(wrong, shifted, MAP, SIZE) == 0
 
 
-def test_a_match_may_be_a_tenth_of_the_height_away():
-    # The matched middles lie at (1.5, 1.5) and (1.5, 5.5); 0.1 x 20 pixels = 2.
+def test_a_match_may_be_off_by_a_tenth_of_the_height():
+    # The matched centres are (1.5, 1.5) and (1.5, 5.5); 0.1 x 20 pixels = 2.
     truth = TrueMatches(np.array([[0, 0]] * 4), np.array([[1, 2], [3, 2], [1, 4], [3, 3]]))
     distances = [math.dist((1.5, 1.5), source) for source in truth.source.tolist()]
     assert [distance <= THRESHOLD * 20 for distance in distances] == [True, True, False, False]
-    assert count_right(np.array([0] * 10), truth, (5, 2), (20, 8)) == 2
+    assert count_correct(np.array([0] * 10), truth, (5, 2), (20, 8)) == 2
 
 
-def test_a_pixel_takes_the_match_of_its_position():
+def test_a_pixel_has_the_match_of_its_position():
     truth = TrueMatches(np.array([[0, 0], [0, 4], [19, 7]]), np.array([[1, 1], [1, 5], [1, 5]]))
     matches = np.arange(10)
-    assert count_right(matches, truth, (5, 2), (20, 8)) == 2
+    assert count_correct(matches, truth, (5, 2), (20, 8)) == 2
     matches[9] = 1
-    assert count_right(matches, truth, (5, 2), (20, 8)) == 3
+    assert count_correct(matches, truth, (5, 2), (20, 8)) == 3
     matches[0] = 1
-    assert count_right(matches, truth, (5, 2), (20, 8)) == 2
-
-
-def test_chance_is_the_share_of_positions_within_reach(shifted):
-    near = 0
-    centres = [(4 * row + 1.5, 4 * column + 1.5) for row in range(16) for column in range(8)]
-    some = TrueMatches(shifted.target[::37], shifted.source[::37])
-    for source in some.source.tolist():
-        near += sum(math.dist(centre, source) <= 6.4 for centre in centres)
-    assert expected_right(some, MAP, SIZE) == pytest.approx(near / 128)
+    assert count_correct(matches, truth, (5, 2), (20, 8)) == 2
 
 
 def test_chance_is_the_mean_over_random_matchings(shifted):
+    centres = [(4 * row + 1.5, 4 * column + 1.5) for row in range(16) for column in range(8)]
+    some = TrueMatches(shifted.target[::37], shifted.source[::37])
+    near = sum(math.dist(centre, source) <= 6.4 for centre in centres for source in some.source.tolist())
+    assert expected_correct(some, MAP, SIZE) == pytest.approx(near / 128)
     random = np.random.default_rng(0)
-    right = [count_right(random.integers(128, size=128), shifted, MAP, SIZE) for _ in range(400)]
-    standard_error = np.std(right) / np.sqrt(400)
-    assert np.mean(right) == pytest.approx(expected_right(shifted, MAP, SIZE), abs=3 * standard_error)
+    counts = [count_correct(random.integers(128, size=128), shifted, MAP, SIZE) for _ in range(400)]
+    standard_error = np.std(counts) / np.sqrt(400)
+    assert np.mean(counts) == pytest.approx(expected_correct(shifted, MAP, SIZE), abs=3 * standard_error)
+
+
+PEOPLE_SIZE, PEOPLE_MAP = PEOPLE["image_size"], (8, 4)
+
+
+@pytest.fixture(scope="module")
+def pairs(people_folder):
+    return read_pairs(people_folder / "pairs-test.csv")
+
+
+@pytest.fixture(scope="module")
+def surfaces(people_folder):
+    return people_folder / "surface-test"
+
+
+@pytest.fixture(scope="module")
+def truths(pairs, surfaces):
+    return [true_matches(*(read_surface(surfaces / name.replace(".jpg", ".npz")) for name in pair)) for pair in pairs]
+
+
+def measure(by_block, pairs, surfaces):
+    """The metrics and columns of given matches, for each block `(pairs, positions)`."""
+    shared = CorrespondenceColumns(
+        lambda _: [np.asarray(block) for block in by_block], len(by_block), surfaces, PEOPLE_SIZE
+    )
+    metrics = [Correspondence(matching, shared) for matching in shared.matchings]
+    return metrics, update_all(metrics, without_joints(draw_batch(PEOPLE_SIZE, len(pairs)))._replace(pairs=pairs))
+
+
+def cell(pixel):
+    return pixel[0] // 4 * 4 + pixel[1] // 4
+
+
+def best_matching(truth):
+    """The source position that most pixels of each target position agree with, by trying all, and their number."""
+    correct = np.zeros((32, 32))
+    for target, source in zip(truth.target.tolist(), truth.source.tolist(), strict=True):
+        for y, x in np.ndindex(PEOPLE_MAP):
+            correct[cell(target), cell((4 * y, 4 * x))] += math.dist((4 * y + 1.5, 4 * x + 1.5), source) <= 3.2
+    return correct.argmax(axis=1), correct.max(axis=1).sum()
+
+
+def test_blocks_baselines_and_totals_are_counted_for_each_pair(pairs, surfaces, truths):
+    best, counts = zip(*map(best_matching, truths), strict=True)
+    same = np.tile(np.arange(32), (len(pairs), 1))
+    metrics, columns = measure([best, same, same[:, ::-1]], pairs, surfaces)
+    names = ["block_1", "block_2", "block_3", "same_place", "chance", "total"]
+    assert list(columns) == [f"correspondence/{name}" for name in names]
+    block_1, block_2, block_3, same_place, chance, total = columns.values()
+    assert block_1.tolist() == list(counts)
+    assert block_2.tolist() == same_place.tolist()
+    assert block_3.sum() < same_place.sum()
+    assert chance.tolist() == [expected_correct(truth, PEOPLE_MAP, PEOPLE_SIZE) for truth in truths]
+    assert total.tolist() == [len(truth.target) for truth in truths]
+    assert total.sum() > 200
+    near = [
+        sum(
+            math.dist(4 * np.floor_divide(target, 4) + 1.5, source) <= 3.2
+            for target, source in zip(truth.target, truth.source, strict=True)
+        )
+        for truth in truths
+    ]
+    assert same_place.tolist() == near
+    # A position of 4x4 pixels has one match for all body parts in it, so that not all are found.
+    assert block_1.sum() / total.sum() > 0.85
+    assert (block_1 >= np.maximum(same_place, chance)).all()
+    for metric, name in zip(metrics, names, strict=False):
+        assert (metric.name, metric.protocol) == (f"correspondence_{name}", "pck@0.1")
+        assert metric.details == {"version": 1, "map": "8x4", "threshold": "0.1 of the image height"}
+        rows = np.array([0, 2, 2])
+        fraction = columns[f"correspondence/{name}"][rows].sum() / total[rows].sum()
+        assert metric.compute(columns, rows) == pytest.approx(fraction)
+
+
+def test_without_visible_pixels_the_metric_is_undefined(pairs, surfaces):
+    (metric, *_), columns = measure([], pairs, surfaces)
+    with pytest.raises(ValueError, match="visible in their sources, got none"):
+        metric.compute({name: np.zeros(6) for name in columns}, np.arange(6))
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda path: path.unlink(),
+        lambda path: path.write_bytes(b""),
+        lambda path: path.write_bytes(path.read_bytes()[:100]),
+        lambda path: path.write_bytes(path.read_bytes()[:60] + bytes(20) + path.read_bytes()[80:]),
+        lambda path: np.savez(path, part=np.zeros(SIZE, np.uint8), u=np.zeros(SIZE, np.float16)),
+        lambda path: np.savez(path, part=np.array([{}], dtype=object), u=np.zeros(SIZE), v=np.zeros(SIZE)),
+    ],
+    ids=["missing", "empty", "truncated", "overwritten", "without v", "objects"],
+)
+def test_unreadable_surface_coordinates_are_named(pairs, surfaces, tmp_path, spoil):
+    copy = shutil.copytree(surfaces, tmp_path / "surfaces")
+    name = pairs[-1][0].replace(".jpg", ".npz")
+    spoil(copy / name)
+    with pytest.raises(ValueError, match=rf"surfaces/{name}: expected surface coordinates"):
+        measure([], pairs, copy)
+
+
+def test_the_true_matches_of_an_image_with_itself_are_its_own_pixels(surfaces):
+    for path in surfaces.iterdir():
+        surface = read_surface(path)
+        matches = true_matches(surface, surface)
+        np.testing.assert_array_equal(matches.target, matches.source)
+        assert len(matches.target) == (surface.part > 0).sum()

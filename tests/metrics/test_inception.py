@@ -1,11 +1,42 @@
 import math
+import sys
 
 import numpy as np
 import pytest
+import torch
+from jaxtyping import TypeCheckError
 from scipy.linalg import sqrtm
+from torch_fidelity.feature_extractor_inceptionv3 import URL_INCEPTION_V3, FeatureExtractorInceptionV3
 
+from stand_ins import (
+    CPU,
+    FewFeatures,
+    add_bands,
+    check_refuses_bad_weights,
+    draw_batch,
+    random_inception,
+    save_weights,
+    without_joints,
+)
+from twostream.files import sha256_of
 from twostream.metrics import inception
-from twostream.metrics.inception import Moments, frechet_distance, inception_score, moments
+from twostream.metrics.inception import (
+    INCEPTION,
+    FeatureColumns,
+    FrechetDistance,
+    InceptionNet,
+    InceptionScore,
+    MaskInceptionScore,
+    Moments,
+    frechet_distance,
+    inception_score,
+    moments,
+)
+from twostream.metrics.metric import update_all
+from twostream.metrics.protocols import PROTOCOLS, STANDARD
+from twostream.weights import WeightStore
+
+SMALL, BANDED = (40, 32), (256, 176)
 
 
 @pytest.fixture
@@ -39,19 +70,14 @@ def test_inception_score_equals_the_formula(random, n, num_splits):
     assert inception_score(logits, num_splits) == pytest.approx(score_by_loops(logits, num_splits), rel=1e-9, abs=1e-9)
 
 
-def test_inception_score_has_ten_splits_by_default(random):
-    logits = random.normal(0, 3, (30, 6))
-    assert inception_score(logits) == inception_score(logits, 10) != inception_score(logits, 5)
-
-
 def test_equal_rows_score_1(random):
     assert inception_score(np.tile(random.normal(size=7), (20, 1))) == pytest.approx((1, 0))
 
 
 @pytest.mark.parametrize("classes", [2, 5])
-def test_sure_rows_spread_over_all_classes_score_their_number(classes):
-    sure = np.tile(1e4 * np.eye(classes, dtype=np.float32), (6, 1))
-    assert inception_score(sure, 3) == pytest.approx((classes, 0))
+def test_confident_rows_of_all_classes_score_their_number(classes):
+    confident = np.tile(1e4 * np.eye(classes, dtype=np.float32), (6, 1))
+    assert inception_score(confident, 3) == pytest.approx((classes, 0))
 
 
 def test_inception_score_is_finite_where_probabilities_underflow():
@@ -59,7 +85,7 @@ def test_inception_score_is_finite_where_probabilities_underflow():
 
 
 @pytest.mark.parametrize("num_splits", [0, 4])
-def test_refuses_a_number_of_splits_that_the_images_do_not_fill(num_splits):
+def test_more_splits_than_images_are_refused(num_splits):
     with pytest.raises(ValueError, match=f"expected 1 to 3 splits for 3 images, got {num_splits}"):
         inception_score(np.zeros((3, 2)), num_splits)
 
@@ -77,26 +103,18 @@ def test_moments_refuses_a_single_image():
         moments(np.zeros((1, 4)))
 
 
-@pytest.mark.parametrize("n", [200, 12])
-def test_frechet_distance_equals_the_formula(random, n):
-    first, second = (random.normal(shift, 1, (n, 12)) @ random.normal(size=(12, 12)) for shift in (0, 0.5))
+@pytest.mark.parametrize(("n", "num_features", "rank"), [(200, 12, 12), (12, 12, 11), (9, 40, 8)])
+def test_frechet_distance_equals_the_formula_at_every_rank(random, n, num_features, rank):
+    mix = random.normal(size=(num_features, num_features))
+    first, second = ((random.normal(shift, 1, (n, num_features)) @ mix).astype(np.float32) for shift in (0, 0.5))
+    assert np.linalg.matrix_rank(moments(second).covariance) == rank
     distance = frechet_distance(moments(first), moments(second))
-    assert distance == pytest.approx(distance_by_sqrtm(first, second), rel=1e-5)
-
-
-def test_frechet_distance_equals_the_formula_on_few_images(random):
-    first, second = (random.normal(shift, 1, (9, 40)).astype(np.float32) for shift in (0, 0.5))
-    assert np.linalg.matrix_rank(moments(second).covariance) == 8
-    distance = frechet_distance(moments(first), moments(second))
-    assert distance == pytest.approx(distance_by_sqrtm(first, second), rel=1e-5)
+    assert distance == pytest.approx(distance_by_sqrtm(first, second), rel=1e-4)
 
 
 def test_frechet_distance_of_two_normal_distributions_of_one_number():
     first, second = (Moments(np.array([mean]), np.array([[std**2]]), 2) for mean, std in ((1.0, 2.0), (4.0, 7.0)))
     assert frechet_distance(first, second) == pytest.approx((1 - 4) ** 2 + (2 - 7) ** 2)
-
-
-def test_frechet_distance_takes_features_of_one_number():
     first, second = (moments(np.array(values)) for values in ([[0.0], [2.0]], [[1.0], [5.0]]))
     assert frechet_distance(first, second) == pytest.approx((1 - 3) ** 2 + (math.sqrt(2) - math.sqrt(8)) ** 2)
 
@@ -126,3 +144,112 @@ def test_the_root_is_computed_once(random, monkeypatch):
 def test_frechet_distance_refuses_features_of_different_length():
     with pytest.raises(ValueError, match="features of one length, got 3 and 2"):
         frechet_distance(moments(np.eye(3)), moments(np.eye(2)))
+
+
+@pytest.fixture(scope="module")
+def net(tmp_path_factory):
+    store, file = save_weights(tmp_path_factory.mktemp("weights"), INCEPTION, random_inception())
+    return InceptionNet(store, CPU, file=file), store.folder / file.name
+
+
+def draw(*shape):
+    return torch.randint(0, 256, shape, dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+
+
+def test_the_weight_file_is_that_of_torch_fidelity():
+    assert INCEPTION.url == URL_INCEPTION_V3
+    assert INCEPTION.url.rsplit("/", 1)[1] == INCEPTION.name
+    assert INCEPTION.name.endswith(f"-{INCEPTION.sha256}.pth")
+
+
+def test_the_network_equals_torch_fidelity(net):
+    reference = FeatureExtractorInceptionV3("inception-v3-compat", ["2048", "logits_unbiased"], str(net[1]))
+    images = draw(3, 3, 64, 32)
+    for got, expected in zip(net[0](images), reference(images), strict=True):
+        assert 0.1 < expected.std() < 100
+        np.testing.assert_array_equal(got, expected.numpy())
+        assert got.dtype == np.float32
+    assert (net[0].name, net[0].weights_hash) == ("inception-v3-compat (2015-12-05)", sha256_of(net[1]))
+
+
+def test_the_outputs_of_an_image_do_not_depend_on_its_batch(net):
+    images = draw(3, 3, 40, 24)
+    for alone, together in zip(net[0](images[1:2]), net[0](images), strict=True):
+        np.testing.assert_allclose(alone[0], together[1], rtol=1e-4, atol=1e-4)
+
+
+def test_the_network_is_frozen_runs_in_inference_mode_and_accepts_uint8_only(net):
+    modes = []
+    assert not any(value.requires_grad for value in net[0]._net.parameters())
+    with net[0]._net.register_forward_pre_hook(lambda *_: modes.append(torch.is_inference_mode_enabled())):
+        net[0](draw(1, 3, 32, 32))
+    assert modes == [True]
+    with pytest.raises(TypeCheckError, match="images"):
+        net[0](draw(1, 3, 40, 24).float())
+
+
+def test_bad_weights_are_refused(tmp_path):
+    check_refuses_bad_weights(InceptionNet, INCEPTION, tmp_path)
+
+
+def test_without_torch_fidelity_the_extra_is_named(monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, "torch_fidelity.feature_extractor_inceptionv3", None)
+    with pytest.raises(ImportError, match=r"pip install twostream\[inception\]"):
+        InceptionNet(WeightStore(tmp_path, download=False), CPU)
+
+
+def metrics_of(net, size, reference):
+    shared = {protocol: FeatureColumns(net, protocol, size) for protocol in PROTOCOLS}
+    scores = [metric(shared[protocol]) for protocol in PROTOCOLS for metric in (InceptionScore, MaskInceptionScore)]
+    return [*scores, FrechetDistance("fid_train", shared[STANDARD], "train", reference)]
+
+
+def test_values_are_those_of_the_networks_outputs():
+    images, net = draw_batch(SMALL, count=25), FewFeatures()
+    reference = moments(draw_batch(SMALL, count=9, seed=1).true.mean(axis=(1, 2)))
+    metrics = metrics_of(net, SMALL, reference)
+    columns = update_all(metrics, images)
+    features, logits = FewFeatures()(torch.from_numpy(images.generated).permute(0, 3, 1, 2))
+    cut = torch.from_numpy(images.generated * images.masks[..., None]).permute(0, 3, 1, 2)
+    mask_logits = FewFeatures()(cut)[1]
+    rows = np.random.default_rng(0).permutation(25)
+    for chosen in (np.arange(25), rows):
+        expected = {
+            **{("inception_score", p.name): inception_score(logits[chosen])[0] for p in PROTOCOLS},
+            **{("mask_inception_score", p.name): inception_score(mask_logits[chosen])[0] for p in PROTOCOLS},
+            ("fid_train", "standard"): frechet_distance(moments(features[chosen]), reference),
+        }
+        got = {(metric.name, metric.protocol): metric.compute(columns, chosen) for metric in metrics}
+        assert got == pytest.approx(expected, rel=1e-6)
+    # The splits of the score follow the order of the rows.
+    assert inception_score(logits)[0] != inception_score(logits[rows])[0]
+    assert metrics[0].extras(columns) == {"splits_std": inception_score(logits)[1]}
+    assert metrics[1].extras(columns) == {"splits_std": inception_score(mask_logits)[1]}
+
+
+def test_metrics_of_equal_frames_share_one_pass():
+    images, net = draw_batch(SMALL), FewFeatures()
+    metrics = metrics_of(net, SMALL, Moments(np.zeros(3), np.eye(3), 77))
+    update_all([metric for metric in metrics if metric.name != "mask_inception_score"], without_joints(images))
+    assert [tuple(inputs.shape) for inputs in net.inputs] == [(3, 3, 40, 32)]
+    np.testing.assert_array_equal(net.inputs[0], images.generated.transpose(0, 3, 1, 2))
+
+
+def test_under_patn_the_network_gets_bands_at_256x176():
+    images, net = draw_batch(BANDED, count=2), FewFeatures()
+    metrics = metrics_of(net, BANDED, Moments(np.zeros(3), np.eye(3), 77))
+    update_all(metrics, images)
+    banded, banded_mask, bare, _ = (inputs.permute(0, 2, 3, 1).numpy() for inputs in net.inputs)
+    for i, (image, mask) in enumerate(zip(images.generated, images.masks, strict=True)):
+        np.testing.assert_array_equal(banded[i], add_bands(image, 255))
+        np.testing.assert_array_equal(banded_mask[i], add_bands(image * mask[..., None], 0))
+    np.testing.assert_array_equal(bare, images.generated)
+    frames = {"patn": "256x256 with bands", "standard": "256x176"}
+    assert all(metric.details["frame"] == frames[metric.protocol] for metric in metrics)
+
+
+def test_details_name_the_network_and_the_reference_set():
+    score, _, _, _, distance = metrics_of(FewFeatures(), SMALL, Moments(np.zeros(3), np.eye(3), 77))
+    net = {"version": 1, "frame": "40x32", "feature_net": "means", "feature_net_hash": "abc"}
+    assert score.details == net | {"splits": 10}
+    assert distance.details == net | {"reference": "train images", "reference_n": 77}

@@ -1,39 +1,38 @@
-import re
-
 import numpy as np
 import pytest
 
+from stand_ins import Corner, draw_batch
 from twostream.data.keypoints import JOINT_NAMES, found
-from twostream.metrics.pckh import HEAD, pckh, pckh_counts
+from twostream.metrics.pckh import HEAD, PCKh, pckh, pckh_counts
 
 NOSE, RIGHT_ELBOW = 0, 3
 
 
 def joints(**by_index: tuple[int, int]) -> np.ndarray:
-    """Joints that are missing but for some, given as `j3=(y, x)`."""
+    """Joints of which some are found, given as `j3=(y, x)`."""
     array = np.full((18, 2), -1)
     for name, joint in by_index.items():
         array[int(name.removeprefix("j"))] = joint
     return array
 
 
-# The head box is 20 high (nose to neck) and 10 wide (nose to left ear): right is |dy| < 10 and |dx| < 5.
+# The head box is 20 high (nose to neck) and 10 wide (nose to left ear): correct is |dy| < 10 and |dx| < 5.
 TARGET = joints(j0=(10, 30), j1=(30, 34), j17=(12, 40), j2=(50, 20), j3=(70, 20))
 
 
 def test_hand_worked_counts():
     detected = joints(j0=(19, 34), j1=(40, 34), j17=(12, 35), j2=(41, 16), j4=(70, 20))
-    # Nose and right shoulder lie inside; the neck is 10 too low and the ear 5 too far left, which is not less; the
-    # elbow is not found; the wrist is not annotated.
+    # Nose and right shoulder are near; the neck is 10 too low and the ear 5 too far left, which is not less;
+    # the elbow is not found; the wrist is not annotated.
     assert pckh_counts(detected, TARGET) == (2, 5)
 
 
-def test_axes_are_evaluatord_apart():
+def test_each_axis_has_its_own_limit():
     assert pckh_counts(joints(j2=(59, 20)), TARGET) == (1, 5)
     assert pckh_counts(joints(j2=(50, 29)), TARGET) == (0, 5)
 
 
-def test_equal_joints_are_all_right():
+def test_equal_joints_are_all_correct():
     assert pckh_counts(TARGET, TARGET) == (5, 5)
 
 
@@ -42,13 +41,13 @@ def test_a_target_with_one_joint_of_the_head_does_not_count():
     assert pckh_counts(target, target) == (0, 0)
 
 
-def test_a_box_of_no_width_has_no_right_joint():
+def test_a_box_of_no_width_has_no_correct_joint():
     target = joints(j0=(10, 30), j1=(30, 30))
     assert pckh_counts(target, target) == (0, 2)
 
 
 @pytest.mark.parametrize("elbow", [(-1, 22), (68, -1), (-1, -1), (0, 0), (-2, 22)])
-def test_an_annotated_joint_is_one_that_the_annotations_call_found(elbow):
+def test_annotated_joints_are_those_that_are_found(elbow):
     target = TARGET.copy()
     target[RIGHT_ELBOW] = elbow
     is_found = int(found(target)[RIGHT_ELBOW])
@@ -56,7 +55,7 @@ def test_an_annotated_joint_is_one_that_the_annotations_call_found(elbow):
 
 
 @pytest.mark.parametrize("nose", [(-1, 2), (2, -1), (-1, -1), (0, 0), (-2, 2)])
-def test_a_detected_joint_is_one_that_the_annotations_call_found(nose):
+def test_detected_joints_are_those_that_are_found(nose):
     target, detected = joints(j0=(1, 1), j1=(21, 21)), joints(j0=nose)
     assert pckh_counts(detected, target) == (int(found(detected)[NOSE]), 2)
 
@@ -71,6 +70,24 @@ def test_pckh_is_the_ratio_of_the_sums():
 
 @pytest.mark.parametrize("counts", [[], [(0, 0), (0, 0)]])
 def test_no_target_that_counts_is_an_error(counts):
-    message = f"two found joints of the head, there is none among {len(counts)} pictures"
-    with pytest.raises(ValueError, match=re.escape(message)):
+    with pytest.raises(ValueError, match=f"two found joints of the head, got {len(counts)} without"):
         pckh(counts)
+
+
+def test_the_metric_counts_the_joints_that_the_estimator_finds():
+    annotated = np.full((2, 18, 2), -1)
+    # The head box of the first is 10x10, so a joint is correct less than 5 pixels from (0, 0).
+    annotated[0, :3] = [4, 4], [14, 14], [4, 5]
+    annotated[1, 2] = 0, 0  # no head
+    metric = PCKh((40, 32), Corner())
+    columns = metric.update(draw_batch((40, 32), count=2)._replace(joints=list(annotated)))
+    assert {name: column.tolist() for name, column in columns.items()} == {
+        "pckh_right/patn": [1, 0],
+        "pckh_total/patn": [3, 0],
+    }
+    assert (metric.name, metric.protocol) == ("pckh", "patn")
+    assert metric.compute(columns, np.arange(2)) == pytest.approx(1 / 3)
+    assert metric.details == {"version": 1, "frame": "40x32", "estimator": "corner", "estimator_hash": "123"}
+    assert PCKh((256, 176), Corner()).details["frame"] == "256x176"
+    with pytest.raises(ValueError, match="got 1 without"):
+        metric.compute(columns, np.array([1]))

@@ -17,7 +17,7 @@ from twostream.benchmark.summary import to_markdown
 from twostream.callbacks.run_log import PACKAGES, code_version, hardware
 from twostream.cli import CONF
 from twostream.cli.errors import exit_on_error
-from twostream.evaluation.evaluate import choose_device
+from twostream.evaluation.generation import choose_device
 from twostream.files import write_json, write_text
 
 log = logging.getLogger(__name__)

@@ -10,7 +10,8 @@ from twostream.build import build_scoring
 from twostream.cli import CONF
 from twostream.cli.errors import exit_on_error
 from twostream.cli.report import print_scores
-from twostream.evaluation.evaluate import choose_device, evaluate_run
+from twostream.evaluation.generation import choose_device
+from twostream.evaluation.run_evaluation import evaluate_run
 from twostream.runs import run_lock
 
 log = logging.getLogger(__name__)

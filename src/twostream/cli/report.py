@@ -1,10 +1,10 @@
-"""How commands print the numbers of an evaluation."""
+"""How commands print the values of an evaluation."""
 
 from typing import Any
 
 
 def print_scores(content: dict[str, Any]) -> None:
-    """Print the values of `metrics.json` with their 95 % intervals, an Inception Score's spread over its splits too."""
+    """Print values with their 95 % intervals, and the deviation of an Inception Score over its splits."""
     for entry in content["values"]:
         interval = "[{:.4f}, {:.4f}]".format(*entry["interval"]) if entry["interval"] else ""
         name = f"{entry['metric']} ({entry['protocol']})"

@@ -1,4 +1,4 @@
-"""`twostream-score`: score pictures that were generated elsewhere."""
+"""`twostream-score`: score images that were generated elsewhere."""
 
 import logging
 from pathlib import Path
@@ -12,9 +12,8 @@ from twostream.cli import CONF
 from twostream.cli.errors import exit_on_error
 from twostream.cli.report import print_scores
 from twostream.data.keypoints import read_annotations
-from twostream.evaluation.check import usable_pairs
-from twostream.evaluation.evaluate import choose_device
-from twostream.evaluation.others import score_pairs
+from twostream.evaluation.external import score_external, usable_pairs
+from twostream.evaluation.generation import choose_device
 
 log = logging.getLogger(__name__)
 
@@ -27,18 +26,19 @@ def main(cfg: DictConfig) -> None:
         joints = read_annotations(Path(cfg.annotations)) if cfg.annotations else {}
         found = instantiate(cfg.layout).find(Path(cfg.images), _path(cfg.targets), joints)
         pairs, left_out = usable_pairs(found, cfg.strict, scoring.num_workers)
-        content = score_pairs(
+        record = {"images": str(cfg.images), "scored": len(pairs), "left_out": left_out}
+        content = score_external(
             pairs,
             scoring,
-            cfg.protocol,
-            _path(cfg.train_images),
-            Path(cfg.people_root),
             Path(cfg.out),
-            {"images": str(cfg.images), "scored": len(pairs), "left_out": left_out},
+            record,
             choose_device(cfg.device),
+            protocol=cfg.protocol,
+            train_images=_path(cfg.train_images),
+            people_root=Path(cfg.people_root),
         )
         print_scores(content)
-        print(f"{len(pairs)} pictures scored, {left_out} left out")
+        print(f"{len(pairs)} images scored, {left_out} left out")
         print(cfg.out)
 
 

@@ -44,7 +44,8 @@ def train_and_evaluate(cfg: DictConfig, run_dir: Path) -> None:
     differs from the folder's.
     """
     from twostream.build import build_scoring
-    from twostream.evaluation.evaluate import choose_device, evaluate_run, is_trained
+    from twostream.evaluation.generation import choose_device
+    from twostream.evaluation.run_evaluation import evaluate_run, is_trained
 
     if not is_rank_zero():
         check_same_config(run_dir, model_config(cfg))

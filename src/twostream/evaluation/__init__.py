@@ -1,1 +1,1 @@
-"""From a checkpoint to pictures, and from pictures to numbers."""
+"""From a checkpoint to images, and from images to values."""

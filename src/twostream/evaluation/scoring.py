@@ -1,74 +1,53 @@
-"""Which metrics an evaluation computes, and what it needs for them."""
+"""What an evaluation computes: its settings, the metrics that are available, and the driver for all kinds of images."""
 
-import hashlib
-import json
 import logging
-from collections.abc import Callable, Mapping, Sequence
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 import torch
-from jaxtyping import Float, UInt8
-from tqdm import tqdm
 
-from synthetic_people.evaluator import Evaluator
-from synthetic_people.evaluator_training import EvaluatorTraining
 from twostream.data.pose_estimators import PoseEstimator
-from twostream.evaluation.measures import (
-    EVALUATOR,
-    EvaluatorMeasure,
-    InceptionMeasure,
-    LPIPSMeasure,
-    Measure,
-    PCKhMeasure,
-    Reference,
-    SimilarityMeasure,
-    to_tensor,
+from twostream.evaluation.measurement import Missing, ScoreFiles, measure, reference_moments, write_scores
+from twostream.metrics.inception import (
+    FeatureColumns,
+    FrechetDistance,
+    InceptionNet,
+    InceptionScore,
+    MaskInceptionScore,
 )
-from twostream.evaluation.scored_pairs import Panel, batches, read_panel
-from twostream.files import atomic_write
-from twostream.metrics.features import LPIPS, InceptionFeatures
-from twostream.metrics.inception import Moments, moments
-from twostream.metrics.protocols import PATN, PROTOCOLS, STANDARD, Protocol
+from twostream.metrics.lpips import LPIPS, LPIPSNet
+from twostream.metrics.metric import Metric, Panel, ScoredPair
+from twostream.metrics.pckh import PCKh
+from twostream.metrics.protocols import PATN, STANDARD, EvaluationProtocol
+from twostream.metrics.ssim import SSIM, MaskSSIM
+from twostream.metrics.surrogate import EVALUATOR, EvaluatorColumns, EvaluatorPCKh, EvaluatorTraining
 from twostream.weights import WeightStore
 
 log = logging.getLogger(__name__)
-Features = Callable[[torch.Tensor], Float[np.ndarray, "b d"]]
-
 METRICS = (
     *("ssim", "mask_ssim", "inception_score", "mask_inception_score", "fid", "lpips", "pckh"),
     *("evaluator", "correspondence"),
 )
-MASKED = ("mask_ssim", "mask_inception_score")
+NEED_JOINTS = ("mask_ssim", "mask_inception_score", "pckh", "evaluator")
+SINGLE_PROTOCOL = {"fid": STANDARD, "lpips": STANDARD, "pckh": PATN}  # the other metrics have a value under each
 
 
 @dataclass(frozen=True)
 class Scoring:
-    """What an evaluation computes and where its networks come from.
+    """What an evaluation computes and where its networks come from. Raises ValueError for an unknown metric."""
 
-    Attributes:
-        metrics: some of `METRICS`.
-        weights_dir: folder of weight files; None is torch.hub's own.
-        download: fetch a weight file on its first use.
-        cache_dir: where evaluators and the features of reference sets are kept.
-        batch_size: pictures that a network sees at a time.
-        num_workers: processes that read and compare pictures.
-        pose_estimator: builds the estimator of PCKh.
-        evaluator: how the evaluator of synthetic people is trained.
-
-    Raises ValueError for an unknown metric.
-
-    """
-
-    metrics: Sequence[str]
-    weights_dir: str | None
-    download: bool
-    cache_dir: str
-    batch_size: int
-    num_workers: int
-    pose_estimator: Callable[[], PoseEstimator]
-    evaluator: EvaluatorTraining
+    metrics: Sequence[str]  # some of METRICS
+    weights_dir: str | None  # folder of weight files; None is torch.hub's own
+    download: bool  # download a weight file on its first use
+    cache_dir: str  # folder of evaluator networks and features of reference sets
+    batch_size: int  # images per pass of a network
+    num_workers: int  # processes that read and compare images
+    pose_estimator: Callable[[], PoseEstimator]  # builds the estimator of PCKh
+    evaluator: EvaluatorTraining  # trains the evaluator network of synthetic people
 
     def __post_init__(self) -> None:
         unknown = sorted(set(self.metrics) - set(METRICS))
@@ -76,134 +55,138 @@ class Scoring:
             raise ValueError(f"metrics: expected some of {', '.join(METRICS)}, got {unknown or 'none'}")
 
 
-class Toolbox:
-    """Builds the measures of an evaluation; what can't be had is listed with its reason, the others still come.
+@dataclass(frozen=True)
+class ScoredImages:
+    """What is scored: pairs of one size in the order of their names, which an Inception Score's splits depend on."""
 
-    Args:
-        scoring: what is wanted.
-        protocols: under which names.
-        image_size: height and width of the pictures.
-        references: `train` and `test` -> the true pictures that sets are compared with; either may be absent.
-        device: where networks run.
+    pairs: Sequence[ScoredPair]
+    image_size: tuple[int, int]  # height and width
+    protocols: Sequence[EvaluationProtocol]
+    references: Mapping[str, Sequence[Panel]]  # `train` and `test` -> true images for Frechet distances
+    record: Mapping[str, Any]  # what is known about the images, reported as `run`
+    people_root: Path | None  # folder of synthetic datasets for the evaluator; None for images of other people
+    more_metrics: Sequence[Metric] = ()  # metrics that need more than these images
+    missing: Sequence[Missing] = ()  # further values that can't be computed
+
+
+def score(images: ScoredImages, scoring: Scoring, files: ScoreFiles, device: torch.device) -> dict[str, Any]:
+    """Score images, write the files, the values last, and return the values as in `metrics.json`.
+
+    An interrupted evaluation resumes after its last finished shard. Metrics that can't be computed or are not defined
+    on these images are listed with the reason.
+    """
+    chosen = MetricSelection(images, scoring, device)
+    metrics = [*chosen.metrics, *images.more_metrics]
+    columns = measure(images.pairs, metrics, files.cache, scoring.batch_size, scoring.num_workers)
+    record = dict(images.record)
+    if chosen.notes:
+        record["notes"] = [*record.get("notes", []), *chosen.notes]
+    content = write_scores(files, record, images.pairs, columns, metrics, [*chosen.missing, *images.missing])
+    shutil.rmtree(files.cache)
+    return content
+
+
+class MetricSelection:
+    """The metrics that are requested and available.
 
     Attributes:
-        measures: the networks' measures.
-        missing: metric, protocol and reason of what can't be computed.
+        metrics: the metrics.
+        missing: those that are requested but not available, with the reason.
+        notes: remarks on the evaluator network.
 
     """
 
-    def __init__(
-        self,
-        scoring: Scoring,
-        protocols: Sequence[Protocol],
-        image_size: tuple[int, int],
-        references: Mapping[str, Sequence[Panel]],
-        device: torch.device,
-    ) -> None:
-        self.scoring = scoring
-        self.protocols = protocols
-        self.image_size = image_size
-        self.references = references
-        self.device = device
-        self.names = [name for name in METRICS if name in scoring.metrics]
-        self.measures: list[Measure] = []
-        self.missing: list[dict[str, str]] = []
+    def __init__(self, images: ScoredImages, scoring: Scoring, device: torch.device) -> None:
+        self.metrics: list[Metric] = []
+        self.missing: list[Missing] = []
+        self.notes: list[str] = []
+        self._images = images
+        self._scoring = scoring
+        self._device = device
         self._store = WeightStore(Path(scoring.weights_dir) if scoring.weights_dir else None, scoring.download)
+        self._protocols = {name: self._requested_protocols(name) for name in METRICS}
+        if any(pair.joints is None for pair in images.pairs):
+            for name in NEED_JOINTS:
+                values = [(name, protocol) for protocol in self._protocols[name]]
+                self._list_missing(values, "keypoints unavailable: pass annotations=FILE")
+                self._protocols[name] = []
+        self._add_ssim()
+        self._add_inception()
+        self._add_lpips()
+        self._add_pckh()
+        self._add_evaluator()
+        codec = ", ".join(sorted({pair.generated.path.suffix.lower().removeprefix(".") for pair in images.pairs}))
+        for metric in self.metrics:
+            metric.details["codec"] = codec
 
-    def leave_out(self, metrics: Sequence[str], protocols: Sequence[str], reason: str) -> None:
-        """Note metrics that can't be computed."""
-        if metrics and protocols:
-            log.warning("not computed: %s: %s", ", ".join(metrics), reason)
-        self.missing += [{"metric": m, "protocol": p, "reason": reason} for m in metrics for p in protocols]
-        self.names = [name for name in self.names if name not in metrics]
+    def _requested_protocols(self, name: str) -> list[EvaluationProtocol]:
+        if name not in self._scoring.metrics:
+            return []
+        if name == "evaluator":
+            return [EVALUATOR] if self._images.people_root else []
+        return [protocol for protocol in self._images.protocols if SINGLE_PROTOCOL.get(name, protocol) == protocol]
 
-    def similarity(self) -> SimilarityMeasure:
-        """Return what is computed without a network."""
-        return SimilarityMeasure(self.names, self.protocols, self.image_size)
+    def _list_missing(self, values: Sequence[tuple[str, EvaluationProtocol]], reason: str) -> None:
+        if values:
+            log.warning("not computed: %s: %s", ", ".join(dict.fromkeys(name for name, _ in values)), reason)
+        self.missing += [{"metric": name, "protocol": p.name, "reason": reason} for name, p in values]
 
-    def add_inception(self) -> None:
-        """Add IS, Mask-IS and FID, as far as they are wanted."""
-        scores = [name for name in ("inception_score", "mask_inception_score") if name in self.names]
-        has_fid = "fid" in self.names and STANDARD in self.protocols
-        if not scores and not has_fid:
-            return
+    @contextmanager
+    def _listed_on_failure(self, values: Sequence[tuple[str, EvaluationProtocol]]) -> Iterator[None]:
+        """List values (metric and protocol) as missing if building their metrics fails."""
         try:
-            net = InceptionFeatures(self._store, self.device)
+            yield
         except (ValueError, ImportError) as error:
-            self.leave_out(scores, [protocol.name for protocol in self.protocols], str(error))
-            if has_fid:
-                self.leave_out([f"fid_{name}" for name in self.references], [STANDARD.name], str(error))
+            self._list_missing(values, str(error))
+
+    def _add_ssim(self) -> None:
+        for metric in (SSIM, MaskSSIM):
+            self.metrics += [metric(protocol, self._images.image_size) for protocol in self._protocols[metric.name]]
+
+    def _add_inception(self) -> None:
+        scores = [
+            (metric, protocol)
+            for protocol in self._images.protocols
+            for metric in (InceptionScore, MaskInceptionScore)
+            if protocol in self._protocols[metric.name]
+        ]
+        distances = [
+            (f"fid_{name}", protocol) for protocol in self._protocols["fid"] for name in self._images.references
+        ]
+        if not scores and not self._protocols["fid"]:
             return
-        sets = self._look_at_references("fid", STANDARD.name, net, lambda images: net(images)[0]) if has_fid else []
-        self.measures.append(InceptionMeasure(self.names, self.protocols, self.image_size, net, sets))
+        with self._listed_on_failure([*((metric.name, protocol) for metric, protocol in scores), *distances]):
+            net = InceptionNet(self._store, self._device)
+            shared = {p: FeatureColumns(net, p, self._images.image_size) for p in self._images.protocols}
+            self.metrics += [metric(shared[protocol]) for metric, protocol in scores]
+            for protocol in self._protocols["fid"]:
+                self._add_distances("fid", shared[protocol])
 
-    def add_lpips(self) -> None:
-        """Add LPIPS where it is wanted."""
-        if "lpips" in self.names and STANDARD in self.protocols:
-            try:
-                self.measures.append(LPIPSMeasure(self.image_size, LPIPS(self._store, self.device)))
-            except (ValueError, ImportError) as error:
-                self.leave_out(["lpips"], [STANDARD.name], str(error))
+    def _add_distances(self, prefix: str, shared: FeatureColumns) -> None:
+        for name, panels in self._images.references.items():
+            with self._listed_on_failure([(f"{prefix}_{name}", shared.protocol)]):
+                cache_dir, batch_size = Path(self._scoring.cache_dir), self._scoring.batch_size
+                reference = reference_moments(panels, self._images.image_size, shared, cache_dir, batch_size)
+                self.metrics.append(FrechetDistance(f"{prefix}_{name}", shared, name, reference))
 
-    def add_pckh(self) -> None:
-        """Add PCKh where it is wanted."""
-        if "pckh" in self.names and PATN in self.protocols:
-            try:
-                self.measures.append(PCKhMeasure(self.image_size, self.scoring.pose_estimator()))
-            except (ValueError, ImportError) as error:
-                self.leave_out(["pckh"], [PATN.name], str(error))
+    def _add_lpips(self) -> None:
+        for protocol in self._protocols["lpips"]:
+            with self._listed_on_failure([("lpips", protocol)]):
+                self.metrics.append(LPIPS(self._images.image_size, LPIPSNet(self._store, self._device)))
 
-    def add_evaluator(self, people_root: Path) -> Evaluator | None:
-        """Add the evaluator of synthetic people where it is wanted, and return it."""
-        if "evaluator" not in self.names:
-            return None
-        evaluator = self.scoring.evaluator.prepare(
-            self.image_size, people_root, Path(self.scoring.cache_dir), self.device
-        )
-        sets = self._look_at_references("frechet", EVALUATOR, evaluator, lambda images: evaluator(images).features)
-        self.measures.append(EvaluatorMeasure(self.image_size, evaluator, sets))
-        return evaluator
+    def _add_pckh(self) -> None:
+        for protocol in self._protocols["pckh"]:
+            with self._listed_on_failure([("pckh", protocol)]):
+                self.metrics.append(PCKh(self._images.image_size, self._scoring.pose_estimator()))
 
-    def _look_at_references(
-        self, distance: str, protocol: str, net: InceptionFeatures | Evaluator, features: Features
-    ) -> list[Reference]:
-        sets = []
-        for name, panels in self.references.items():
-            try:
-                found = self._moments(f"{net.name}, {name}", net.weights_hash, panels, features)
-            except ValueError as error:
-                self.leave_out([f"{distance}_{name}"], [protocol], str(error))
-            else:
-                sets.append(Reference(name, found))
-        return sets
-
-    def _moments(self, title: str, net_hash: str, panels: Sequence[Panel], features: Features) -> Moments:
-        files = [[str(p.path.resolve()), p.index, p.num_panels, p.path.stat().st_mtime_ns] for p in panels]
-        key = hashlib.sha256(json.dumps([net_hash, files]).encode()).hexdigest()[:16]
-        path = Path(self.scoring.cache_dir) / f"moments-{key}.npz"
-        if not path.is_file():
-            seen = []
-            with tqdm(total=len(panels), desc=f"True pictures ({title})", unit="image", disable=None) as bar:
-                for some in batches(panels, self.scoring.batch_size):
-                    seen.append(features(to_tensor(np.stack([self._read(panel) for panel in some]))))
-                    bar.update(len(some))
-            found = moments(np.concatenate(seen))
-            with atomic_write(path) as temporary:
-                np.savez(temporary, mean=found.mean, covariance=found.covariance)
-        with np.load(path, allow_pickle=False) as kept:
-            return Moments(kept["mean"], kept["covariance"], len(panels))
-
-    def _read(self, panel: Panel) -> UInt8[np.ndarray, "h w 3"]:
-        picture = read_panel(panel)
-        if picture.shape[:2] != self.image_size:
-            expected, got = ("{}x{}".format(*size) for size in (self.image_size, picture.shape[:2]))
-            raise ValueError(f"{panel.path}: expected a picture of height x width {expected}, got {got}")
-        return picture
-
-
-def protocols_named(name: str) -> list[Protocol]:
-    """Return the protocol of a name, or with `all` all of them. Raises ValueError for an unknown name."""
-    found = [protocol for protocol in PROTOCOLS if name in (protocol.name, "all")]
-    if not found:
-        raise ValueError(f"protocol: expected {', '.join(p.name for p in PROTOCOLS)} or all, got {name!r}")
-    return found
+    def _add_evaluator(self) -> None:
+        if not self._protocols["evaluator"]:
+            return
+        assert self._images.people_root is not None
+        size, cache_dir = self._images.image_size, Path(self._scoring.cache_dir)
+        evaluator = self._scoring.evaluator.prepare(size, self._images.people_root, cache_dir, self._device)
+        shared = EvaluatorColumns(evaluator, size)
+        self.metrics += [InceptionScore(shared), MaskInceptionScore(shared)]
+        self._add_distances("frechet", shared)
+        self.metrics.append(EvaluatorPCKh(shared))
+        self.notes.append(evaluator.describe())

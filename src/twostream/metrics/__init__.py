@@ -1,1 +1,1 @@
-"""Numbers on generated images, each under a named protocol."""
+"""Metrics of generated images, each under a named evaluation protocol."""

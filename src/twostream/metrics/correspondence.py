@@ -1,64 +1,71 @@
-"""How often a matching finds the true place: PCK of dense correspondences between two views of one person."""
+"""Correspondence accuracy: PCK of the AT-modules' dense correspondences between two views of a synthetic person."""
 
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int, UInt8
+from typing_extensions import override
 
-THRESHOLD = 0.1
-"""Of the image height: how far from the truth a match may be (PCK@0.1)."""
+from twostream.data.pairs import Pair
+from twostream.metrics.metric import Columns, ImageBatch, Metric, Rows
 
-TOLERANCE = 0.1
-"""How far apart, in turns around a body part and in its lengths, two pixels may be to show one place of the surface."""
+THRESHOLD = 0.1  # largest error of a correct match as a fraction of the image height (PCK@0.1)
+TOLERANCE = 0.1  # largest distance of two pixels of one surface point, in turns around and lengths along a body part
+STRIDE = 4  # pixels along a side of a position of the AT-modules' map
+PROTOCOL = f"pck@{THRESHOLD}"
+
+Matcher = Callable[[Sequence[Pair]], Sequence[Int[np.ndarray, "b positions"]]]
+"""Pairs -> for each AT-block the best source position of each target position, both row by row of the map."""
 
 
 class Surface(NamedTuple):
-    """Which place of a person's surface each pixel shows."""
+    """The point of a person's surface that each pixel shows."""
 
-    part: UInt8[np.ndarray, "h w"]
-    """0 is the background."""
-    u: Float[np.ndarray, "h w"]
-    """In turns around the part, modulo 1."""
-    v: Float[np.ndarray, "h w"]
-    """Along the part, from 0 to 1."""
+    part: UInt8[np.ndarray, "h w"]  # body part; 0 is the background
+    u: Float[np.ndarray, "h w"]  # in turns around the part, modulo 1
+    v: Float[np.ndarray, "h w"]  # along the part, from 0 to 1
 
 
 class TrueMatches(NamedTuple):
-    """Pixels of the target that the source shows too, as (y, x)."""
+    """Pixels of the target that are visible in the source too, as (y, x)."""
 
     target: Int[np.ndarray, "k 2"]
     source: Int[np.ndarray, "k 2"]
 
 
 def true_matches(source: Surface, target: Surface) -> TrueMatches:
-    """Match each target pixel to the source pixel of the nearest place on the same body part.
+    """Match each target pixel to the source pixel of the nearest surface point on the same body part.
 
-    A target pixel whose nearest place is over `TOLERANCE` away is hidden in the source and left out.
+    A target pixel whose nearest point is over `TOLERANCE` away is occluded in the source and left out.
     """
     found: list[tuple[np.ndarray, np.ndarray]] = []
     for part in np.intersect1d(source.part[source.part > 0], target.part):
-        here, there = (np.argwhere(surface.part == part) for surface in (target, source))
-        turn = target.u[tuple(here.T)][:, None].astype(np.float32) - source.u[tuple(there.T)].astype(np.float32)
-        along = target.v[tuple(here.T)][:, None].astype(np.float32) - source.v[tuple(there.T)].astype(np.float32)
-        distance = np.hypot(turn - np.round(turn), along)
+        in_target, in_source = (np.argwhere(surface.part == part) for surface in (target, source))
+        u_target, v_target = (values[tuple(in_target.T)][:, None].astype(np.float32) for values in (target.u, target.v))
+        u_source, v_source = (values[tuple(in_source.T)].astype(np.float32) for values in (source.u, source.v))
+        turns = u_target - u_source
+        distance = np.hypot(turns - np.round(turns), v_target - v_source)
         nearest = distance.argmin(axis=1)
-        is_seen = distance[np.arange(len(here)), nearest] <= TOLERANCE
-        found.append((here[is_seen], there[nearest[is_seen]]))
+        is_visible = distance[np.arange(len(in_target)), nearest] <= TOLERANCE
+        found.append((in_target[is_visible], in_source[nearest[is_visible]]))
     if not found:
         return TrueMatches(np.zeros((0, 2), np.int64), np.zeros((0, 2), np.int64))
     return TrueMatches(*(np.concatenate(pixels) for pixels in zip(*found, strict=True)))
 
 
-def count_right(
+def count_correct(
     matches: Int[np.ndarray, " positions"], truth: TrueMatches, map_size: tuple[int, int], image_size: tuple[int, int]
 ) -> int:
     """Count the true matches that a matching of map positions finds.
 
-    A target pixel takes the match of the position in which it lies; it is right where the middle of the matched
-    position is no farther than `THRESHOLD` times the image height from the true pixel.
+    A target pixel has the match of its map position; it is correct if the centre of the matched position is at most
+    `THRESHOLD` times the image height from the true pixel.
 
     Args:
-        matches: for each target position the source position, both row by row.
+        matches: source position of each target position, both row by row.
         truth: the true matches in pixels.
         map_size: rows and columns of the map.
         image_size: height and width of the image.
@@ -68,8 +75,8 @@ def count_right(
     return int((_distances(centres, truth.source) <= THRESHOLD * image_size[0]).sum())
 
 
-def expected_right(truth: TrueMatches, map_size: tuple[int, int], image_size: tuple[int, int]) -> float:
-    """Return how many true matches a position drawn by chance, each as likely, finds on average."""
+def expected_correct(truth: TrueMatches, map_size: tuple[int, int], image_size: tuple[int, int]) -> float:
+    """Return the expected count of true matches that uniformly drawn positions find."""
     centres = position_centres(map_size, image_size)
     near = _distances(centres[:, None], truth.source[None]) <= THRESHOLD * image_size[0]
     return float(near.mean(axis=0).sum())
@@ -78,16 +85,89 @@ def expected_right(truth: TrueMatches, map_size: tuple[int, int], image_size: tu
 def positions_of(
     pixels: Int[np.ndarray, "k 2"], map_size: tuple[int, int], image_size: tuple[int, int]
 ) -> Int[np.ndarray, " k"]:
-    """Return the map position in which each pixel (y, x) lies."""
+    """Return the map position that contains each pixel (y, x)."""
     rows, columns = (pixels * map_size // image_size).T
     return rows * map_size[1] + columns
 
 
 def position_centres(map_size: tuple[int, int], image_size: tuple[int, int]) -> Float[np.ndarray, "positions 2"]:
-    """Return the middle (y, x) of each map position in pixels, row by row."""
+    """Return the centre (y, x) of each map position in pixels, row by row."""
     y, x = ((np.arange(count) + 0.5) * size / count - 0.5 for count, size in zip(map_size, image_size, strict=True))
     return np.stack(np.meshgrid(y, x, indexing="ij"), axis=-1).reshape(-1, 2)
 
 
 def _distances(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     return np.linalg.norm(first - second, axis=-1)
+
+
+class CorrespondenceColumns:
+    """Counts, for each pair, the target pixels with a correct match; the metrics of blocks and baselines share them.
+
+    A match is the source position of the largest attention weight (Eq. 4); the true one is known where the source shows
+    the surface point of the target pixel. The baselines match each position with the same position, and with a random
+    one.
+
+    Args:
+        match: matches of the AT-modules.
+        num_blocks: number of AT-blocks.
+        surfaces: folder of surface coordinates, `<image's stem>.npz`.
+        image_size: height and width in pixels.
+
+    """
+
+    def __init__(self, match: Matcher, num_blocks: int, surfaces: Path, image_size: tuple[int, int]) -> None:
+        self.matchings = [*(f"block_{k}" for k in range(1, num_blocks + 1)), "same_place", "chance"]
+        self.image_size = image_size
+        self.map_size = (image_size[0] // STRIDE, image_size[1] // STRIDE)
+        self._match = match
+        self._surface_of = lru_cache(maxsize=4096)(lambda name: read_surface(surfaces / f"{Path(name).stem}.npz"))
+
+    def update(self, images: ImageBatch) -> Columns:
+        """Return the counts of every matching and the number of true matches.
+
+        Raises ValueError for an image without surface coordinates.
+        """
+        same_position = np.arange(self.map_size[0] * self.map_size[1])
+        rows = []
+        for (source, target), *by_block in zip(images.pairs, *self._match(images.pairs), strict=True):
+            truth = true_matches(self._surface_of(source), self._surface_of(target))
+            correct = [count_correct(m, truth, self.map_size, self.image_size) for m in (*by_block, same_position)]
+            rows.append([*correct, expected_correct(truth, self.map_size, self.image_size), float(len(truth.target))])
+        names = [f"correspondence/{name}" for name in (*self.matchings, "total")]
+        return {name: np.array(column) for name, column in zip(names, zip(*rows, strict=True), strict=True)}
+
+
+class Correspondence(Metric):
+    """The fraction of true matches that one matching finds."""
+
+    def __init__(self, matching: str, shared: CorrespondenceColumns) -> None:
+        details = {
+            "version": 1,
+            "map": "{}x{}".format(*shared.map_size),
+            "threshold": f"{THRESHOLD} of the image height",
+        }
+        columns = [f"correspondence/{matching}", "correspondence/total"]
+        super().__init__(f"correspondence_{matching}", PROTOCOL, details, columns)
+        self._shared = shared
+
+    @override
+    def update(self, images: ImageBatch) -> Columns:
+        return self._shared.update(images)
+
+    @override
+    def compute(self, columns: Columns, rows: Rows) -> float:
+        correct, total = (columns[name][rows].sum() for name in self.columns)
+        if not total:
+            raise ValueError("correspondence: expected targets with pixels that are visible in their sources, got none")
+        return float(correct / total)
+
+
+def read_surface(path: Path) -> Surface:
+    """Read the surface coordinates of an image. Raises ValueError for a file that is missing or broken."""
+    try:
+        # On a broken file NumPy does not close what it has opened itself.
+        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
+            return Surface(file["part"], file["u"], file["v"])
+    # Broken archives raise errors of many kinds.
+    except Exception as error:
+        raise ValueError(f"{path}: expected surface coordinates: {error}") from error

@@ -1,15 +1,35 @@
-"""The scores on Inception's outputs: Inception Score (Salimans et al. 2016) and Frechet distance (Heusel et al. 2017).
+"""Inception Score (Salimans et al. 2016) and Frechet distance (Heusel et al. 2017) of a feature network's outputs.
 
-All of it is computed in float64.
+On Inception's features the Frechet distance is FID. Both are computed in float64.
 """
 
 from dataclasses import dataclass
 from functools import cached_property
+from io import BytesIO
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
-from jaxtyping import Float
+import torch
+from jaxtyping import Float, UInt8
 from scipy.linalg import eigh, eigvalsh
 from scipy.special import log_softmax, logsumexp
+from torch import Tensor
+from typing_extensions import override
+
+from twostream.files import sha256_of
+from twostream.metrics.metric import Columns, ImageBatch, Metric, Rows, to_tensor
+from twostream.metrics.protocols import EvaluationProtocol
+from twostream.metrics.ssim import masked
+from twostream.weights import WeightFile, WeightStore, load_state
+
+INCEPTION = WeightFile(
+    "weights-inception-2015-12-05-6726825d.pth",
+    "https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/weights-inception-2015-12-05-6726825d.pth",
+    "6726825d",
+)
+"""The Inception of the original IS and FID code, converted from TensorFlow by torch-fidelity."""
+
+Outputs = tuple[Float[np.ndarray, "b features"], Float[np.ndarray, "b classes"]]  # features and logits
 
 
 @dataclass(frozen=True)
@@ -28,7 +48,7 @@ class Moments:
 
 
 def moments(features: Float[np.ndarray, "n d"]) -> Moments:
-    """Return the moments of one row of features an image. Raises ValueError for fewer than 2 images."""
+    """Return the moments of features, one row per image. Raises ValueError for fewer than 2 images."""
     n, d = features.shape
     if n < 2:
         raise ValueError(f"expected the features of at least 2 images, got {n}")
@@ -37,10 +57,10 @@ def moments(features: Float[np.ndarray, "n d"]) -> Moments:
 
 
 def frechet_distance(first: Moments, second: Moments) -> float:
-    """Return |m1 - m2|^2 + tr(C1) + tr(C2) - 2 tr((C1 C2)^(1/2)), the FID on Inception's features; 0 is equal.
+    """Return |m1 - m2|^2 + tr(C1) + tr(C2) - 2 tr((C1 C2)^(1/2)); 0 for equal moments.
 
     C1 C2 has the eigenvalues of S C1 S, where S is the root of C2. That one is symmetric, so a covariance without full
-    rank is no special case. S is `second.root`: keep the true images second to compute it once.
+    rank is no special case. S is `second.root`: pass the true images second to compute it once.
 
     Raises ValueError for features of different length.
     """
@@ -56,8 +76,8 @@ def frechet_distance(first: Moments, second: Moments) -> float:
 def inception_score(logits: Float[np.ndarray, "n classes"], num_splits: int = 10) -> tuple[float, float]:
     """Return mean and population standard deviation of exp(E[KL(p(y|x) || p(y))]) over consecutive splits of the rows.
 
-    A score lies between 1 and the number of classes. Split k of s holds the rows n k // s to n (k + 1) // s: none is
-    left out. The order of the rows is the caller's. Raises ValueError for fewer rows than splits.
+    A score is between 1 and the number of classes. Split k of s contains the rows n k // s to n (k + 1) // s, so that
+    every row is used. Raises ValueError for fewer rows than splits.
     """
     n = len(logits)
     if not 1 <= num_splits <= n:
@@ -71,3 +91,135 @@ def _score(log_p: Float[np.ndarray, "n classes"]) -> float:
     log_marginal = logsumexp(log_p, axis=0) - np.log(len(log_p))
     divergences = (np.exp(log_p) * (log_p - log_marginal)).sum(axis=1)
     return float(np.exp(divergences.mean()))
+
+
+@runtime_checkable
+class FeatureNet(Protocol):
+    """A frozen network that scores are computed with."""
+
+    name: str
+    weights_hash: str  # SHA-256 in hex
+
+    def __call__(self, images: UInt8[Tensor, "b 3 h w"]) -> Any:
+        """Return features and logits of each image, possibly among other outputs."""
+
+
+class InceptionNet:
+    """Inception as in the original IS and FID code, with its resizing to 299x299, by torch-fidelity.
+
+    Raises ImportError without torch-fidelity, MissingWeightsError without the weights, and ValueError if the file has
+    another hash or is not of this network.
+    """
+
+    name = "inception-v3-compat (2015-12-05)"
+
+    def __init__(self, store: WeightStore, device: torch.device, *, file: WeightFile = INCEPTION) -> None:
+        try:
+            from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
+        except ImportError as error:
+            raise ImportError("IS and FID need torch-fidelity: pip install twostream[inception]") from error
+        path = store.find(file)
+        # The network's own loader would execute code in a file, so it gets only the tensors, saved again.
+        state = BytesIO()
+        torch.save(load_state(path), state)
+        state.seek(0)
+        try:
+            net = FeatureExtractorInceptionV3("inception-v3-compat", ["2048", "logits_unbiased"], state)
+        except RuntimeError as error:
+            raise ValueError(f"{path}: expected the weights of {self.name}, these do not fit it") from error
+        self.weights_hash = sha256_of(path)
+        self._device = device
+        self._net = net.to(device)
+
+    @torch.inference_mode()
+    def __call__(self, images: UInt8[Tensor, "b 3 h w"]) -> Outputs:
+        """Return the features of FID and the logits (without bias) of IS."""
+        features, logits = self._net(images.to(self._device))
+        return features.cpu().numpy(), logits.cpu().numpy()
+
+
+class FeatureColumns:
+    """The outputs of a feature network in a protocol's frame, as columns that its metrics share.
+
+    Protocols of equal frames have columns of equal names.
+    """
+
+    def __init__(self, net: FeatureNet, protocol: EvaluationProtocol, image_size: tuple[int, int]) -> None:
+        frame = f"{net.name}/{protocol.frame_name(image_size)}"
+        self.features, self.logits, self.mask_logits = f"{frame}/features", f"{frame}/logits", f"{frame}/mask_logits"
+        self.net = net
+        self.protocol = protocol
+        self.details = protocol.describe(image_size) | {"feature_net": net.name, "feature_net_hash": net.weights_hash}
+
+    def outputs(self, images: UInt8[np.ndarray, "b h w 3"]) -> Outputs:
+        """Return the features and logits of images that are in the frame."""
+        return self.net(to_tensor(images))
+
+    def update(self, images: ImageBatch) -> Columns:
+        """Return the features and logits of the generated images."""
+        features, logits = self.outputs(np.stack([self.protocol.frame(image) for image in images.generated]))
+        return {self.features: features, self.logits: logits}
+
+    def update_masked(self, images: ImageBatch) -> Columns:
+        """Return the logits of the generated persons."""
+        assert images.masks is not None
+        framed = [
+            masked(self.protocol.frame(image), self.protocol.frame_mask(mask))
+            for image, mask in zip(images.generated, images.masks, strict=True)
+        ]
+        return {self.mask_logits: self.outputs(np.stack(framed))[1]}
+
+
+class InceptionScore(Metric):
+    """The Inception Score of the generated images in the order of their names."""
+
+    name = "inception_score"
+    num_resamples = 200
+    num_splits = 10
+
+    def __init__(self, shared: FeatureColumns) -> None:
+        super().__init__(self.name, shared.protocol.name, shared.details | {"splits": self.num_splits}, [shared.logits])
+        self._update = shared.update
+
+    @override
+    def update(self, images: ImageBatch) -> Columns:
+        return self._update(images)
+
+    @override
+    def compute(self, columns: Columns, rows: Rows) -> float:
+        return inception_score(columns[self.columns[0]][rows], self.num_splits)[0]
+
+    @override
+    def extras(self, columns: Columns) -> dict[str, float]:
+        return {"splits_std": inception_score(columns[self.columns[0]], self.num_splits)[1]}
+
+
+class MaskInceptionScore(InceptionScore):
+    """The Inception Score of the generated persons."""
+
+    name = "mask_inception_score"
+
+    def __init__(self, shared: FeatureColumns) -> None:
+        super().__init__(shared)
+        self.columns = (shared.mask_logits,)
+        self._update = shared.update_masked
+
+
+class FrechetDistance(Metric):
+    """The Frechet distance of the generated images to a reference set of true images; FID on Inception's features."""
+
+    num_resamples = 100
+
+    def __init__(self, name: str, shared: FeatureColumns, reference_name: str, reference: Moments) -> None:
+        details = shared.details | {"reference": f"{reference_name} images", "reference_n": reference.n}
+        super().__init__(name, shared.protocol.name, details, [shared.features])
+        self.reference = reference
+        self._shared = shared
+
+    @override
+    def update(self, images: ImageBatch) -> Columns:
+        return self._shared.update(images)
+
+    @override
+    def compute(self, columns: Columns, rows: Rows) -> float:
+        return frechet_distance(moments(columns[self.columns[0]][rows]), self.reference)

@@ -1,7 +1,8 @@
 import pytest
 
-from twostream.evaluation.names import Names, is_picture, source_and_target, stem_of
+from twostream.evaluation.external import NameIndex, source_and_target, stem_of
 
+UNKNOWN = NameIndex([])
 A, B = "0002_c1s1_000451_03", "0002_c2s1_000301_01"
 BLOUSE, BACK = "fashionWOMENBlouses_Shirtsid0000069302_2side", "fashionWOMENBlouses_Shirtsid0000069302_3back"
 
@@ -31,21 +32,21 @@ BLOUSE, BACK = "fashionWOMENBlouses_Shirtsid0000069302_2side", "fashionWOMENBlou
     ],
 )
 def test_source_and_target_are_read_from_every_form(name, source, target):
-    assert source_and_target(name) == (source, target)
+    assert source_and_target(name, UNKNOWN) == (source, target)
 
 
 @pytest.mark.parametrize(
     "name",
     [f"{A}.jpg", f"{A}_vis.jpg", f"{BLOUSE}.jpg", "a_b.png", "a.jpg_b.png", "_2_b.png", "a_2_.png", "a_2_vis.png"],
 )
-def test_a_name_of_no_form_tells_nothing(name):
-    assert source_and_target(name) is None
+def test_a_name_of_no_form_is_not_parsed(name):
+    assert source_and_target(name, UNKNOWN) is None
 
 
 @pytest.mark.parametrize("name", ["a_2_b_2_c.png", "a_2_2_b.png", "a___b___c.png", "a___b_2_c.png"])
-def test_a_name_that_splits_in_two_ways_tells_nothing(name):
-    assert source_and_target(name) is None
-    assert source_and_target(name, Names(["a", "b", "c"])) is None
+@pytest.mark.parametrize("known", [[], ["a", "b", "c"]])
+def test_an_ambiguous_name_is_not_parsed(name, known):
+    assert source_and_target(name, NameIndex(known)) is None
 
 
 @pytest.mark.parametrize(
@@ -57,31 +58,32 @@ def test_a_name_that_splits_in_two_ways_tells_nothing(name):
         ("a___b_2_c.png", ["a___b", "c"], ("a___b", "c")),
     ],
 )
-def test_the_split_into_two_known_names_is_taken(name, known, pair):
-    assert source_and_target(name, Names(known)) == pair
+def test_an_ambiguous_name_is_split_into_known_names(name, known, pair):
+    assert source_and_target(name, NameIndex(known)) == pair
 
 
-def test_two_splits_into_known_names_tell_nothing():
-    assert source_and_target("a_2_b_2_c.png", Names(["a", "b_2_c", "a_2_b", "c"])) is None
+def test_two_splits_into_known_names_are_ambiguous():
+    assert source_and_target("a_2_b_2_c.png", NameIndex(["a", "b_2_c", "a_2_b", "c"])) is None
 
 
-def test_a_single_split_needs_no_known_names():
-    assert source_and_target("a_2_b.png", Names(["c"])) == ("a", "b")
+def test_a_single_split_requires_no_known_names():
+    assert source_and_target("a_2_b.png", NameIndex(["c"])) == ("a", "b")
 
 
-def test_only_a_pictures_extension_is_cut_off():
-    assert [stem_of(name) for name in ("a.jpg", "a.JPeG", "a.b.png", "v1.5", "a.jpg_b")] == [
-        "a",
-        "a",
-        "a.b",
-        "v1.5",
-        "a.jpg_b",
-    ]
-    assert [is_picture(name) for name in ("a.PNG", "a.jpeg", "a.gif", "png", "a.png.txt")] == [True, True, *[False] * 3]
+def test_only_the_extension_of_an_image_is_removed():
+    names = {
+        "a.jpg": "a",
+        "a.JPeG": "a",
+        "a.b.png": "a.b",
+        "v1.5": "v1.5",
+        "a.jpg_b": "a.jpg_b",
+        "a.png.txt": "a.png.txt",
+    }
+    assert {name: stem_of(name) for name in names} == names
 
 
-def test_a_name_is_found_under_its_own_spelling_first():
-    names = Names(["a.jpg", "a.png", "b.jpg"])
+def test_an_equal_name_is_found_before_those_of_equal_stem():
+    names = NameIndex(["a.jpg", "a.png", "b.jpg"])
     assert names.find("a.png") == ["a.png"]
     assert names.find("a") == names.find("a.jpeg") == ["a.jpg", "a.png"]
     assert names.find("b") == names.find("b.PNG") == ["b.jpg"]

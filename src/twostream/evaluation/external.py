@@ -1,0 +1,297 @@
+"""Images that were generated elsewhere: find the pairs in their folders, check them, score them."""
+
+import logging
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from tqdm import tqdm
+
+from twostream.data.keypoints import JointArray
+from twostream.data.pairs import Pair
+from twostream.evaluation.measurement import ScoreFiles
+from twostream.evaluation.scoring import ScoredImages, Scoring, score
+from twostream.files import IMAGE_SUFFIXES, first_lines
+from twostream.metrics.metric import Panel, ScoredPair
+from twostream.metrics.protocols import protocols_named
+from twostream.metrics.ssim import BORDER
+
+log = logging.getLogger(__name__)
+
+ANY_SUFFIX = "|".join(map(re.escape, IMAGE_SUFFIXES))
+SUFFIX = re.compile(rf"({ANY_SUFFIX})\Z", re.IGNORECASE)
+INNER_SUFFIX = re.compile(rf"({ANY_SUFFIX})_", re.IGNORECASE)
+SEPARATORS = ("___|_2_", "_")  # PATN's or GFLA's and ours; if a name contains neither, that of PATN's strips of three
+
+Size = tuple[int, int]
+
+
+def stem_of(name: str) -> str:
+    """Remove an image's extension from a name; other dots belong to the name."""
+    return SUFFIX.sub("", name)
+
+
+class NameIndex:
+    """Image names that are found with, without or under another extension."""
+
+    def __init__(self, names: Iterable[str]) -> None:
+        self._names = frozenset(names)
+        self._of_stem: dict[str, list[str]] = defaultdict(list)
+        for name in sorted(self._names):
+            self._of_stem[stem_of(name)].append(name)
+
+    def find(self, name: str) -> list[str]:
+        """Return the equal name alone, or else all names of equal stem."""
+        return [name] if name in self._names else list(self._of_stem.get(stem_of(name), ()))
+
+
+def source_and_target(name: str, known: NameIndex) -> Pair | None:
+    """Parse the name of a generated image into those of source and target, with their extensions if it contains them.
+
+    The forms are `A.jpg___B.jpg_vis.jpg` (PATN), `A.jpg_B.jpg.png` (PATN's strips of three), `A_2_B_vis.jpg` (GFLA)
+    and `A_2_B.png`; `_vis` and, except in the second, the inner extensions are optional. A name that can be split in
+    several ways is split into two `known` names. Returns None for a name of no form and for one that stays ambiguous.
+    """
+    stem = stem_of(name).removesuffix("_vis")
+    splits = [_splits(stem, separator) for separator in SEPARATORS]
+    certain = [pair for pairs in splits for pair in pairs if all(known.find(half) for half in pair)]
+    if len(certain) == 1:
+        return certain[0]
+    first = next(filter(None, splits), [])
+    return first[0] if len(first) == 1 else None
+
+
+def _splits(stem: str, separator: str) -> list[Pair]:
+    """Return every split of a stem into two names at a separator (a pattern), including overlapping ones."""
+    matches = re.finditer(f"(?=({separator}))", stem)
+    pairs = [(stem[: match.start()], stem[match.end(1) :]) for match in matches]
+    # Most names contain single underscores, so these separate only names with extensions.
+    is_name = SUFFIX.search if separator == "_" else bool
+    return [pair for pair in pairs if all(is_name(half) and not INNER_SUFFIX.search(half) for half in pair)]
+
+
+def image_names(folder: Path) -> list[str]:
+    """Return the names of the images in a folder, sorted, without hidden files and subfolders.
+
+    Raises ValueError if the folder is missing or contains no images.
+    """
+    if not folder.is_dir():
+        raise ValueError(f"{folder}: expected a folder of images, folder not found")
+    files = (path for path in folder.iterdir() if not path.name.startswith(".") and not path.is_dir())
+    names = sorted(path.name for path in files if SUFFIX.search(path.name))
+    if not names:
+        raise ValueError(f"{folder}: expected images (png, jpg or jpeg), got none")
+    return names
+
+
+@dataclass(frozen=True)
+class FoundPairs:
+    """The pairs in a folder in the order of their names, and a line for each image without a pair."""
+
+    pairs: list[ScoredPair]
+    problems: list[str]
+
+
+@dataclass(frozen=True)
+class TwoFolders:
+    """Generated images in one folder, true images in another, under equal names or under the names of the targets."""
+
+    def find(self, images: Path, targets: Path | None, joints: Mapping[str, JointArray]) -> FoundPairs:
+        """Pair the generated images in `images` with the true images in `targets`.
+
+        The true image has the equal name, or else the equal stem, or else that of the target in the name. If names are
+        equal, a true image without a generated one is a problem. `joints` are by image name; if there are any, a target
+        without is a problem. Raises ValueError for a folder that is missing or without images.
+        """
+        if targets is None:
+            raise ValueError("targets: expected the folder of the true images, got none")
+        if images.resolve() == targets.resolve():
+            raise ValueError(f"targets: expected another folder than that of the generated images, got {targets}")
+        annotated, true_names = NameIndex(joints), NameIndex(all_true := image_names(targets))
+        pairs: list[ScoredPair] = []
+        problems: list[str] = []
+        compared: set[str] = set()
+        names_are_equal = True
+        for name in image_names(images):
+            pair = None if annotated.find(name) else source_and_target(name, annotated)
+            source, target = pair or (name, name)
+            matches = true_names.find(name)
+            if not matches and (matches := true_names.find(target)):
+                names_are_equal = False
+            compared.update(matches)
+            if len(matches) == 1:
+                true = Panel(targets / matches[0])
+                pairs.append(ScoredPair(name, source, target, Panel(images / name), true, joints=None))
+            else:
+                got, expected = ", ".join(matches) or "none", f"{name} or {target}" if pair else name
+                problems.append(f"{images / name}: expected one true image {expected} in {targets}, got {got}")
+        found = _with_joints(pairs, joints)
+        if names_are_equal and pairs:
+            unused = [targets / name for name in all_true if name not in compared]
+            problems += [f"{path}: expected a generated image of it in {images}, got none" for path in unused]
+        return FoundPairs(found.pairs, problems + found.problems)
+
+
+@dataclass(frozen=True)
+class Strips:
+    """All images of a pair side by side in one file.
+
+    Attributes:
+        num_panels: images in a file, all of equal width.
+        target: index of the true image, from 0.
+        generated: index of the generated image.
+
+    Raises ValueError for indices that are equal or out of range.
+
+    """
+
+    num_panels: int
+    target: int
+    generated: int
+
+    def __post_init__(self) -> None:
+        indices = {self.target, self.generated}
+        if len(indices) != 2 or not indices <= set(range(self.num_panels)):
+            raise ValueError(
+                f"layout: expected two different indices from 0 to {self.num_panels - 1} for target and generated, "
+                f"got {self.target} and {self.generated}"
+            )
+
+    def find(self, images: Path, targets: Path | None, joints: Mapping[str, JointArray]) -> FoundPairs:
+        """Return the pairs in the files of `images`, whose names must contain source and target; `joints` as above.
+
+        Raises ValueError if `targets` is not None, and for a folder that is missing or without images.
+        """
+        if targets is not None:
+            raise ValueError(f"targets: expected none, as strips contain the true images, got {targets}")
+        annotated = NameIndex(joints)
+        pairs, problems = [], []
+        for name in image_names(images):
+            path = images / name
+            pair = source_and_target(name, annotated)
+            if pair is None:
+                problems.append(f"{path}: expected an unambiguous name of source and target, such as A_2_B.png")
+                continue
+            generated, true = (Panel(path, index, self.num_panels) for index in (self.generated, self.target))
+            pairs.append(ScoredPair(name, *pair, generated, true, joints=None))
+        found = _with_joints(pairs, joints)
+        return FoundPairs(found.pairs, problems + found.problems)
+
+
+def _with_joints(pairs: Sequence[ScoredPair], joints: Mapping[str, JointArray]) -> FoundPairs:
+    """Add the joints of the targets; remove images of one pair and, if there are `joints`, targets without."""
+    annotated = NameIndex(joints)
+    names_of = defaultdict(list)
+    for pair in pairs:
+        names_of[stem_of(pair.source), stem_of(pair.target)].append(pair.name)
+    usable, problems = [], []
+    for pair in pairs:
+        names = names_of[stem_of(pair.source), stem_of(pair.target)]
+        entries = annotated.find(pair.target)
+        path = pair.generated.path
+        if len(names) > 1:
+            of = f"source {pair.source} and target {pair.target}"
+            problems.append(f"{path}: expected one image of {of}, got {', '.join(names)}")
+        elif joints and len(entries) != 1:
+            got = ", ".join(entries) or "none"
+            problems.append(f"{path}: expected one annotation of its target {pair.target}, got {got}")
+        else:
+            usable.append(replace(pair, joints=joints[entries[0]] if entries else None))
+    return FoundPairs(usable, problems)
+
+
+def usable_pairs(found: FoundPairs, strict: bool, num_workers: int = 0) -> tuple[list[ScoredPair], int]:
+    """Return the pairs that can be scored, and the number of images left out; each of these is logged with its reason.
+
+    Raises ValueError if `strict` and there is any problem, and if no pair can be scored.
+    """
+    refused = check_images(found.pairs, num_workers)
+    problems = found.problems + [problem for _, problem in refused]
+    names = {pair.name for pair, _ in refused}
+    usable = [pair for pair in found.pairs if pair.name not in names]
+    if problems and (strict or not usable):
+        advice = "strict=false scores the rest" if usable else "none can be scored"
+        count = f"{len(problems)} problems in {len(usable) + len(problems)} images"
+        raise ValueError("\n".join([f"{count}; {advice}:", *first_lines(problems)]))
+    for problem in problems:
+        log.warning("%s", problem)
+    return usable, len(problems)
+
+
+def check_images(pairs: Sequence[ScoredPair], num_workers: int = 0) -> list[tuple[ScoredPair, str]]:
+    """Decode both images of every pair; return the pairs that can't be scored, each with its reason in one line.
+
+    - An image is missing, broken or not divisible into its panels.
+    - The generated image has another size than the true one, or is not over 10x10 pixels as SSIM requires.
+    - The size is not that of most pairs.
+    """
+    # Pillow releases the GIL while it decodes.
+    with ThreadPoolExecutor(max(1, num_workers)) as pool:
+        checked = list(tqdm(pool.map(_size_or_problem, pairs), desc="Check", unit="pair", total=len(pairs)))
+    sizes = Counter(size for size in checked if not isinstance(size, str))
+    usual = sizes.most_common(1)[0][0] if sizes else None
+    problems = []
+    for pair, size in zip(pairs, checked, strict=True):
+        if isinstance(size, str):
+            problems.append((pair, size))
+        elif usual is not None and size != usual:
+            problems.append((pair, _unexpected_size(pair, size, usual, "as of most pairs")))
+    return problems
+
+
+def _size_or_problem(pair: ScoredPair) -> Size | str:
+    sizes = []
+    for panel in (pair.generated, pair.true):
+        try:
+            height, width, _ = panel.read().shape
+        except ValueError as error:
+            of = "" if panel is pair.generated else f"{pair.generated.path}: its true image "
+            return of + " ".join(str(error).split())
+        sizes.append((height, width))
+    size, true_size = sizes
+    if size != true_size:
+        return _unexpected_size(pair, size, true_size, f"as of {pair.true.path}")
+    if min(size) <= 2 * BORDER:
+        return f"{pair.generated.path}: expected an image over {2 * BORDER}x{2 * BORDER}, got {size[0]}x{size[1]}"
+    return size
+
+
+def _unexpected_size(pair: ScoredPair, got: Size, expected: Size, where: str) -> str:
+    expected_text, got_text = ("{}x{}".format(*size) for size in (expected, got))
+    return f"{pair.generated.path}: expected height x width {expected_text}, {where}, got {got_text}"
+
+
+def score_external(
+    pairs: Sequence[ScoredPair],
+    scoring: Scoring,
+    out: Path,
+    record: Mapping[str, Any],
+    device: torch.device,
+    *,
+    protocol: str = "all",
+    train_images: Path | None = None,
+    people_root: Path | None = None,
+) -> dict[str, Any]:
+    """Score pairs of one size; return the values as in a run's `metrics.json` and write them with their files to `out`.
+
+    `train_images` is the folder of the training split's true images, for FID; `people_root` that of synthetic datasets,
+    for the evaluator. Raises ValueError for a metric that needs more than images, and for an `out` that is not .json.
+    """
+    if out.suffix != ".json":
+        raise ValueError(f"out: expected a name that ends in .json, got {out}")
+    if "correspondence" in scoring.metrics:
+        raise ValueError("metrics: correspondence needs the network, not its images: twostream-evaluate run=FOLDER")
+    pairs = sorted(pairs, key=lambda pair: pair.name)
+    height, width, _ = pairs[0].true.read().shape
+    references = {"test": list({pair.target: pair.true for pair in pairs}.values())}
+    if train_images is not None:
+        references = {"train": [Panel(train_images / name) for name in image_names(train_images)], **references}
+    images = ScoredImages(pairs, (height, width), protocols_named(protocol), references, record, people_root)
+    cache = out.with_name(f".{out.stem}.scoring")
+    files = ScoreFiles(out, out.with_suffix(".csv"), out.with_suffix(".bootstrap.json"), cache)
+    return score(images, scoring, files, device)

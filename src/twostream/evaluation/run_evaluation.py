@@ -1,0 +1,167 @@
+"""A finished run -> its test images and their scores."""
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from twostream.callbacks.averaging import KEY as AVERAGED
+from twostream.data.datamodule import PairDataModule
+from twostream.data.dataset import PairDataset, image_names, read_split, to_pose_pair
+from twostream.data.images import read_image
+from twostream.data.pairs import Pair
+from twostream.data.visualize import sample_grid
+from twostream.evaluation.generation import generate, image_name, load_generator
+from twostream.evaluation.measurement import Missing, ScoreFiles
+from twostream.evaluation.scoring import ScoredImages, Scoring, score
+from twostream.files import atomic_write, sha256_of, write_text
+from twostream.loggers.wandb_logger import log_summary
+from twostream.metrics.correspondence import PROTOCOL as CORRESPONDENCE
+from twostream.metrics.correspondence import Correspondence, CorrespondenceColumns
+from twostream.metrics.metric import Metric, Panel, ScoredPair
+from twostream.metrics.protocols import PROTOCOLS
+from twostream.metrics.surrogate import is_synthetic
+from twostream.nets.inspection import at_modules, best_matches
+from twostream.registry import build
+from twostream.resume import load_checkpoint
+from twostream.runs import read_provenance
+
+CHECKPOINT = Path("checkpoints", "last.ckpt")
+NUM_GRID_PAIRS = 16
+
+
+@dataclass(frozen=True)
+class GeneratedRun:
+    """A finished run with all its test images."""
+
+    folder: Path  # contains the images and what is computed from them
+    record: dict[str, Any]
+    generator: nn.Module
+    data: PairDataModule
+    dataset: PairDataset  # the test pairs
+
+
+def evaluate_run(run_dir: Path, scoring: Scoring, device: torch.device) -> dict[str, Any]:
+    """Generate and score every test pair of a run; return the content of its `metrics.json`.
+
+    Averaged weights, if the run has them, are evaluated first, in the folder `averaged`. An interrupted evaluation
+    resumes with the missing images and measurements. The values are added to the summary of a run that was logged to
+    W&B. Raises ValueError if the run is not finished or its data have changed.
+    """
+    has_average = AVERAGED in load_checkpoint(run_dir / CHECKPOINT)
+    content: dict[str, Any] = {}
+    for averaged in [True, False] if has_average else [False]:
+        run = generate_run(run_dir, device, scoring.batch_size, averaged)
+        content = score_run(run, scoring, device)
+        log_summary(run_dir, content, "averaged" if averaged else "final", run.folder / "samples" / "test.png")
+    return content
+
+
+def generate_run(run_dir: Path, device: torch.device, batch_size: int, averaged: bool = False) -> GeneratedRun:
+    """Generate the missing test images of a finished run and draw a grid of some of them."""
+    checkpoint_path = run_dir / CHECKPOINT
+    checkpoint = load_checkpoint(checkpoint_path)
+    record = read_provenance(run_dir)
+    if checkpoint["iteration"] != record["iterations"]:
+        raise ValueError(
+            f"{checkpoint_path}: expected the end of the run, iteration {record['iterations']}, "
+            f"got iteration {checkpoint['iteration']}; start its training again"
+        )
+    config = checkpoint["hyper_parameters"]
+    generator = load_generator(checkpoint, device, averaged)
+    folder = run_dir / "averaged" if averaged else run_dir
+    if averaged:
+        record["notes"] = [*record["notes"], f"averaged weights, decay {config['averaging']['decay']}"]
+    data: PairDataModule = build(config["data"], "data")
+    data.prepare_data()
+    if data.data_hash != record["data_hash"]:
+        raise ValueError(
+            f"{data.folder}: expected the data that the run was trained on, of hash {record['data_hash']}, "
+            f"got data of hash {data.data_hash}"
+        )
+    dataset = data.test_dataset()
+    images = folder / "images"
+    _discard_images_of_other_weights(images, checkpoint_path)
+    generate(generator, dataset, data.heatmaps, images, device, batch_size)
+    _draw_grid(dataset, images, folder / "samples" / "test.png")
+    return GeneratedRun(folder, record, generator, data, dataset)
+
+
+def score_run(run: GeneratedRun, scoring: Scoring, device: torch.device) -> dict[str, Any]:
+    """Score a run's test images; write and return the values."""
+    folder, data, pairs = run.folder, run.data, run.dataset.pairs
+    _, train_pairs = read_split(data.folder, "train")
+    references = {"train": image_names(train_pairs), "test": sorted({target for _, target in pairs})}
+    more_metrics, missing = _correspondence(run, device) if "correspondence" in scoring.metrics else ([], [])
+    images = ScoredImages(
+        pairs=[
+            ScoredPair(
+                name=image_name(pair),
+                source=pair[0],
+                target=pair[1],
+                generated=Panel(folder / "images" / image_name(pair)),
+                true=Panel(data.folder / "test" / pair[1]),
+                joints=run.dataset.joints[pair[1]],
+            )
+            for pair in sorted(pairs, key=image_name)
+        ],
+        image_size=data.image_size,
+        protocols=PROTOCOLS,
+        references={
+            split: [Panel(data.folder / split / name) for name in names] for split, names in references.items()
+        },
+        record=run.record,
+        people_root=data.root if is_synthetic(data.source) else None,
+        more_metrics=more_metrics,
+        missing=missing,
+    )
+    names = ("metrics.json", "scores.csv", "bootstrap.json", "scoring")
+    return score(images, scoring, ScoreFiles(*(folder / name for name in names)), device)
+
+
+def _correspondence(run: GeneratedRun, device: torch.device) -> tuple[list[Metric], list[Missing]]:
+    """Return the correspondence metrics of a run on synthetic people, or why there are none."""
+    if not is_synthetic(run.data.source):
+        return [], []
+    if not at_modules(run.generator):
+        reason = "the generator has no AT-modules"
+        return [], [{"metric": "correspondence", "protocol": CORRESPONDENCE, "reason": reason}]
+    index_of = {pair: index for index, pair in enumerate(run.dataset.pairs)}
+
+    @torch.inference_mode()
+    def match(pairs: Sequence[Pair]) -> list[Any]:
+        batch = to_pose_pair(run.dataset.batch([index_of[pair] for pair in pairs]).to(device), run.data.heatmaps)
+        inputs = batch.source_image, batch.source_heatmaps, batch.target_heatmaps
+        return [matches.cpu().numpy() for matches in best_matches(run.generator, inputs)]
+
+    surfaces = run.data.folder / "surface-test"
+    shared = CorrespondenceColumns(match, len(at_modules(run.generator)), surfaces, run.data.image_size)
+    return [Correspondence(matching, shared) for matching in shared.matchings], []
+
+
+def is_trained(run_dir: Path) -> bool:
+    """Return whether a run's last checkpoint is complete and of its last iteration."""
+    try:
+        return load_checkpoint(run_dir / CHECKPOINT)["iteration"] == read_provenance(run_dir)["iterations"]
+    except ValueError:
+        return False
+
+
+def _discard_images_of_other_weights(images: Path, checkpoint: Path) -> None:
+    digest = sha256_of(checkpoint)
+    marker = images / "checkpoint.sha256"
+    if not marker.is_file() or marker.read_text(encoding="utf-8").strip() != digest:
+        shutil.rmtree(images, ignore_errors=True)
+        write_text(marker, digest + "\n")
+
+
+def _draw_grid(dataset: PairDataset, images: Path, path: Path) -> None:
+    count = min(NUM_GRID_PAIRS, len(dataset))
+    indices = [i * len(dataset) // count for i in range(count)]
+    generated = [torch.from_numpy(read_image(images / image_name(dataset.pairs[i]))) for i in indices]
+    with atomic_write(path) as temporary:
+        sample_grid(dataset.batch(indices), torch.stack(generated).permute(0, 3, 1, 2)).save(temporary)

@@ -1,0 +1,81 @@
+"""LPIPS, the learned perceptual distance on AlexNet's features (Zhang et al. 2018)."""
+
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor
+
+# torchmetrics' public function and class download the backbone themselves; only this class takes loaded weights.
+from torchmetrics.functional.image.lpips import _LPIPS
+from torchvision.models import AlexNet_Weights
+from typing_extensions import override
+
+from twostream.files import sha256_of
+from twostream.metrics.metric import Columns, ImageBatch, Metric, Rows, to_tensor
+from twostream.metrics.protocols import STANDARD
+from twostream.weights import WeightFile, WeightStore, load_state
+
+ALEXNET = WeightFile("alexnet-owt-7be5be79.pth", AlexNet_Weights.IMAGENET1K_V1.url, "7be5be79")
+MIN_SIZE = 31  # height and width in pixels below which AlexNet's second pooling has no input
+
+
+class LPIPSNet:
+    """The distance of two images by torchmetrics, which ships the linear heads.
+
+    Attributes:
+        name: network and version of the heads.
+        weights_hash: SHA-256 of AlexNet's weight file in hex.
+
+    Raises MissingWeightsError without the weights, and ValueError if the file has another hash or is not of AlexNet.
+
+    """
+
+    name = "AlexNet, LPIPS v0.1"
+
+    def __init__(self, store: WeightStore, device: torch.device, *, file: WeightFile = ALEXNET) -> None:
+        path = store.find(file)
+        state = load_state(path)
+        net = _LPIPS(pnet_rand=True)
+        backbone = net.net
+        try:
+            # AlexNet's own name of a parameter "slice3.6.weight" is "features.6.weight".
+            backbone.load_state_dict({key: state[f"features.{key.split('.', 1)[1]}"] for key in backbone.state_dict()})
+        except (KeyError, RuntimeError) as error:
+            raise ValueError(f"{path}: expected the weights of AlexNet, these do not fit it: {error}") from error
+        self.weights_hash = sha256_of(path)
+        self._device = device
+        self._net = net.to(device)
+
+    @torch.inference_mode()
+    def __call__(self, generated: UInt8[Tensor, "b 3 h w"], target: UInt8[Tensor, "b 3 h w"]) -> Float[np.ndarray, "b"]:
+        """Return the distance of each pair of images; 0 for equal images.
+
+        Raises ValueError for images of different size or with a side under 31 pixels.
+        """
+        if generated.shape != target.shape or min(generated.shape[2:]) < MIN_SIZE:
+            raise ValueError(
+                f"expected two batches of images of one size, at least {MIN_SIZE}x{MIN_SIZE}, "
+                f"got {tuple(generated.shape)} and {tuple(target.shape)}"
+            )
+        first, second = (images.to(self._device) / 127.5 - 1 for images in (generated, target))
+        return self._net(first, second).flatten().cpu().numpy()
+
+
+class LPIPS(Metric):
+    """The mean LPIPS of all images. Raises ValueError for images that are too small for AlexNet."""
+
+    def __init__(self, image_size: tuple[int, int], net: LPIPSNet) -> None:
+        if min(image_size) < MIN_SIZE:
+            height, width = image_size
+            raise ValueError(f"LPIPS: expected images of at least {MIN_SIZE}x{MIN_SIZE}, got {height}x{width}")
+        details = STANDARD.describe(image_size) | {"feature_net": net.name, "feature_net_hash": net.weights_hash}
+        super().__init__("lpips", STANDARD.name, details, ["lpips/standard"])
+        self._net = net
+
+    @override
+    def update(self, images: ImageBatch) -> Columns:
+        return {self.columns[0]: self._net(to_tensor(images.generated), to_tensor(images.true))}
+
+    @override
+    def compute(self, columns: Columns, rows: Rows) -> float:
+        return float(columns[self.columns[0]][rows].mean())

@@ -1,0 +1,331 @@
+"""A run from its config to checkpoint, images, scores and tables."""
+
+import csv
+import json
+import shutil
+from dataclasses import replace
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+from PIL import Image
+
+from tiny_run import overrides_of_tiny_run
+from twostream.build import build_scoring
+from twostream.cli import CONF
+from twostream.cli.train import train_and_evaluate
+from twostream.data.dataset import PairDataset, to_pose_pair
+from twostream.data.pose import person_mask
+from twostream.evaluation.generation import image_name, load_generator
+from twostream.evaluation.run_evaluation import evaluate_run, generate_run, score_run
+from twostream.metrics.correspondence import count_correct, read_surface, true_matches
+from twostream.metrics.protocols import STANDARD
+from twostream.metrics.ssim import ssim
+from twostream.nets.inspection import best_matches
+from twostream.nets.patn import PATNGenerator
+from twostream.registry import build, model_config
+from twostream.resume import load_checkpoint
+from twostream.runs import read_provenance, read_run, update_run
+from twostream.tables.render import write_tables
+
+CPU = torch.device("cpu")
+SSIM_VALUES = {(metric, p) for metric in ("ssim", "mask_ssim") for p in ("patn", "standard")}
+EVALUATOR_VALUES = {(metric, "evaluator") for metric in ("frechet_train", "frechet_test", "pckh")}
+
+
+def compose_and_run(run_dir, overrides):
+    with initialize_config_dir(version_base="1.3", config_dir=CONF):
+        cfg = compose("train", overrides)
+    train_and_evaluate(cfg, run_dir)
+    return cfg
+
+
+@pytest.fixture(scope="module")
+def finished(people_parent, tmp_path_factory):
+    """The config and folder of a run that is trained and evaluated."""
+    run_dir = tmp_path_factory.mktemp("runs") / "synthetic" / "smoke" / "full" / "seed0"
+    return compose_and_run(run_dir, overrides_of_tiny_run(people_parent, run_dir)), run_dir
+
+
+@pytest.fixture(scope="module")
+def metrics(finished):
+    return read(finished[1] / "metrics.json")
+
+
+@pytest.fixture
+def scoring(finished):
+    return build_scoring(finished[0])
+
+
+@pytest.fixture
+def run_dir(finished, tmp_path) -> Path:
+    return shutil.copytree(finished[1], tmp_path / "synthetic" / "smoke" / "full" / "seed0")
+
+
+def read(path):
+    return json.loads(path.read_text())
+
+
+def keys_of(values):
+    return {(entry["metric"], entry["protocol"]) for entry in values}
+
+
+def test_a_run_leaves_all_its_files(finished):
+    names = {path.relative_to(finished[1]).as_posix() for path in finished[1].rglob("*") if path.is_file()}
+    assert {
+        "checkpoints/last.ckpt",
+        "config.json",
+        "logs/metrics.csv",
+        "bootstrap.json",
+        "metrics.json",
+        "run.json",
+        "samples/000002.png",
+        "samples/000004.png",
+        "samples/test.png",
+        "scores.csv",
+    } <= names
+    assert read_run(finished[1]).state == "done"
+
+
+def test_values_are_those_of_the_image_files(finished, metrics, people_folder):
+    values = {(entry["metric"], entry["protocol"]): entry for entry in metrics["values"]}
+    correspondence = {(f"correspondence_{m}", "pck@0.1") for m in ("block_1", "block_2", "same_place", "chance")}
+    assert set(values) == SSIM_VALUES | EVALUATOR_VALUES | correspondence
+    assert {entry["n"] for entry in metrics["values"]} == {6}
+    dataset = PairDataset.of_split(people_folder, "test", (32, 16))
+    full, masked = [], []
+    for source, target in dataset.pairs:
+        generated = np.asarray(Image.open(finished[1] / "images" / image_name((source, target))))
+        true = np.asarray(Image.open(people_folder / "test" / target))
+        mask = person_mask(dataset.joints[target], (32, 16))[..., None]
+        full.append(ssim(generated, true, STANDARD))
+        masked.append(ssim(generated * mask, true * mask, STANDARD))
+    assert values["ssim", "standard"]["value"] == pytest.approx(np.mean(full), abs=1e-9)
+    assert values["mask_ssim", "standard"]["value"] == pytest.approx(np.mean(masked), abs=1e-9)
+
+
+def test_there_is_one_row_per_image(finished, metrics):
+    rows = list(csv.DictReader((finished[1] / "scores.csv").read_text().splitlines()))
+    assert len(rows) == 6
+    for entry in metrics["values"]:
+        if "ssim" in entry["metric"]:
+            column = [float(row[f"{entry['metric']}/{entry['protocol']}"]) for row in rows]
+            assert np.mean(column) == pytest.approx(entry["value"])
+    right, total = (sum(float(row[f"pckh_{count}/evaluator"]) for row in rows) for count in ("right", "total"))
+    pckh = next(entry for entry in metrics["values"] if entry["metric"] == "pckh")
+    assert pckh["value"] == pytest.approx(right / total)
+
+
+def test_missing_values_have_a_reason(metrics):
+    missing = {(entry["metric"], entry["protocol"]): entry["reason"] for entry in metrics["missing"]}
+    of_inception = [(f"{m}inception_score", p) for m in ("", "mask_") for p in ("patn", "standard")]
+    for name in (*of_inception, ("fid_train", "standard"), ("fid_test", "standard")):
+        assert "weights-inception-2015-12-05-6726825d.pth is missing: put it into" in missing.pop(name)
+    assert "alexnet-owt-7be5be79.pth is missing" in missing.pop(("lpips", "standard"))
+    assert "pose_weights: expected an .onnx file" in missing.pop(("pckh", "patn"))
+    for name in ("inception_score", "mask_inception_score"):
+        assert missing.pop((name, "evaluator")) == "expected 1 to 6 splits for 6 images, got 10"
+    assert not missing
+
+
+def test_every_value_has_its_details(finished, metrics):
+    for entry in metrics["values"]:
+        low, high = entry["interval"]
+        assert low <= entry["value"] <= high
+        assert entry["version"] == 1
+        if "correspondence" in entry["metric"]:
+            assert entry["map"] == "8x4"
+        else:
+            assert (entry["frame"], entry["codec"]) == ("32x16", "png")
+        if entry["protocol"] == "evaluator":
+            assert (entry["feature_net"], len(entry["feature_net_hash"])) == ("evaluator", 64)
+        if "frechet" in entry["metric"]:
+            assert entry["reference_n"] >= 2
+    assert any(note.startswith("evaluator ") and "PCKh" in note for note in metrics["run"]["notes"])
+    assert metrics["scored_by"].keys() == {"commit", "dirty"}
+    bootstrap = read(finished[1] / "bootstrap.json")
+    assert {key: bootstrap[key] for key in ("identities", "pairs_hash")} == metrics["test"]
+    assert {len(entry["values"]) for entry in bootstrap["replicates"]} == {100, 1000}
+
+
+def test_without_at_module_there_is_no_correspondence(finished, run_dir, scoring):
+    provenance = read_provenance(run_dir)
+    run = generate_run(run_dir, CPU, batch_size=2)
+    description = model_config(finished[0])["generator"]
+    other = build(description | {"at_module": {"option": "NoAppearanceTransfer"}})
+    metrics = score_run(replace(run, generator=other), scoring, CPU)
+    reasons = {entry["metric"]: entry["reason"] for entry in metrics["missing"]}
+    assert reasons["correspondence"] == "the generator has no AT-modules"
+    assert keys_of(metrics["values"]) == SSIM_VALUES | EVALUATOR_VALUES
+    assert provenance == read_provenance(run_dir)
+
+
+def test_the_record_describes_the_run(finished):
+    record = read_provenance(finished[1])
+    expected = {"data": "synthetic", "label": "synthetic people", "scale": "smoke", "variant": "full", "seed": 0}
+    expected |= {"iterations": 4, "batch_size": 2, "image_size": [32, 16]}
+    assert record | expected == record
+    assert record["notes"] == ["perceptual loss: random weights in place of VGG-19"]
+    assert record["versions"]["torch"] == version("torch")
+
+
+def test_the_checkpoint_is_loaded_safely_and_without_frozen_nets(finished):
+    checkpoint = load_checkpoint(finished[1] / "checkpoints" / "last.ckpt")
+    assert not [key for key in checkpoint["state_dict"] if "perceptual" in key]
+    generator = load_generator(checkpoint, CPU)
+    assert not generator.training
+    assert generator.decoder[-2].in_channels == 4
+
+
+def read_images(run_dir):
+    return {path.name: np.asarray(Image.open(path)).astype(int) for path in (run_dir / "images").glob("*.png")}
+
+
+def test_images_do_not_depend_on_the_batch(run_dir, scoring):
+    before = read_images(run_dir)
+    shutil.rmtree(run_dir / "images")
+    evaluate_run(run_dir, replace(scoring, batch_size=1), CPU)
+    after = read_images(run_dir)
+    assert before.keys() == after.keys()
+    assert max(np.abs(before[name] - after[name]).max() for name in before) <= 1  # rounding of sums
+
+
+def test_correspondence_counts_the_matches_of_the_at_modules(finished, people_folder):
+    run = generate_run(finished[1], CPU, batch_size=2)
+    rows = list(csv.DictReader((finished[1] / "scores.csv").read_text().splitlines()))
+    for index, (source, target) in enumerate(run.dataset.pairs):
+        surfaces = (read_surface(people_folder / "surface-test" / f"{Path(n).stem}.npz") for n in (source, target))
+        truth = true_matches(*surfaces)
+        pair = to_pose_pair(run.dataset.batch([index]), run.data.heatmaps)
+        by_block = best_matches(run.generator, (pair.source_image, pair.source_heatmaps, pair.target_heatmaps))
+        (row,) = (row for row in rows if (row["source"], row["target"]) == (source, target))
+        for block, matches in enumerate(by_block, start=1):
+            expected = count_correct(matches[0].numpy(), truth, (8, 4), (32, 16))
+            assert float(row[f"correspondence/block_{block}"]) == expected
+        assert float(row["correspondence/total"]) == len(truth.target) > 0
+
+
+def test_an_interrupted_evaluation_resumes(run_dir, scoring, metrics):
+    existing, lost = sorted((run_dir / "images").glob("*.png"))[:2]
+    changed = existing.stat().st_mtime_ns
+    lost.unlink()
+    (run_dir / "metrics.json").unlink()
+    assert evaluate_run(run_dir, scoring, CPU)["values"] == metrics["values"]
+    assert lost.exists()
+    assert existing.stat().st_mtime_ns == changed
+
+
+def test_images_of_other_weights_are_generated_again(run_dir, scoring):
+    existing = sorted((run_dir / "images").glob("*.png"))[0]
+    changed = existing.stat().st_mtime_ns
+    checkpoint = torch.load(run_dir / "checkpoints" / "last.ckpt", weights_only=True)
+    checkpoint["state_dict"]["generator.decoder.3.bias"] += 0.5
+    torch.save(checkpoint, run_dir / "checkpoints" / "last.ckpt")
+    evaluate_run(run_dir, scoring, CPU)
+    assert existing.stat().st_mtime_ns != changed
+
+
+def test_a_finished_run_is_not_repeated(finished):
+    cfg, run_dir = finished
+    before = {path: path.stat().st_mtime_ns for path in run_dir.rglob("*.png")}
+    train_and_evaluate(cfg, run_dir)
+    assert before == {path: path.stat().st_mtime_ns for path in run_dir.rglob("*.png")}
+
+
+def test_a_trained_run_is_only_evaluated(finished, run_dir):
+    changed = (run_dir / "checkpoints" / "last.ckpt").stat().st_mtime_ns
+    (run_dir / "metrics.json").unlink()
+    train_and_evaluate(finished[0], run_dir)
+    assert (run_dir / "metrics.json").exists()
+    assert (run_dir / "checkpoints" / "last.ckpt").stat().st_mtime_ns == changed
+
+
+def test_another_config_in_the_same_folder_is_refused(finished):
+    cfg = finished[0].copy()
+    cfg.schedule.learning_rate = 1.0
+    with pytest.raises(ValueError, match=r"schedule\.learning_rate: 0\.0001 on disk, 1\.0 requested"):
+        train_and_evaluate(cfg, finished[1])
+    assert read_run(finished[1]).state == "done"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"iterations": 9}, "expected the end of the run, iteration 9, got iteration 4"),
+        ({"data_hash": "other"}, "expected the data that the run was trained on, of hash other, got data of hash"),
+    ],
+)
+def test_an_unfinished_run_and_changed_data_are_refused(run_dir, scoring, change, message):
+    update_run(run_dir, provenance=read_provenance(run_dir) | change)
+    with pytest.raises(ValueError, match=message):
+        evaluate_run(run_dir, scoring, CPU)
+
+
+@pytest.mark.parametrize("content", [b"no checkpoint", b""])
+def test_a_broken_checkpoint_is_refused(tmp_path, content):
+    (tmp_path / "x.ckpt").write_bytes(content)
+    with pytest.raises(ValueError, match="expected an intact checkpoint that torch can load safely"):
+        load_checkpoint(tmp_path / "x.ckpt")
+    torch.save({"other": 1}, tmp_path / "y.ckpt")
+    with pytest.raises(ValueError, match="expected a checkpoint of twostream-train"):
+        load_checkpoint(tmp_path / "y.ckpt")
+    with pytest.raises(ValueError, match="checkpoint not found"):
+        load_checkpoint(tmp_path / "z.ckpt")
+
+
+def test_the_tables_contain_the_values(finished, metrics, tmp_path):
+    runs = finished[1].parents[3]
+    specs = sorted(Path(__file__).parents[2].glob("experiments/table*.yaml"))
+    text = write_tables(specs, runs, "synthetic", "smoke", [0], tmp_path)
+    value = next(e["value"] for e in metrics["values"] if (e["metric"], e["protocol"]) == ("ssim", "patn"))
+    assert f"{value:.3f}" in text
+    assert "synthetic people, NOT Market-1501" in text
+    assert "Not computed (reasons in the full table): IS, Mask-IS, FID (train), FID (test), LPIPS, PCKh" in text
+    assert text.count("not run") >= 8
+    full = (tmp_path / "table3_at_module.md").read_text()
+    assert "random weights in place of VGG-19" in full
+    assert "PCKh (evaluator)" in full
+    assert "FD test (evaluator)" in full
+    assert "Not computed: IS, Mask-IS, FID (train), FID (test): weights-inception" in full
+
+
+def test_a_prepared_folder_is_scored_without_the_evaluator(people_parent, people_folder, tmp_path):
+    """A folder with a manifest and without a renderer, as of Market-1501."""
+    run_dir = tmp_path / "runs" / "full"
+    overrides = overrides_of_tiny_run(people_parent, run_dir)
+    overrides = [override for override in overrides if not override.startswith(("data.source.", "data.root"))]
+    compose_and_run(run_dir, [*overrides, "data=market1501", f"data.root={people_folder}"])
+    metrics = read(run_dir / "metrics.json")
+    assert keys_of(metrics["values"]) == SSIM_VALUES
+    assert metrics["run"]["label"] == "Market-1501"
+    reasons = {entry["metric"] for entry in metrics["missing"]}
+    assert reasons == {"inception_score", "mask_inception_score", "fid_train", "fid_test", "lpips", "pckh"}
+
+
+def test_patn_is_evaluated_without_what_requires_at_modules(people_parent, tmp_path):
+    run_dir = tmp_path / "runs" / "synthetic" / "smoke" / "patn" / "seed0"
+    cfg = compose_and_run(run_dir, [*overrides_of_tiny_run(people_parent, run_dir), "ablation=patn", "variant=patn"])
+    generator = load_generator(load_checkpoint(run_dir / "checkpoints" / "last.ckpt"), CPU)
+    assert isinstance(generator, PATNGenerator)
+    assert len(generator.blocks) == cfg.generator.num_blocks == 2
+    curves = (run_dir / "logs" / "metrics.csv").read_text()
+    rows = [row for row in csv.DictReader(curves.splitlines()) if row["train/l1"]]
+    assert len(rows) == 4
+    assert {"train/appearance_discriminator", "train/shape_discriminator"} <= rows[0].keys()
+    assert "sigma" not in curves
+    assert {path.name for path in (run_dir / "samples").iterdir()} == {"000002.png", "000004.png", "test.png"}
+    metrics = read(run_dir / "metrics.json")
+    assert keys_of(metrics["values"]) == SSIM_VALUES | EVALUATOR_VALUES
+    assert metrics["run"]["variant"] == "patn"
+    reasons = {entry["metric"]: entry["reason"] for entry in metrics["missing"]}
+    assert reasons["correspondence"] == "the generator has no AT-modules"
+    specs = sorted((Path(CONF).parent / "experiments").glob("[!_]*.yaml"))
+    text = write_tables(specs, run_dir.parents[3], "synthetic", "smoke", [0], tmp_path)
+    value = next(e["value"] for e in metrics["values"] if (e["metric"], e["protocol"]) == ("ssim", "patn"))
+    (line,) = {line for line in text.splitlines() if line.startswith("| PATN (our code)") and line.endswith("1/1 |")}
+    assert f"{value:.3f}" in line
+    assert "synthetic/smoke/full/seed0: not run" in text
+    assert "can't be compared with synthetic people" in (tmp_path / "table1_market.md").read_text()

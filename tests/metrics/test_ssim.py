@@ -1,0 +1,135 @@
+import numpy as np
+import pytest
+import torch
+from torchmetrics.functional.image import structural_similarity_index_measure
+
+from stand_ins import add_bands, by_skimage, draw_batch, without_joints
+from twostream.metrics.metric import update_all
+from twostream.metrics.protocols import PATN, PROTOCOLS, STANDARD
+from twostream.metrics.ssim import BORDER, SSIM, MaskSSIM, mask_ssim, masked, ssim
+
+
+@pytest.fixture
+def images():
+    random = np.random.default_rng(0)
+    smooth = np.kron(random.integers(40, 200, (8, 4, 3)), np.ones((8, 8, 1))).astype(np.uint8)
+    noisy = np.clip(smooth + random.normal(0, 12, smooth.shape), 0, 255).astype(np.uint8)
+    return noisy, smooth
+
+
+@pytest.fixture
+def mask():
+    mask = np.zeros((64, 32), dtype=bool)
+    mask[10:50, 8:24] = True
+    return mask
+
+
+def by_torchmetrics(generated, target, data_range):
+    tensors = (torch.from_numpy(image).double().permute(2, 0, 1)[None] for image in (generated, target))
+    _, full = structural_similarity_index_measure(*tensors, data_range=data_range, return_full_image=True)
+    return full[..., BORDER:-BORDER, BORDER:-BORDER].mean().item()
+
+
+def test_standard_equals_two_libraries(images):
+    assert ssim(*images, STANDARD) == by_skimage(*images, 255)
+    assert ssim(*images, STANDARD) == pytest.approx(by_torchmetrics(*images, 255.0), abs=1e-6)
+
+
+def test_patn_takes_the_range_of_the_generated_image(images):
+    generated, target = images
+    generated = (generated // 2 + 30).astype(np.uint8)
+    data_range = float(generated.max()) - float(generated.min())
+    assert ssim(generated, target, PATN) == by_skimage(generated, target, data_range)
+    assert ssim(generated, target, PATN) == pytest.approx(by_torchmetrics(generated, target, data_range), abs=1e-6)
+    assert ssim(generated, target, PATN) != pytest.approx(ssim(generated, target, STANDARD), abs=1e-3)
+
+
+@pytest.mark.parametrize("protocol", [PATN, STANDARD])
+def test_equal_images_have_1(images, protocol):
+    assert ssim(images[0], images[0], protocol) == pytest.approx(1)
+
+
+def test_a_flat_image_is_defined(images):
+    assert np.isfinite(ssim(np.full_like(images[0], 7), images[1], PATN))
+
+
+def test_masked_blackens_the_rest(images, mask):
+    image = masked(images[0], mask)
+    assert (image[mask] == images[0][mask]).all()
+    assert image[~mask].max() == 0
+    assert image.dtype == np.uint8
+
+
+@pytest.mark.parametrize("protocol", [PATN, STANDARD])
+def test_mask_ssim_is_the_ssim_of_the_multiplied_images(images, mask, protocol):
+    multiplied = [np.where(mask[..., None], image, 0).astype(np.uint8) for image in images]
+    assert mask_ssim(*images, mask, protocol) == ssim(*multiplied, protocol)
+    assert mask_ssim(*images, mask, protocol) != pytest.approx(ssim(*images, protocol), abs=1e-3)
+
+
+def test_mask_ssim_is_a_mean_over_the_whole_frame(images, mask):
+    multiplied = (masked(image, mask) for image in images)
+    by_hand = by_torchmetrics(*multiplied, 255.0)
+    assert mask_ssim(*images, mask, STANDARD) == pytest.approx(by_hand, abs=1e-6)
+    # Black on black is perfect: with an empty mask everything is.
+    assert mask_ssim(*images, np.zeros_like(mask), STANDARD) == pytest.approx(1, abs=1e-12)
+
+
+def test_mask_ssim_takes_the_range_of_the_blackened_image(images, mask):
+    generated, target = images
+    generated = (generated // 2 + 30).astype(np.uint8)
+    by_hand = by_skimage(masked(generated, mask), masked(target, mask), int(generated[mask].max()))
+    assert mask_ssim(generated, target, mask, PATN) == by_hand
+
+
+def test_images_smaller_than_the_window_are_refused(images):
+    with pytest.raises(ValueError, match=r"two images of one size over 10x10, got \(10, 32, 3\)"):
+        ssim(images[0][:10], images[1][:10], PATN)
+
+
+def measure(size, images):
+    metrics = [metric(protocol, size) for metric in (SSIM, MaskSSIM) for protocol in PROTOCOLS]
+    return metrics, update_all(metrics, images)
+
+
+def test_metrics_are_means_over_images_and_persons_under_each_protocol():
+    images = draw_batch((40, 32))
+    metrics, columns = measure((40, 32), images)
+    assert list(columns) == [f"{name}/{p}" for name in ("ssim", "mask_ssim") for p in ("patn", "standard")]
+    for i, (generated, true, mask) in enumerate(zip(*images[:3], strict=True)):
+        cut, true_cut = (image * mask[..., None] for image in (generated, true))
+        expected = {
+            "ssim/standard": by_skimage(generated, true, 255),
+            "ssim/patn": by_skimage(generated, true, float(generated.max()) - float(generated.min())),
+            "mask_ssim/standard": by_skimage(cut, true_cut, 255),
+            # The cut image contains black, so its range is another one.
+            "mask_ssim/patn": by_skimage(cut, true_cut, float(cut.max())),
+        }
+        assert {name: column[i] for name, column in columns.items()} == pytest.approx(expected, abs=1e-6)
+        assert len({round(value, 4) for value in expected.values()}) == 4
+    rows = np.array([0, 2, 2])
+    assert [metric.compute(columns, rows) for metric in metrics] == [column[rows].mean() for column in columns.values()]
+
+
+def test_under_patn_images_of_256x176_have_white_bands_and_masked_ones_black():
+    images = draw_batch((256, 176), count=1)
+    columns = measure((256, 176), images)[1]
+    (generated,), (true,), (mask,) = images[:3]
+    expected = by_skimage(add_bands(generated, 255), add_bands(true, 255), 255.0 - generated.min())
+    assert columns["ssim/patn"] == pytest.approx([expected], abs=1e-6)
+    cut, true_cut = (add_bands(image * mask[..., None], 0) for image in (generated, true))
+    assert columns["mask_ssim/patn"] == pytest.approx([by_skimage(cut, true_cut, float(cut.max()))], abs=1e-6)
+    assert columns["ssim/standard"] == pytest.approx([by_skimage(generated, true, 255)], abs=1e-6)
+    assert abs(columns["ssim/standard"][0] - columns["ssim/patn"][0]) > 0.01
+
+
+def test_ssim_needs_no_joints():
+    assert list(SSIM(STANDARD, (40, 32)).update(without_joints(draw_batch((40, 32))))) == ["ssim/standard"]
+
+
+def test_details_contain_window_range_and_frame():
+    about = {"version": 1, "window": "gaussian 11x11, sigma 1.5"}
+    for metric in (SSIM, MaskSSIM):
+        patn = {"frame": "256x256 with bands", "data_range": "max - min of the generated image"}
+        assert metric(PATN, (256, 176)).details == about | patn
+        assert metric(STANDARD, (256, 176)).details == about | {"frame": "256x176", "data_range": "255"}
