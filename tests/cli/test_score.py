@@ -184,7 +184,7 @@ def test_strips_are_scored_and_unusable_ones_reported(tmp_path):
     assert content["run"] == {"images": "strips", "scored": 6, "left_out": 2}
     assert done.stdout.splitlines()[-2:] == ["6 images scored, 2 left out", "new/five.json"]
     for name in ("grid.png", "a.png___b.png_vis.png"):
-        assert f"strips/{name}: expected a " in done.stdout
+        assert f"strips/{name}: expected a" in done.stdout
     rows = list(csv.DictReader((tmp_path / "new" / "five.csv").read_text().splitlines()))
     first = f"{NAMES[1]}.jpg", f"{NAMES[0]}.jpg"
     assert (rows[1]["source"], rows[1]["target"]) == first
