@@ -11,8 +11,8 @@ SYNTHETIC_PEOPLE = Path(synthetic_people.__file__).parent
 LAYERS = [
     {"types", "files", "registry"},
     {"weights"},
-    {"data", "nets", "losses", "metrics", "tables", "runs", "performance", "schedule"},
-    {"strategies", "loggers"},
+    {"data", "nets", "losses", "tables", "runs", "performance", "schedule"},
+    {"metrics", "strategies", "loggers"},
     {"module"},
     {"callbacks"},
     {"build", "resume"},

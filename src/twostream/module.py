@@ -20,8 +20,6 @@ from twostream.schedule import Schedule
 from twostream.strategies import mean_over_batch
 from twostream.types import PosePair
 
-Logs = dict[str, Float[Tensor, ""]]  # losses and accuracies of an iteration by name
-
 
 class TwoStreamModule(LightningModule):
     """The generator and its discriminators, trained by manual optimization (Eq. 7).
@@ -32,10 +30,6 @@ class TwoStreamModule(LightningModule):
         objective: the losses.
         schedule: optimizers, learning rate and number of iterations.
         performance: how the networks are executed.
-
-    Attributes:
-        iteration: iterations done, the updates of the generator.
-        wrapped: networks by name, as wrapped for several processes.
 
     """
 
@@ -55,8 +49,8 @@ class TwoStreamModule(LightningModule):
         self.objective = objective
         self.schedule = schedule
         self.performance = performance
-        self.iteration = 0
-        self.wrapped: dict[str, nn.Module] = {}
+        self.iteration = 0  # iterations done: updates of the generator
+        self.wrapped: dict[str, nn.Module] = {}  # networks as wrapped by `NetworkDDP`
         self.val_ssim = StructuralSimilarityIndexMeasure(data_range=2.0)
         self.val_l1 = MeanAbsoluteError()
 
@@ -70,7 +64,7 @@ class TwoStreamModule(LightningModule):
         return self.generator(pair.source_image, pair.source_heatmaps, pair.target_heatmaps)
 
     @override
-    def training_step(self, pair: PosePair, batch_idx: int) -> Logs:
+    def training_step(self, pair: PosePair, batch_idx: int) -> dict[str, Tensor]:
         # One iteration of Eq. 7: an update of the generator, then one of each discriminator, in PATN's order.
         pair = PosePair(*self.performance.to_memory_format(pair))
         with self.performance.compiled():
@@ -108,7 +102,7 @@ class TwoStreamModule(LightningModule):
         self.manual_backward(loss)
         optimizer.step()
 
-    def end_iteration(self, logs: Logs) -> Logs:
+    def end_iteration(self, logs: dict[str, Tensor]) -> dict[str, Tensor]:
         """Step the learning rates, count the iteration and log means over the whole batch."""
         for scheduler in as_list(self.lr_schedulers()):
             scheduler.step()
