@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from stand_ins import CPU, Corner, FewFeatures, save_image
-from synthetic_people.evaluator import EvaluatorTraining
+from synthetic_people.evaluator_training import EvaluatorTraining
 from twostream.data.keypoints import NUM_JOINTS
 from twostream.evaluation import measurement, scoring
 from twostream.evaluation.external import score_external

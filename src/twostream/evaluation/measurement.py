@@ -14,7 +14,7 @@ import numpy as np
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
-from twostream.callbacks.record import code_version
+from twostream.callbacks.run_log import code_version
 from twostream.data.pairs import identity_of
 from twostream.data.pose import person_mask
 from twostream.files import atomic_write, write_json, write_text
