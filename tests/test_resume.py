@@ -177,7 +177,7 @@ def test_a_damaged_checkpoint_is_replaced_by_the_previous_one(tiny_config, tmp_p
     last.unlink()
     last.write_bytes(content[:-1000])
     train_and_evaluate(cfg, tmp_path / "run")
-    assert "last.ckpt: expected a whole checkpoint that torch can load safely" in caplog.text
+    assert "last.ckpt: expected an intact checkpoint that torch can load safely" in caplog.text
     assert_same_end(uninterrupted, tmp_path / "run")
 
 
@@ -198,18 +198,18 @@ def test_an_unusable_checkpoint_is_refused_with_the_reason(tiny_config, tmp_path
             find_checkpoint(run_dir, "auto", module)
 
     other = {**checkpoint["hyper_parameters"], "seed": 7}
-    refused(lambda c: c.update(hyper_parameters=other), "it is of another: seed: 7 on disk, 0 requested")
+    refused(lambda c: c.update(hyper_parameters=other), "a different config: seed: 7 on disk, 0 requested")
     weights = dict(checkpoint["state_dict"])
     weights["generator.blocks.0.at_module.sigma"] = torch.zeros(3)
     refused(
         lambda c: c.update(state_dict=weights),
-        r"1 differ: generator\.blocks\.0\.at_module\.sigma: \(3,\) there, \(\) asked(.|\n)*resume=never begins anew",
+        r"1 differ: generator\.blocks\.0\.at_module\.sigma: expected \(\), got \(3,\)(.|\n)*use resume=never to restart",
     )
     refused(lambda c: c.pop("optimizer_states"), "it lacks optimizer_states")
     last.write_bytes(b"not a checkpoint")
-    with pytest.raises(ValueError, match="expected a whole checkpoint that torch can load safely"):
+    with pytest.raises(ValueError, match="expected an intact checkpoint that torch can load safely"):
         find_checkpoint(run_dir, str(last), module)
-    with pytest.raises(ValueError, match="expected a checkpoint, there is none at nowhere"):
+    with pytest.raises(ValueError, match="checkpoint not found: nowhere"):
         find_checkpoint(run_dir, "nowhere", module)
     assert find_checkpoint(run_dir, "never", module) is None
 

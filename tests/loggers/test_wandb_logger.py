@@ -186,7 +186,7 @@ def test_logging_after_the_end_continues_the_same_run(tmp_path):
 def test_a_failed_run_is_closed_as_failed(people_parent, tmp_path):
     class Fails(Callback):
         def on_train_batch_end(self, trainer, *_):
-            if trainer.global_step == 2:
+            if trainer.lightning_module.iteration == 2:
                 raise RuntimeError("on purpose")
 
     with pytest.raises(RuntimeError, match="on purpose"):
