@@ -13,10 +13,6 @@ from twostream.cli import CONF
 ROOT = Path(__file__).resolve().parents[1]
 README = ROOT / "README.md"
 PAGES = [README, ROOT / "experiments/README.md", *sorted((ROOT / "docs").glob("*.md"))]
-# Paths that README and docs name before they exist.
-PENDING = {"src/twostream/schedule.py", "src/twostream/loggers/", "src/synthetic_people/weights/"}
-# Overrides that README and docs use before conf/ has them.
-PENDING_OVERRIDES = ("sweep=", "baseline.", "optimized.")
 
 METRICS = {
     ("ssim", "patn"): ("SSIM", 3),
@@ -79,7 +75,7 @@ def test_page_has_short_lines_plain_words_and_links_that_resolve(page):
     for link in re.findall(r"\]\((?!https?:)([^)\s]+)\)", prose(page)):
         name, _, anchor = link.partition("#")
         target = (page.parent / name) if name else page
-        assert target.exists() or str(target.relative_to(ROOT)) in PENDING, link
+        assert target.exists(), link
         if anchor:
             headings = re.findall(r"^#+ (.*)$", target.read_text(), re.MULTILINE)
             assert anchor in [re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-") for heading in headings], link
@@ -90,7 +86,7 @@ def test_paths_in_readme_exist():
     paths = [line.split()[0] for line in tree.splitlines()]
     paths += re.findall(r"(?:src|conf|experiments)/[\w*./]+", section("From the paper to the code"))
     assert len(paths) > 25
-    assert [path for path in paths if path not in PENDING and not any(ROOT.glob(path))] == []
+    assert [path for path in paths if not any(ROOT.glob(path))] == []
 
 
 def test_every_folder_of_the_package_is_in_the_tree():
@@ -104,5 +100,4 @@ def test_every_command_of_a_page_composes(page):
     with initialize_config_dir(version_base="1.3", config_dir=CONF):
         for name, *overrides in sorted(commands(page)):
             quoted = [re.sub(r"^(\w+/\w+)=(\d+)$", r"\1='\2'", override) for override in overrides]
-            if not any(override.startswith(PENDING_OVERRIDES) for override in overrides):
-                assert compose(name, quoted), (name, overrides)
+            assert compose(name, quoted), (name, overrides)

@@ -28,7 +28,7 @@ SETTINGS = [
     "loss.pool_size=4",
     "trainer.val_check_interval=10",
 ]
-PLAIN = ["performance=baseline"]
+BASELINE = ["performance=baseline"]
 PATN = ["generator=patn", "discriminators.appearance.num_blocks=1"]
 # What is trained, and how; each with the tolerance of its precision.
 CASES = {
@@ -37,12 +37,12 @@ CASES = {
     "both_add": ["generator/target_fusion=add", "generator/source_fusion=add"],
     "patn": ["generator=patn"],
     "least_squares": ["loss/adversarial=least_squares", "loss.pool_size=0", "discriminators=shape"],
-    "plain": PLAIN,
-    "dense": [*PLAIN, "generator/at_module=dense"],
-    "channels_last": [*PLAIN, "performance.channels_last=true", "generator.dropout=0"],
-    "fused_adam": [*PLAIN, "performance.fused_adam=true"],
-    "one_pass": [*PLAIN, "performance.one_pass=true"],
-    "frozen_discriminators": [*PLAIN, "performance.frozen_discriminators=true"],
+    "baseline": BASELINE,
+    "dense": [*BASELINE, "generator/at_module=dense"],
+    "channels_last": [*BASELINE, "performance.channels_last=true", "generator.dropout=0"],
+    "fused_adam": [*BASELINE, "performance.fused_adam=true"],
+    "one_pass": [*BASELINE, "performance.one_pass=true"],
+    "frozen_discriminators": [*BASELINE, "performance.frozen_discriminators=true"],
     "bfloat16": ["trainer.precision=bf16-mixed"],
     "two_processes": ["trainer=ddp_cpu", "+trainer.strategy.start_method=fork", "data.batch_size=3"],
 }
@@ -122,5 +122,5 @@ def train_compiled(case: str, people_parent: str, run_dir: str) -> list[dict[str
 def test_the_attention_matrix_acts_on_the_stored_losses():
     """A proof that could not fail would prove nothing."""
     stored = json.loads(STORED.read_text())
-    full, without = stored["plain"][-2], stored["no_at_module"][-2]
+    full, without = stored["baseline"][-2], stored["no_at_module"][-2]
     assert abs(full["train/l1"] / without["train/l1"] - 1) > 1e-2

@@ -203,7 +203,7 @@ def test_an_unusable_checkpoint_is_refused_with_the_reason(tiny_config, tmp_path
     weights["generator.blocks.0.at_module.sigma"] = torch.zeros(3)
     refused(
         lambda c: c.update(state_dict=weights),
-        r"1 differ: generator\.blocks\.0\.at_module\.sigma: expected \(\), got \(3,\)(.|\n)*use resume=never to restart",
+        r"1 differ: generator\.blocks\.0\.at_module\.sigma: expected \(\), got \(3,\)(.|\n)*use resume=never",
     )
     refused(lambda c: c.pop("optimizer_states"), "it lacks optimizer_states")
     last.write_bytes(b"not a checkpoint")
