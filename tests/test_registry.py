@@ -1,13 +1,18 @@
 """A checkpoint says by names what it holds; nothing in a file is imported or called."""
 
 import math
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
+from hydra import compose, initialize_config_dir
 
-from twostream.build import build_datamodule, build_module
-from twostream.registry import NAME, build, model_config, registered_options
+from tiny_run import overrides_of_tiny_run
+from twostream.build import build_datamodule, build_module, build_scoring
+from twostream.cli.train import train_and_evaluate
+from twostream.evaluation.run_evaluation import evaluate_run
+from twostream.registry import CONF, NAME, build, model_config, registered_options
 
 
 def leaves(value):
@@ -59,12 +64,37 @@ def test_no_other_name_is_looked_up(tiny_config, name, tmp_path):
 
 
 @pytest.mark.parametrize("value", [{"_target_": "os.mkdir", "path": "x"}, [{"_target_": "os.mkdir", "path": "x"}]])
-def test_a_target_in_a_value_is_never_called(tiny_config, value, tmp_path, monkeypatch):
+def test_a_target_in_a_value_is_refused(tiny_config, value, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    data = model_config(tiny_config())["data"]
-    with pytest.raises((ValueError, TypeError)):
-        build({**data, "root": value}, "data")
+    with pytest.raises(ValueError, match=r"data\.root(\[0\])?: expected"):
+        build({**model_config(tiny_config())["data"], "root": value}, "data")
     assert not Path("x").exists()
+
+
+@pytest.fixture(scope="module")
+def trained(people_parent, tmp_path_factory):
+    """The config and folder of a trained run."""
+    run_dir = tmp_path_factory.mktemp("run")
+    with initialize_config_dir(version_base="1.3", config_dir=str(CONF)):
+        overrides = overrides_of_tiny_run(people_parent, run_dir)
+        cfg = compose("train", [*overrides, "evaluate=false", "discriminators=none"])
+    train_and_evaluate(cfg, run_dir)
+    return cfg, run_dir
+
+
+@pytest.mark.parametrize("group", ["generator", "data"])
+@pytest.mark.parametrize("key", ["_target_", NAME])
+def test_a_checkpoint_that_names_another_callable_is_not_evaluated(trained, tmp_path, monkeypatch, group, key):
+    run_dir = shutil.copytree(trained[1], tmp_path / "run")
+    monkeypatch.chdir(tmp_path)
+    path = run_dir / "checkpoints" / "last.ckpt"
+    checkpoint = torch.load(path, weights_only=True)
+    checkpoint["hyper_parameters"][group] = {key: "os.mkdir", "path": "made"}
+    path.unlink()
+    torch.save(checkpoint, path)
+    with pytest.raises(ValueError, match=f"^{group}: expected "):
+        evaluate_run(run_dir, build_scoring(trained[0]), torch.device("cpu"))
+    assert not Path("made").exists()
 
 
 @pytest.mark.parametrize(

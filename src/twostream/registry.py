@@ -69,6 +69,8 @@ def build(description: Any, where: str = "checkpoint") -> Any:
     """
     if not isinstance(description, Mapping):
         return _plain(description, where)
+    if special := [key for key in description if not isinstance(key, str) or key.startswith("_")]:
+        raise ValueError(f"{where}: expected names of options and plain values, got the key {special[0]!r}")
     if NAME not in description:
         return {key: build(value, f"{where}.{key}") for key, value in description.items()}
     name, options = description[NAME], registered_options()

@@ -9,10 +9,12 @@ from torch import nn
 
 from twostream.callbacks.checkpoints import LAST, PREVIOUS
 from twostream.module import TwoStreamModule
+from twostream.registry import MODEL_GROUPS
 from twostream.runs import differences
 
 log = logging.getLogger(__name__)
 KEYS = {"state_dict", "hyper_parameters", "iteration"}
+KEYS_OF_MODEL = {"seed", *MODEL_GROUPS}
 KEYS_TO_RESUME = {"processes", "optimizer_states", "loops", "callbacks"}
 
 
@@ -35,7 +37,12 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     except Exception as error:
         raise ValueError(f"{path}: expected an intact checkpoint that torch can load safely, got: {error}") from error
     if not isinstance(checkpoint, dict) or not checkpoint.keys() >= KEYS:
-        raise ValueError(f"{path}: expected a checkpoint of twostream-train with {', '.join(sorted(KEYS))}")
+        raise ValueError(f"{path}: expected a checkpoint of this version with {', '.join(sorted(KEYS))}")
+    if (
+        not isinstance(checkpoint["hyper_parameters"], dict)
+        or not checkpoint["hyper_parameters"].keys() >= KEYS_OF_MODEL
+    ):
+        raise ValueError(f"{path}: hyper_parameters: expected {', '.join(sorted(KEYS_OF_MODEL))}")
     return checkpoint
 
 

@@ -270,7 +270,7 @@ def test_a_broken_checkpoint_is_refused(tmp_path, content):
     with pytest.raises(ValueError, match="expected an intact checkpoint that torch can load safely"):
         load_checkpoint(tmp_path / "x.ckpt")
     torch.save({"other": 1}, tmp_path / "y.ckpt")
-    with pytest.raises(ValueError, match="expected a checkpoint of twostream-train"):
+    with pytest.raises(ValueError, match="expected a checkpoint of this version"):
         load_checkpoint(tmp_path / "y.ckpt")
     with pytest.raises(ValueError, match="checkpoint not found"):
         load_checkpoint(tmp_path / "z.ckpt")

@@ -1,5 +1,5 @@
 """The commands."""
 
-from pathlib import Path
+from twostream import registry
 
-CONF = str(Path(__file__).resolve().parents[3] / "conf")  # next to `src/` in an editable install
+CONF = str(registry.CONF)
