@@ -8,12 +8,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")  # of files that are taken for images, in upper or lower case
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")  # of image files, in upper or lower case
 
 
 @contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path` to write to; it replaces `path` on success and is removed on an error."""
+    """Yield a temporary path in the same folder to write to; it replaces `path` on success and is removed on an error."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
     try:

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, get_args, get_type_hints
 from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
 
-CONF = Path(__file__).resolve().parents[2] / "conf"  # beside `src/` in an editable install
+CONF = Path(__file__).resolve().parents[2] / "conf"  # next to `src/` in an editable install
 MODEL_GROUPS = ("data", "generator", "discriminators", "loss", "schedule", "averaging")
 NAME = "option"
 SCALARS = (bool, int, float, str)

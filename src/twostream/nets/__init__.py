@@ -1,1 +1,1 @@
-"""The two-stream generator, its parts, and the discriminators."""
+"""The two-stream generator and its modules, PATN, and the discriminators."""

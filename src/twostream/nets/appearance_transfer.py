@@ -34,7 +34,7 @@ class AppearanceTransfer(nn.Module):
 
 
 class DenseAppearanceTransfer(AppearanceTransfer):
-    """The AT-module with Eq. 4 and 5 as written: the attention matrix is materialised and kept for the gradient."""
+    """The AT-module with Eq. 4 and 5 as written: the attention matrix is materialised and stored for the gradient."""
 
     attend = staticmethod(attend_materialized)
 

@@ -25,7 +25,7 @@ def chunked_attention(
 def chunks(num_samples: int, positions: int) -> Iterator[tuple[slice, slice]]:
     """Yield (samples, rows) of chunks of the attention matrices: some rows of one sample, or all rows of several.
 
-    Several samples share only chunks a quarter as large: larger samples are faster one by one in float32.
+    Chunks of several samples are a quarter as large: larger samples are faster one by one in float32.
     """
     num_rows = max(1, min(positions, CHUNK_NUMEL // positions))
     chunk_samples = max(1, CHUNK_NUMEL // 4 // positions**2)
