@@ -67,6 +67,8 @@ def train(cfg: DictConfig, run_dir: Path) -> None:
     import pytorch_lightning as pl
     import torch
 
+    # Lightning's warnings are shown, its hints are not; its import sets the level.
+    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
     from twostream.build import build_datamodule, build_module, build_trainer, check
     from twostream.loggers.curve_csv import keep_rows_until
     from twostream.resume import find_checkpoint
@@ -100,8 +102,6 @@ def is_rank_zero() -> bool:
 
 def main() -> None:
     """Run the command."""
-    # Lightning's warnings are shown, its hints are not.
-    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", message=".*LeafSpec", category=FutureWarning)
     end_with_parent()
     sys.argv[1:] = quote_numbered_options(sys.argv[1:])

@@ -232,7 +232,9 @@ def check_images(pairs: Sequence[ScoredPair], num_workers: int = 0) -> list[tupl
     """
     # Pillow releases the GIL while it decodes.
     with ThreadPoolExecutor(max(1, num_workers)) as pool:
-        checked = list(tqdm(pool.map(_size_or_problem, pairs), desc="Check", unit="pair", total=len(pairs)))
+        checked = list(
+            tqdm(pool.map(_size_or_problem, pairs), desc="Check", unit="pair", total=len(pairs), disable=None)
+        )
     sizes = Counter(size for size in checked if not isinstance(size, str))
     usual = sizes.most_common(1)[0][0] if sizes else None
     problems = []

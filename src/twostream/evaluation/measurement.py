@@ -66,7 +66,7 @@ def measure(
     loader = DataLoader(dataset, batch_size=None, num_workers=num_workers if len(batches) > 2 else 0, collate_fn=tuple)
     of_networks = [metric for metric in metrics if not metric.runs_in_workers]
     unsaved: list[Columns] = []
-    with tqdm(total=len(pairs), initial=done, desc="Score", unit="image") as bar:
+    with tqdm(total=len(pairs), initial=done, desc="Score", unit="image", disable=None) as bar:
         for images, columns in loader:
             unsaved.append({**columns, **update_all(of_networks, images)})
             done += len(images.pairs)
@@ -117,7 +117,7 @@ def reference_moments(
     path = cache_dir / f"moments-{key}.npz"
     if not path.is_file():
         features = []
-        with tqdm(total=len(panels), desc=f"True images ({shared.net.name})", unit="image") as bar:
+        with tqdm(total=len(panels), desc=f"True images ({shared.net.name})", unit="image", disable=None) as bar:
             for start in range(0, len(panels), batch_size):
                 images = np.stack([panel.read(image_size) for panel in panels[start : start + batch_size]])
                 features.append(shared.outputs(images)[0])
@@ -165,7 +165,7 @@ def summarise(
     """Return each metric's value with its interval, its bootstrap replicates, and the undefined metrics."""
     values, replicates, undefined = [], [], []
     all_rows = np.arange(len(identities))
-    for metric in tqdm(metrics, desc="Intervals", unit="metric", leave=False):
+    for metric in tqdm(metrics, desc="Intervals", unit="metric", leave=False, disable=None):
         name = {"metric": metric.name, "protocol": metric.protocol}
         try:
             value = metric.compute(columns, all_rows)
