@@ -5,7 +5,6 @@ import os
 import subprocess
 import sys
 import zipfile
-from pathlib import Path
 
 import numpy as np
 import onnx
@@ -17,6 +16,7 @@ from PIL import Image
 from twostream.cli import CONF
 from twostream.cli.prepare import run_step
 from twostream.data.keypoints import read_annotations, write_annotations
+from twostream.data.pairs import matching_pairs, read_pairs
 
 
 def compose_prepare(*overrides: str):
@@ -69,12 +69,12 @@ def test_a_zip_becomes_a_data_folder(tmp_path, people_folder, pose_file):
     assert not {"device", "download"} & settings.keys()
 
 
-def test_the_pairs_step_counts_pairs(tmp_path, people_folder, capsys):
-    annotations, out = people_folder / "annotation-train.csv", tmp_path / "pairs.csv"
+def test_the_pairs_step_writes_the_pairs_of_an_annotation_file(tmp_path, people_folder, capsys):
+    annotations, out = people_folder / "annotation-train.csv", tmp_path / "out/pairs.csv"
     run_step(compose_prepare("step=pairs", f"annotations={annotations}", f"out={out}"))
-    num_pairs = len(Path(out).read_text().splitlines()) - 1
-    assert num_pairs > 0
-    assert capsys.readouterr().out.splitlines() == [f"{num_pairs} pairs", str(out)]
+    pairs = read_pairs(out)
+    assert pairs == matching_pairs(read_annotations(annotations))
+    assert capsys.readouterr().out.splitlines() == [f"{len(pairs)} pairs", str(out)]
 
 
 @pytest.mark.parametrize(
@@ -85,6 +85,7 @@ def test_the_pairs_step_counts_pairs(tmp_path, people_folder, capsys):
         (["source=''"], "source: expected a path, step=all needs source=PATH"),
         (["step=pairs", "annotations=a.csv"], "out: expected a path, step=pairs needs out=PATH"),
         (["step=pairs", "out=a.csv"], "annotations: expected a path, step=pairs needs annotations=PATH"),
+        (["step=pairs", "out=a.csv", "annotations=none.csv"], r"annotations: file not found: none\.csv"),
     ],
 )
 def test_missing_settings_are_named(overrides, message):

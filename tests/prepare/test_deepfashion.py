@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from twostream.data.keypoints import found
-from twostream.prepare.deepfashion import DeepFashion, frame_of, joined_name, shifted
+from twostream.prepare.deepfashion import DeepFashion, frame_of, shifted
 
 FILE = Path("a.csv")
 FRONT = "img/WOMEN/Dresses/id_00000002/02_1_front.jpg"
@@ -42,10 +42,9 @@ def joints_at(*x):
 @pytest.mark.parametrize("start", ["", "img/", "fashion/", "In-shop Clothes Retrieval Benchmark/Img/img/"])
 def test_paths_are_joined_as_patn_joins_them(wide, start):
     path = f"{start}WOMEN/Blouses_Shirts/id_00000693/02_3_back.jpg"
-    assert joined_name(path) == wide.plain_name(path) == "fashionWOMENBlouses_Shirtsid0000069302_3back.jpg"
-    assert wide.find_images([path]) == {joined_name(path): path}
+    assert wide.image_name(path) == wide.plain_name(path) == "fashionWOMENBlouses_Shirtsid0000069302_3back.jpg"
     # Of the file name only the first underscore is kept.
-    assert joined_name("img/MEN/Denim/id_00000080/01_7_a_b.jpg") == "fashionMENDenimid0000008001_7ab.jpg"
+    assert wide.image_name(f"{start}MEN/Denim/id_00000080/01_7_a_b.jpg") == "fashionMENDenimid0000008001_7ab.jpg"
 
 
 def test_other_files_are_ignored(wide):
@@ -105,43 +104,46 @@ def test_malformed_lists_are_refused(wide, lists, message):
 
 def test_small_images_are_copied(wide):
     image = encoded(Image.new("RGB", (256, 256), "red"), "JPEG")
-    assert wide.convert(image) == image
-    assert wide.codec(image) == "JPEG files as downloaded"
+    assert wide.convert(image) == (image, "JPEG files as downloaded")
 
 
 def test_the_narrow_frame_is_columns_40_to_215(narrow):
     ramp = np.broadcast_to(np.arange(256, dtype=np.uint8)[None, :, None], (256, 256, 3))
-    image = encoded(Image.fromarray(np.ascontiguousarray(ramp)))
-    with Image.open(BytesIO(narrow.convert(image))) as file:
+    content, codec = narrow.convert(encoded(Image.fromarray(np.ascontiguousarray(ramp))))
+    with Image.open(BytesIO(content)) as file:
         assert file.format == "JPEG"
         assert (file.width, file.height) == (176, 256)
         # Sampling factors of the luma channel: 1x1 is no chroma subsampling.
         assert file.layer[0][1:3] == (1, 1)
         row = np.asarray(file)[128].astype(int)
     assert np.abs(row - np.arange(40, 216)[:, None]).max() <= 2
-    assert narrow.codec(image) == "cropped by 40 pixels at each side; JPEG of quality 95 without chroma subsampling"
+    assert codec == "cropped by 40 pixels at each side; JPEG of quality 95 without chroma subsampling"
 
 
 def test_a_cropped_file_keeps_its_comment(narrow):
     """Its bytes, and with them the data hash, would differ otherwise."""
     file = BytesIO()
     Image.new("RGB", (256, 256), "red").save(file, "JPEG", comment=b"hello")
-    with Image.open(BytesIO(narrow.convert(file.getvalue()))) as cropped:
+    content, _ = narrow.convert(file.getvalue())
+    with Image.open(BytesIO(content)) as cropped:
         assert cropped.info["comment"] == b"hello"
 
 
 def test_large_images_are_scaled_into_a_white_frame(wide, narrow):
     image = encoded(Image.new("RGB", (750, 1101), (0, 0, 255)))
-    with Image.open(BytesIO(wide.convert(image))) as file:
+    content, codec = wide.convert(image)
+    with Image.open(BytesIO(content)) as file:
         framed = np.asarray(file).astype(int)
     assert framed.shape == (256, 256, 3)
     # 750 * 256 / 1101 = 174.4 wide, from column (256 - 174) / 2 = 41 on; JPEG blurs a little.
     assert np.abs(framed[:, :38] - 255).max() <= 3
     assert np.abs(framed[:, 218:] - 255).max() <= 3
     assert np.abs(framed[:, 44:212] - [0, 0, 255]).max() <= 3
-    with Image.open(BytesIO(narrow.convert(image))) as file:
+    assert codec.startswith("scaled from 750x1101 and the like into a white 256x256 frame; JPEG of quality 95")
+    content, codec = narrow.convert(image)
+    with Image.open(BytesIO(content)) as file:
         assert file.size == (176, 256)
-    assert wide.codec(image).startswith("scaled from 750x1101 and the like into a white 256x256 frame; JPEG of")
+    assert "256x256 frame, cropped by 40 pixels at each side; JPEG of quality 95" in codec
 
 
 @pytest.mark.parametrize(

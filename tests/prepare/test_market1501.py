@@ -52,8 +52,7 @@ def test_two_copies_of_an_image_are_refused(market):
 
 
 def test_images_are_copied(market):
-    assert market.convert(encoded((64, 128))) == encoded((64, 128))
-    assert market.codec(encoded((64, 128))) == "JPEG files as downloaded"
+    assert market.convert(encoded((64, 128))) == (encoded((64, 128)), "JPEG files as downloaded")
 
 
 @pytest.mark.parametrize(

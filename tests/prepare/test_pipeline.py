@@ -10,7 +10,6 @@ from PIL import Image
 from twostream.data.keypoints import found, read_annotations, write_annotations
 from twostream.data.pairs import matching_pairs, read_pairs, write_pairs
 from twostream.files import hash_files
-from twostream.prepare.folder import pairs_from_annotations
 from twostream.prepare.market1501 import Market1501
 
 SPLITS = ("train", "test")
@@ -261,15 +260,6 @@ def test_an_estimator_that_finds_nobody_is_reported(prepare_tiny, source):
 
     with pytest.raises(ValueError, match="pairs_train: expected two images of one identity with both shoulders"):
         prepare_tiny("market1501", source, make=Blind)
-
-
-def test_pairs_are_made_from_an_annotation_file(market, tables, tmp_path):
-    expected = matching_pairs(market.joints["test"])
-    preset, annotations = Market1501("Market-1501"), tables / "market-annotation-test.csv"
-    assert pairs_from_annotations(preset, annotations, tmp_path / "out/p.csv") == len(expected)
-    assert read_pairs(tmp_path / "out/p.csv") == expected
-    with pytest.raises(ValueError, match=r"annotations: file not found: .*none\.csv"):
-        pairs_from_annotations(preset, tmp_path / "none.csv", tmp_path / "p.csv")
 
 
 def test_a_download_of_another_data_set_is_refused(prepare_tiny, source):

@@ -9,7 +9,8 @@ from omegaconf import DictConfig
 
 from twostream.cli import CONF
 from twostream.cli.errors import exit_on_error
-from twostream.prepare.folder import pairs_from_annotations, report
+from twostream.data.pairs import write_pairs
+from twostream.prepare.folder import make_pairs, report
 from twostream.prepare.pipeline import Request, prepare
 
 FILES = ("annotations_train", "annotations_test", "pairs_train", "pairs_test", "train_list", "test_list")
@@ -52,8 +53,13 @@ def _prepare(cfg: DictConfig) -> None:
 
 
 def _write_pairs(cfg: DictConfig) -> None:
-    print(pairs_from_annotations(instantiate(cfg.preparation), Path(cfg.annotations), Path(cfg.out)), "pairs")
-    print(cfg.out)
+    annotations = Path(cfg.annotations)
+    if not annotations.is_file():
+        raise ValueError(f"annotations: file not found: {annotations}")
+    joints = instantiate(cfg.preparation).read_joints(annotations)
+    pairs, _ = make_pairs(joints, num_drawn=None, seed=0, where=str(annotations))
+    write_pairs(Path(cfg.out), pairs)
+    print(f"{len(pairs)} pairs\n{cfg.out}")
 
 
 STEPS = {"all": (("source",), _prepare), "pairs": (("annotations", "out"), _write_pairs)}

@@ -12,9 +12,9 @@ from typing_extensions import override
 
 from twostream.data.images import read_image
 from twostream.data.keypoints import CROP, MISSING, NARROW, WIDE, JointArray
-from twostream.prepare.sources import SPLITS, Preset
+from twostream.prepare.sources import AS_DOWNLOADED, SPLITS, Preset
 
-IMAGE = re.compile(r"(?:.*/)?(?P<path>(?:WOMEN|MEN)/[^/]+/id_\d{8}/\d{2}_\d_\w+\.jpg)")
+IMAGE = re.compile(r"(?:.*/)?(WOMEN|MEN)/([^/]+)/id_(\d{8})/(\d{2})_(\d_\w+\.jpg)")
 LARGE = "img_highres"
 PARTITION = "list_eval_partition.txt"
 SPLIT_OF_STATUS = {"train": "train", "query": "test", "gallery": "test"}
@@ -29,12 +29,7 @@ class DeepFashion(Preset):
     white 256x256 frame, which imitates the low-resolution images and was not checked against them. The split is that of
     PATN's two lists, else that of the official partition, whose query and gallery are the test split.
 
-    Args:
-        label: name in tables.
-        width: 256 or 176.
-
-    Raises ValueError for another width.
-
+    Raises ValueError if `width` is neither 256 nor 176.
     """
 
     layout = "img/WOMEN/CATEGORY/id_00000000/00_0_view.jpg and the like"
@@ -56,8 +51,13 @@ class DeepFashion(Preset):
 
     @override
     def image_name(self, path: str) -> str | None:
+        # As PATN joins the path: img/WOMEN/Blouses_Shirts/id_00000693/02_3_back.jpg becomes
+        # fashionWOMENBlouses_Shirtsid0000069302_3back.jpg.
         match = IMAGE.fullmatch(path)
-        return joined_name(match["path"]) if match else None
+        if match is None:
+            return None
+        sex, category, item, outfit, view = match.groups()
+        return f"fashion{sex}{category}id{item}{outfit}_{view.replace('_', '')}"
 
     @override
     def find_images(self, names: Iterable[str]) -> dict[str, str]:
@@ -76,33 +76,23 @@ class DeepFashion(Preset):
         return names
 
     @override
-    def codec(self, content: bytes) -> str:
-        height, width = read_image(BytesIO(content)).shape[:2]
-        steps = []
-        if (height, width) != (WIDE, WIDE):
-            steps.append(f"scaled from {width}x{height} and the like into a white {WIDE}x{WIDE} frame")
-        if self.image_size == (WIDE, NARROW):
-            steps.append(f"cropped by {CROP} pixels at each side")
-        if not steps:
-            return "JPEG files as downloaded"
-        return f"{', '.join(steps)}; JPEG of quality {QUALITY} without chroma subsampling"
-
-    @override
-    def convert(self, content: bytes) -> bytes:
+    def convert(self, content: bytes) -> tuple[bytes, str]:
         image = Image.fromarray(read_image(BytesIO(content)))
         if image.size == (WIDE, WIDE) == self.image_size:
-            return content
-        comment = b""
+            return content, AS_DOWNLOADED
+        steps, comment = [], b""
         if image.size == (WIDE, WIDE):
             with Image.open(BytesIO(content)) as file:
                 comment = file.info.get("comment", b"")  # stays in the cropped file
         else:
+            steps.append(f"scaled from {image.width}x{image.height} and the like into a white {WIDE}x{WIDE} frame")
             image = _in_white_frame(image)
-        left = (WIDE - self.image_size[1]) // 2
-        cropped = image.crop((left, 0, WIDE - left, WIDE))
+        if self.image_size == (WIDE, NARROW):
+            steps.append(f"cropped by {CROP} pixels at each side")
+            image = image.crop((CROP, 0, WIDE - CROP, WIDE))
         converted = BytesIO()
-        cropped.save(converted, "JPEG", quality=QUALITY, subsampling=0, comment=comment)
-        return converted.getvalue()
+        image.save(converted, "JPEG", quality=QUALITY, subsampling=0, comment=comment)
+        return converted.getvalue(), f"{', '.join(steps)}; JPEG of quality {QUALITY} without chroma subsampling"
 
     @override
     def to_frame(
@@ -127,18 +117,6 @@ class DeepFashion(Preset):
                 raise ValueError(f"{PARTITION}:{number}: expected NAME ITEM train, query or gallery, got {line!r}")
             names[SPLIT_OF_STATUS[fields[2]]].append(self.plain_name(fields[0]))
         return names
-
-
-def joined_name(path: str) -> str:
-    """Join the path of an image into a file name, as PATN does.
-
-    `img/WOMEN/Blouses_Shirts/id_00000693/02_3_back.jpg` becomes
-    `fashionWOMENBlouses_Shirtsid0000069302_3back.jpg`: without the folders in front, without slashes and the
-    underscores of the item; the first underscore of the file name and that of the category remain.
-    """
-    sex, category, item, file = PurePosixPath(path).parts[-4:]
-    outfit, _, view = file.partition("_")
-    return f"fashion{sex}{category}{item.replace('_', '')}{outfit}_{view.replace('_', '')}"
 
 
 def frame_of(joints: Int[np.ndarray, "n 18 2"], file: Path) -> int:

@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -13,10 +13,10 @@ from tqdm import tqdm
 
 from twostream.data.images import read_image
 from twostream.data.keypoints import JointArray, read_annotations, write_annotations
-from twostream.data.pairs import Pair, matching_pairs, write_pairs
+from twostream.data.pairs import Pair, matching_pairs
 from twostream.data.pose_estimators import PoseEstimator
 from twostream.files import atomic_write, first_lines, hash_files, read_json
-from twostream.prepare.sources import SPLITS, Preset, Source
+from twostream.prepare.sources import SPLITS, Source
 from twostream.runs import differences
 
 MANIFEST = "manifest.json"
@@ -43,10 +43,13 @@ def names_in(folder: Path) -> set[str]:
         return {entry.name for entry in entries if not entry.name.startswith(".") and entry.stat().st_size}
 
 
-def check_settings(root: Path, settings: Mapping[str, Any], images: Mapping[str, Mapping[str, str]]) -> None:
-    """Raise ValueError for a data folder that was prepared with other settings, or contains other files.
+def check_folder(
+    root: Path, settings: Mapping[str, Any], images: Mapping[str, Mapping[str, str]]
+) -> dict[str, Any] | None:
+    """Return the manifest of a complete data folder, verified; None for a new folder and an interrupted preparation.
 
-    `images` are the names of its images, by split.
+    `images` are the names of the images, by split. Raises ValueError for a folder that was prepared with other settings
+    or contains other files, and for a complete one of which a file is missing or has changed.
     """
     on_disk = read_json(root / SETTINGS)
     if on_disk is None:
@@ -57,18 +60,18 @@ def check_settings(root: Path, settings: Mapping[str, Any], images: Mapping[str,
             )
     elif changes := differences(on_disk, json.loads(json.dumps(settings))):
         raise ValueError(f"{root}: was prepared with other settings ({changes}); remove it or pass another data.root")
+    missing: list[str] = []
     for split in SPLITS:
-        foreign = sorted(names_in(root / split) - images[split].keys())
+        existing = names_in(root / split)
+        missing += [f"{split}/{name}" for name in sorted(images[split].keys() - existing)]
+        foreign = sorted(existing - images[split].keys())
         if foreign:
-            lines = [f"{root / split}: {len(foreign)} files are not images of the {split} split; remove them:"]
-            raise ValueError("\n".join([*lines, *first_lines(foreign)]))
-
-
-def verify(root: Path, images: Mapping[str, Mapping[str, str]]) -> dict[str, Any]:
-    """Return the manifest of a folder. Raises ValueError if an image or a table is missing or has changed."""
-    manifest = read_json(root / MANIFEST)
-    missing = [f"{split}/{name}" for split in SPLITS for name in sorted(images[split].keys() - names_in(root / split))]
+            first = f"{root / split}: {len(foreign)} files are not images of the {split} split; remove them:"
+            raise ValueError("\n".join([first, *first_lines(foreign)]))
     missing += [name for name in TABLES if not (root / name).is_file()]
+    manifest = read_json(root / MANIFEST)
+    if manifest is None:
+        return None
     if missing:
         first = f"{root}: {len(missing)} files are missing; remove {root / MANIFEST} and prepare again to restore them:"
         raise ValueError("\n".join([first, *first_lines(missing)]))
@@ -89,28 +92,22 @@ def data_hash(root: Path) -> str:
 
 def write_images(
     source: Source,
-    convert: Callable[[bytes], bytes],
+    convert: Callable[[bytes], tuple[bytes, str]],
     images: Mapping[str, Mapping[str, str]],
     root: Path,
     num_workers: int,
 ) -> int:
-    """Convert the images that are not in the data folder yet and write them to `root/SPLIT/NAME`; return how many.
+    """Convert the images that are not in the data folder `root` yet, write them to its splits and return how many.
 
-    Args:
-        source: contains the images.
-        convert: turns the content of an image file into what is written; raises ValueError for one that is unusable.
-        images: split -> image name -> name in the source.
-        root: the data folder.
-        num_workers: threads; 0 is one. Pillow lets other threads run while it decodes.
-
-    Raises ValueError that lists the images that cannot be used, after all others are written.
-
+    `images` are the names in the source by split and image name; `num_workers` threads write them, and 0 is one: Pillow
+    lets other threads run while it decodes. Raises ValueError that lists the images that `convert` refuses, after all
+    others are written.
     """
 
     def write(item: tuple[Path, str]) -> str:
         path, name = item
         try:
-            content = convert(source.read(name))
+            content, _ = convert(source.read(name))
         except ValueError as error:
             return f"{name}: {error}"
         with atomic_write(path) as temporary:
@@ -133,19 +130,11 @@ def write_images(
 
 
 def estimate_joints(
-    folder: Path, names: Sequence[str], estimator: PoseEstimator, unfinished: Path
+    folder: Path, names: Collection[str], estimator: PoseEstimator, unfinished: Path
 ) -> dict[str, JointArray]:
-    """Estimate the joints of prepared images.
+    """Estimate the joints of the prepared images `names` in a folder, one at a time: image name -> joints.
 
-    Args:
-        folder: contains the images.
-        names: of the images.
-        estimator: estimates the joints of one image at a time.
-        unfinished: annotation file that is renewed every 500 images; those in it are not estimated again.
-
-    Returns:
-        Image name -> joints, in the order of `names`.
-
+    The annotation file `unfinished` is renewed every 500 images; those in it are not estimated again.
     """
     joints = read_annotations(unfinished) if unfinished.is_file() else {}
     todo = [name for name in names if name not in joints]
@@ -160,19 +149,10 @@ def estimate_joints(
 def make_pairs(
     joints: Mapping[str, JointArray], num_drawn: int | None, seed: int, where: str
 ) -> tuple[list[Pair], str]:
-    """Make pairs by the pair rule (`matching_pairs`).
+    """Make pairs by the pair rule (`matching_pairs`), or draw `num_drawn` of them if there are more.
 
-    Args:
-        joints: image name -> joints.
-        num_drawn: number of pairs that are drawn; None returns all. If there are fewer, all are returned.
-        seed: of the draw.
-        where: setting or file, for messages.
-
-    Returns:
-        The pairs, and a description of their origin.
-
-    Raises ValueError if the rule gives none.
-
+    Returns the pairs and a description of their origin. Raises ValueError that begins with `where`, a setting or file,
+    if the rule gives none.
     """
     pairs = matching_pairs(joints)
     if not pairs:
@@ -188,26 +168,8 @@ def make_pairs(
     return [pairs[i] for i in sorted(chosen)], origin
 
 
-def pairs_from_annotations(preset: Preset, annotations: Path, out: Path) -> int:
-    """Write all pairs that the pair rule makes of an annotation file, in any frame; return how many.
-
-    Raises ValueError if the file does not exist or is malformed, or the rule makes no pair.
-    """
-    if not annotations.is_file():
-        raise ValueError(f"annotations: file not found: {annotations}")
-    pairs, _ = make_pairs(preset.read_joints(annotations), num_drawn=None, seed=0, where=str(annotations))
-    write_pairs(out, pairs)
-    return len(pairs)
-
-
 def report(manifest: Mapping[str, Any], published: Mapping[str, int]) -> str:
-    """Format a manifest: counts next to the published ones, origins, notes and differences.
-
-    Args:
-        manifest: of a data folder.
-        published: expected counts by their key in the manifest.
-
-    """
+    """Format a manifest: its counts next to the `published` ones of the same keys, origins, notes and differences."""
     lines = [manifest["label"], f"{'':24}" + f"{'train':>12}{'published':>12}{'test':>12}{'published':>12}"]
     differing = []
     for count, words in COUNTS.items():

@@ -2,7 +2,7 @@
 
 import hashlib
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
@@ -18,11 +18,10 @@ from twostream.files import first_lines, sha256_of, write_json
 from twostream.prepare.folder import (
     MANIFEST,
     SETTINGS,
-    check_settings,
+    check_folder,
     data_hash,
     estimate_joints,
     make_pairs,
-    verify,
     write_images,
 )
 from twostream.prepare.sources import KINDS, SPLITS, Preset, Source
@@ -51,25 +50,16 @@ class Request:
 class Subset:
     """A split of the data set, as far as it is known."""
 
+    split: str
     images: dict[str, str]  # image name -> name in the source, in the order of the split
-    files: dict[str, Path]  # published "annotations" and "pairs", if any
+    files: dict[str, Path | None]  # published "annotations" and "pairs", if any
     problems: list[str]  # a line for each image that a list, an annotation or a pair names and that cannot be used
+    notes: list[str] = field(default_factory=list)  # on the published annotations, for the report
     joints: dict[str, JointArray] = field(default_factory=dict)  # by image name, in the frame of the prepared images
     annotated_by: str = ""  # origin of the joints
     annotation_frame: int | None = None  # width of the images that `files` annotates, if the data set has several
-    num_lost: int = 0  # joints that are found in the annotation file's frame, but not in that of the prepared images
     pairs: list[Pair] = field(default_factory=list)  # names of source and target image
     paired_by: str = ""  # origin of the pairs
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What is found of a data set before anything is written."""
-
-    source: Source  # contains the images
-    subsets: dict[str, Subset]  # by split
-    lists: dict[str, bytes]  # content of the files that split the images, by file name
-    num_unlisted: int  # images of the source that are in no split
 
 
 def prepare(preset: Preset, request: Request, root: Path) -> tuple[dict[str, Any], int | None]:
@@ -80,50 +70,59 @@ def prepare(preset: Preset, request: Request, root: Path) -> tuple[dict[str, Any
     Returns:
         The manifest, and how many images were written; None if the folder was complete.
 
-    Raises ValueError if inputs are missing, damaged or do not match, and for a folder with other settings or files.
-
+    Raises:
+        ValueError: inputs are missing, damaged or do not match, or the folder has other settings or files.
     """
-    plan = find(preset, request, root / UNPACKED)
-    settings = _settings(preset, request, plan)
-    images = {split: subset.images for split, subset in plan.subsets.items()}
-    check_settings(root, settings, images)
-    if (root / MANIFEST).is_file():
-        return verify(root, images), None
-    for split, subset in plan.subsets.items():
-        read_published(preset, split, subset, request.annotation_frame)
-    problems = [problem for subset in plan.subsets.values() for problem in subset.problems]
+    source, lists, subsets = find(preset, request, root / UNPACKED)
+    settings = _settings(preset, request, source, subsets)
+    images = {subset.split: subset.images for subset in subsets}
+    if manifest := check_folder(root, settings, images):
+        return manifest, None
+    for subset in subsets:
+        read_published(preset, subset, request.annotation_frame)
+    problems = [problem for subset in subsets for problem in subset.problems]
     if problems and request.strict:
         first = f"{len(problems)} images are named but cannot be used; strict=false leaves them out:"
         raise ValueError("\n".join([first, *first_lines(problems)]))
     # Created before any image is written, so that missing weights are reported at once.
-    estimator = request.estimator() if any(not subset.joints for subset in plan.subsets.values()) else None
+    estimator = None if all(subset.joints for subset in subsets) else request.estimator()
     write_json(root / SETTINGS, settings)
-    num_written = write_images(plan.source, preset.convert, images, root, request.num_workers)
-    for split, subset in plan.subsets.items():
-        if not subset.joints:
-            assert estimator is not None
-            subset.joints = estimate_joints(
-                root / split, list(subset.images), estimator, root / UNFINISHED.format(split)
-            )
-            subset.annotated_by = f"annotated by {estimator.name}, not the published joints"
-        if not subset.pairs:
-            num_drawn = preset.num_drawn.get(split)
-            subset.pairs, subset.paired_by = make_pairs(subset.joints, num_drawn, request.seed, f"pairs_{split}")
-        write_annotations(root / f"annotation-{split}.csv", subset.joints)
-        write_pairs(root / f"pairs-{split}.csv", subset.pairs)
-    manifest = _manifest(preset, request, plan, settings, estimator) | {"data_hash": data_hash(root)}
+    num_written = write_images(source, preset.convert, images, root, request.num_workers)
+    for subset in subsets:
+        complete_tables(preset, request, subset, estimator, root)
+    manifest = {
+        "label": preset.label,
+        "settings": settings,
+        **{key: count for subset in subsets for key, count in _counts(subset).items()},
+        "frame": list(preset.image_size),
+        "codec": settings["codec"],
+        "written_with": f"Pillow {PIL.__version__}",
+        "annotated_by": {subset.split: subset.annotated_by for subset in subsets},
+        "annotation_frame": {subset.split: subset.annotation_frame for subset in subsets},
+        "estimator_weights": None if estimator is None else estimator.weights_hash,
+        "pairs": {subset.split: subset.paired_by for subset in subsets},
+        "notes": _notes(len(preset.find_images(source.sizes)), subsets),
+        "inputs": _inputs(request.source, lists, subsets),
+        "data_hash": data_hash(root),
+    }
     write_json(root / MANIFEST, manifest)
     shutil.rmtree(root / UNPACKED, ignore_errors=True)
-    for split in plan.subsets:
+    for split in SPLITS:
         (root / UNFINISHED.format(split)).unlink(missing_ok=True)
     return manifest, num_written
 
 
-def find(preset: Preset, request: Request, scratch: Path) -> Plan:
-    """Find the images, their split and the published files; a zip inside a zip is extracted to the folder `scratch`.
+def find(preset: Preset, request: Request, scratch: Path) -> tuple[Source, dict[str, bytes], list[Subset]]:
+    """Find the images, their split and the published files, before anything is written.
 
-    Raises ValueError if there are no images, nothing determines their split, a file that the user names does not exist,
-    or there are several published files of one kind.
+    A zip inside a zip is extracted to the folder `scratch`.
+
+    Returns:
+        The source that contains the images, the content of the lists that split them by file name, and the splits.
+
+    Raises:
+        ValueError: there are no images, nothing determines their split, a file that the user names does not exist, or
+            there are several published files of one kind.
     """
     for setting, path in request.files.items():
         if not path.is_file():
@@ -134,10 +133,14 @@ def find(preset: Preset, request: Request, scratch: Path) -> Plan:
             raise ValueError(f"annotations: folder not found: {request.annotations}")
         folders.insert(0, request.annotations)
     outer = Source(request.source)
-    source, all_images = _with_images(preset, outer, scratch)
+    for source in chain([outer], outer.open_inner(preset.archives, scratch)):
+        if all_images := preset.find_images(source.sizes):
+            break
+    else:
+        raise ValueError(f"{outer.path}: expected images of {preset.label} ({preset.layout}), got none")
     named = {f"{split}.lst": request.files[f"{split}_list"] for split in SPLITS if f"{split}_list" in request.files}
-    lists = preset.find_lists(named, folders, [outer] if outer is source else [outer, source])
-    subsets = {}
+    lists = preset.find_lists(named, folders, (outer, source))
+    subsets = []
     for split, names in preset.split(all_images, lists).items():
         images = {name: all_images[name] for name in names if name in all_images}
         if not images:
@@ -145,66 +148,79 @@ def find(preset: Preset, request: Request, scratch: Path) -> Plan:
             raise ValueError(f"{request.source}: expected {split} images ({preset.layout}{split_by}), got none")
         where = f"is in {' or '.join(lists)} but not in the source"
         missing = [f"{split}: {name} {where}" for name in names if name not in images]
-        candidates = {
-            kind: request.files.get(f"{kind}_{split}") or preset.find_file(kind, split, folders) for kind in KINDS
-        }
-        files = {kind: path for kind, path in candidates.items() if path is not None}
-        if request.annotations is not None and "annotations" not in files:
+        files = {kind: request.files.get(f"{kind}_{split}") or preset.find_file(kind, split, folders) for kind in KINDS}
+        if request.annotations is not None and files["annotations"] is None:
             expected = " or ".join(preset.file_names("annotations", split))
             raise ValueError(f"{request.annotations}: expected {expected}, file not found")
-        subsets[split] = Subset(images, files, missing)
-    num_unlisted = len(all_images) - sum(len(subset.images) for subset in subsets.values())
-    return Plan(source, subsets, lists, num_unlisted)
+        subsets.append(Subset(split, images, files, missing))
+    return source, lists, subsets
 
 
-def _with_images(preset: Preset, outer: Source, scratch: Path) -> tuple[Source, dict[str, str]]:
-    """Return the source that contains the images, the outer one or a zip inside it, and the images."""
-    for source in chain([outer], outer.open_inner(preset.archives, scratch)):
-        if images := preset.find_images(source.sizes):
-            return source, images
-    raise ValueError(f"{outer.path}: expected images of {preset.label} ({preset.layout}), got none")
-
-
-def read_published(preset: Preset, split: str, subset: Subset, frame: int | None) -> None:
+def read_published(preset: Preset, subset: Subset, frame: int | None) -> None:
     """Read the published annotations and pairs of a split into its subset, as far as they name its images.
 
     `frame` is the width of the images that the annotations were made for; None detects it. Raises ValueError for a
     malformed file, one that names no image of the split, and a frame that cannot be detected.
     """
-    if path := subset.files.get("annotations"):
+    split, images = subset.split, subset.images
+    if path := subset.files["annotations"]:
         joints = preset.read_joints(path)
         moved, subset.annotation_frame = preset.to_frame(joints, frame, path)
-        subset.num_lost = sum(int((found(array) & ~found(moved[name])).sum()) for name, array in joints.items())
-        subset.joints = {name: array for name, array in moved.items() if name in subset.images}
+        subset.joints = {name: array for name, array in moved.items() if name in images}
         subset.annotated_by = f"file {path.name}"
-        unknown = [name for name in moved if name not in subset.images]
+        unknown = [name for name in moved if name not in images]
         subset.problems += [f"{split}: {name} is annotated but not in the source" for name in unknown]
         if not subset.joints:
             raise ValueError(f"{path}: expected annotations of {split} images, got none of them")
-    if path := subset.files.get("pairs"):
+        if num_lost := sum(int((found(array) & ~found(moved[name])).sum()) for name, array in joints.items()):
+            subset.notes.append(
+                f"{split}: {num_lost:,} joints move to x = -1 in the images' frame and read as not found"
+            )
+        if bare := len(images) - len(subset.joints):
+            subset.notes.append(f"{split}: {bare:,} images have no annotation")
+    if path := subset.files["pairs"]:
         pairs = [(preset.plain_name(source), preset.plain_name(target)) for source, target in read_pairs(path)]
-        usable = subset.joints.keys() or subset.images.keys()
+        usable = subset.joints.keys() or images.keys()
         subset.pairs = [pair for pair in pairs if usable >= set(pair)]
         subset.paired_by = f"file {path.name}"
-        for name in dict.fromkeys(name for pair in pairs for name in pair):
+        for name in dict.fromkeys(chain.from_iterable(pairs)):
             if name not in usable:
-                lack = "annotated" if name in subset.images else "in the source"
+                lack = "annotated" if name in images else "in the source"
                 subset.problems.append(f"{split}: {name} is in a pair but not {lack}")
         if not subset.pairs:
             raise ValueError(f"{path}: expected pairs of annotated {split} images, got none of them")
 
 
-def _settings(preset: Preset, request: Request, plan: Plan) -> dict[str, Any]:
+def complete_tables(
+    preset: Preset, request: Request, subset: Subset, estimator: PoseEstimator | None, root: Path
+) -> None:
+    """Estimate the joints and make the pairs of a split that are not published, and write both tables.
+
+    Raises ValueError if no pair can be made.
+    """
+    split = subset.split
+    if estimator is not None and not subset.joints:
+        unfinished = root / UNFINISHED.format(split)
+        subset.joints = estimate_joints(root / split, subset.images, estimator, unfinished)
+        subset.annotated_by = f"annotated by {estimator.name}, not the published joints"
+    if not subset.pairs:
+        num_drawn = preset.num_drawn.get(split)
+        subset.pairs, subset.paired_by = make_pairs(subset.joints, num_drawn, request.seed, f"pairs_{split}")
+    write_annotations(root / f"annotation-{split}.csv", subset.joints)
+    write_pairs(root / f"pairs-{split}.csv", subset.pairs)
+
+
+def _settings(preset: Preset, request: Request, source: Source, subsets: Sequence[Subset]) -> dict[str, Any]:
     """Return all that determines the files of the data folder."""
-    first = next(iter(plan.subsets["train"].images.values()))
+    first = next(iter(subsets[0].images.values()))
     try:
-        codec = preset.codec(plan.source.read(first))
+        _, codec = preset.convert(source.read(first))
     except ValueError as error:
-        raise ValueError(f"{plan.source.path}: {first}: {error}") from None
+        raise ValueError(f"{source.path}: {first}: {error}") from None
     names_and_sizes = hashlib.sha256()  # equal for a zip and what is unpacked from it
-    for split, subset in plan.subsets.items():
+    for subset in subsets:
         for name in sorted(subset.images):
-            names_and_sizes.update(f"{split}/{name} {plan.source.sizes[subset.images[name]]}\n".encode())
+            names_and_sizes.update(f"{subset.split}/{name} {source.sizes[subset.images[name]]}\n".encode())
     settings: dict[str, Any] = {
         "version": VERSION,
         "label": preset.label,
@@ -213,67 +229,39 @@ def _settings(preset: Preset, request: Request, plan: Plan) -> dict[str, Any]:
         "annotation_frame": request.annotation_frame,
         "strict": request.strict,
     }
-    for split, subset in plan.subsets.items():
-        num_drawn = preset.num_drawn.get(split)
-        settings[f"annotations_{split}"] = dict(request.estimator_settings)
-        settings[f"pairs_{split}"] = "rule" if num_drawn is None else f"{num_drawn} drawn with seed {request.seed}"
-        settings |= {f"{kind}_{split}": sha256_of(path) for kind, path in subset.files.items()}
+    for subset in subsets:
+        num_drawn = preset.num_drawn.get(subset.split)
+        settings[f"annotations_{subset.split}"] = dict(request.estimator_settings)
+        settings[f"pairs_{subset.split}"] = (
+            "rule" if num_drawn is None else f"{num_drawn} drawn with seed {request.seed}"
+        )
+        settings |= {f"{kind}_{subset.split}": sha256_of(path) for kind, path in subset.files.items() if path}
     return settings
 
 
-def _manifest(
-    preset: Preset, request: Request, plan: Plan, settings: dict[str, Any], estimator: PoseEstimator | None
-) -> dict[str, Any]:
-    subsets = plan.subsets
-    counts: dict[str, int] = {}
-    for split, subset in subsets.items():
-        counts |= _counts(split, subset)
-    return {
-        "label": preset.label,
-        "settings": settings,
-        **counts,
-        "frame": list(preset.image_size),
-        "codec": settings["codec"],
-        "written_with": f"Pillow {PIL.__version__}",
-        "annotated_by": {split: subset.annotated_by for split, subset in subsets.items()},
-        "annotation_frame": {split: subset.annotation_frame for split, subset in subsets.items()},
-        "estimator_weights": None if estimator is None else estimator.weights_hash,
-        "pairs": {split: subset.paired_by for split, subset in subsets.items()},
-        "notes": _notes(plan),
-        "inputs": _inputs(request.source, plan),
-    }
-
-
-def _counts(split: str, subset: Subset) -> dict[str, int]:
+def _counts(subset: Subset) -> dict[str, int]:
     are_found = np.stack([found(array) for array in subset.joints.values()])
     return {
-        f"num_{split}_images": len(subset.images),
-        f"num_{split}_annotated": len(subset.joints),
-        f"num_{split}_joints": int(are_found.sum()),
-        f"num_{split}_torsos": int(are_found[:, list(TORSO)].all(axis=1).sum()),
-        f"num_{split}_pairs": len(subset.pairs),
+        f"num_{subset.split}_images": len(subset.images),
+        f"num_{subset.split}_annotated": len(subset.joints),
+        f"num_{subset.split}_joints": int(are_found.sum()),
+        f"num_{subset.split}_torsos": int(are_found[:, list(TORSO)].all(axis=1).sum()),
+        f"num_{subset.split}_pairs": len(subset.pairs),
     }
 
 
-def _notes(plan: Plan) -> list[str]:
+def _notes(num_images: int, subsets: Sequence[Subset]) -> list[str]:
     notes = []
-    if plan.num_unlisted:
-        notes.append(f"{plan.num_unlisted:,} images of the source are in no split and were left out")
-    if left_out := sum(len(subset.problems) for subset in plan.subsets.values()):
+    if num_unlisted := num_images - sum(len(subset.images) for subset in subsets):
+        notes.append(f"{num_unlisted:,} images of the source are in no split and were left out")
+    if left_out := sum(len(subset.problems) for subset in subsets):
         notes.append(f"{left_out:,} images that the lists, annotations or pairs name cannot be used and were left out")
-    for split, subset in plan.subsets.items():
-        if subset.num_lost:
-            notes.append(
-                f"{split}: {subset.num_lost:,} joints move to x = -1 in the images' frame and read as not found"
-            )
-        if bare := len(subset.images) - len(subset.joints):
-            notes.append(f"{split}: {bare:,} images have no annotation")
-    return notes
+    return [*notes, *chain.from_iterable(subset.notes for subset in subsets)]
 
 
-def _inputs(source: Path, plan: Plan) -> list[dict[str, str | None]]:
+def _inputs(source: Path, lists: Mapping[str, bytes], subsets: Sequence[Subset]) -> list[dict[str, str | None]]:
     """Name each input file with its SHA-256; of an unpacked download the settings contain a hash of names and sizes."""
-    tables = [subset.files[kind] for kind in KINDS for subset in plan.subsets.values() if kind in subset.files]
+    tables = [path for kind in KINDS for subset in subsets if (path := subset.files[kind])]
     files = [(path.name, None if path.is_dir() else sha256_of(path)) for path in (source, *tables)]
-    files += [(name, hashlib.sha256(content).hexdigest()) for name, content in plan.lists.items()]
+    files += [(name, hashlib.sha256(content).hexdigest()) for name, content in lists.items()]
     return [{"file": name, "sha256": digest} for name, digest in files]

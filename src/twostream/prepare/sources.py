@@ -20,20 +20,19 @@ from twostream.files import atomic_write
 
 SPLITS = ("train", "test")
 KINDS = ("annotations", "pairs")  # of published files
+AS_DOWNLOADED = "JPEG files as downloaded"
 BROKEN = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, OSError)
 
 
 class Source:
     """A download: an unpacked folder, whose links are followed, or a zip file. Thread-safe.
 
-    Args:
-        path: folder or zip file.
-
     Attributes:
+        path: the folder or zip file.
         sizes: size in bytes of each file, by relative path with `/`; paths that point outside the zip are left out.
 
-    Raises ValueError if `path` is neither, or a zip that is truncated or encrypted.
-
+    Raises:
+        ValueError: `path` is neither, or a zip that is truncated or encrypted.
     """
 
     def __init__(self, path: Path) -> None:
@@ -108,11 +107,9 @@ def _zip_sizes(path: Path, opened: zipfile.ZipFile) -> dict[str, int]:
 
 
 class Preset(ABC):
-    """A data set and the frame of its prepared images. The defaults suit images that are copied as they are.
+    """A data set, called `label` in tables, and the frame of its prepared images.
 
-    Args:
-        label: name in tables.
-
+    The defaults suit images that are copied as they are.
     """
 
     image_size: tuple[int, int]  # height and width in pixels of the prepared images
@@ -138,29 +135,21 @@ class Preset(ABC):
         Raises ValueError if the lists are malformed.
         """
 
-    def convert(self, content: bytes) -> bytes:
-        """Bring an image file to the frame. Raises ValueError if it is damaged or of an unexpected size."""
-        read_image(BytesIO(content), self.image_size)
-        return content
+    def convert(self, content: bytes) -> tuple[bytes, str]:
+        """Bring an image file to the frame, and describe how.
 
-    def codec(self, content: bytes) -> str:
-        """Describe what `convert` does with images like this one. Raises ValueError as it does."""
-        self.convert(content)
-        return "JPEG files as downloaded"
+        Raises ValueError if the image is damaged or of an unexpected size.
+        """
+        read_image(BytesIO(content), self.image_size)
+        return content, AS_DOWNLOADED
 
     def to_frame(
         self, joints: Mapping[str, JointArray], frame: int | None, file: Path
     ) -> tuple[dict[str, JointArray], int | None]:
-        """Shift published joints to the frame of the images.
+        """Shift published joints, by image name, to the frame of the images.
 
-        Args:
-            joints: image name -> joints.
-            frame: width of the images that they were made for; None detects it.
-            file: their file, for messages.
-
-        Returns that width too, or None for a data set with a single frame. Raises ValueError if the frame does not fit
-        or cannot be detected.
-
+        `frame` is the width of the images that they were made for; None detects it. Returns that width too, or None for
+        a data set with a single frame. Raises ValueError naming `file` if the frame does not fit or cannot be detected.
         """
         if frame is not None:
             raise ValueError(f"annotation_frame: expected null for {self.label}, got {frame}")
@@ -221,13 +210,8 @@ class Preset(ABC):
     ) -> dict[str, bytes]:
         """Read the files that split the images: the first alternative of `list_files` that is complete.
 
-        Args:
-            named: file name -> file to use; others are searched.
-            folders: are searched first, without their subfolders.
-            sources: are searched next.
-
-        Raises ValueError if no alternative is complete, and for lists of a data set that folders split.
-
+        Files that are not in `named`, file name -> path, are searched in `folders` without their subfolders, then in
+        `sources`. Raises ValueError if no alternative is complete, and for lists of a data set that folders split.
         """
         if not self.list_files:
             if named:
