@@ -1,9 +1,4 @@
-from io import BytesIO
-from pathlib import Path
-
-import numpy as np
 import pytest
-from PIL import Image
 
 from twostream.prepare.market1501 import Market1501
 
@@ -13,12 +8,6 @@ NAME = "0002_c1s1_000451_03.jpg"
 @pytest.fixture
 def market():
     return Market1501("Market-1501")
-
-
-def encoded(size):
-    file = BytesIO()
-    Image.new("RGB", size).save(file, "JPEG")
-    return file.getvalue()
 
 
 @pytest.mark.parametrize("top", ["", "Market-1501-v15.09.15/", "a/b/"])
@@ -49,27 +38,3 @@ def test_other_files_are_ignored(market, name):
 def test_two_copies_of_an_image_are_refused(market):
     with pytest.raises(ValueError, match=f"{NAME} exists twice: bounding_box_train/{NAME} and a/bounding"):
         market.find_images([f"bounding_box_train/{NAME}", f"a/bounding_box_train/{NAME}"])
-
-
-def test_images_are_copied(market):
-    assert market.convert(encoded((64, 128))) == (encoded((64, 128)), "JPEG files as downloaded")
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        (encoded((128, 64)), "expected an image of height x width 128x64, got 64x128"),
-        (encoded((64, 128))[:-300], "expected an image: "),
-        (b"", "expected an image: "),
-    ],
-)
-def test_damaged_images_and_other_sizes_are_refused(market, content, message):
-    with pytest.raises(ValueError, match=message):
-        market.convert(content)
-
-
-def test_there_is_a_single_annotation_frame(market):
-    joints = {NAME: np.zeros((18, 2), dtype=int)}
-    assert market.to_frame(joints, None, Path("a.csv")) == (joints, None)
-    with pytest.raises(ValueError, match="annotation_frame: expected null for Market-1501, got 256"):
-        market.to_frame(joints, 256, Path("a.csv"))

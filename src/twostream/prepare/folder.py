@@ -16,12 +16,12 @@ from twostream.data.keypoints import JointArray, read_annotations, write_annotat
 from twostream.data.pairs import Pair, matching_pairs
 from twostream.data.pose_estimators import PoseEstimator
 from twostream.files import atomic_write, first_lines, hash_files, read_json
-from twostream.prepare.sources import SPLITS, Source
+from twostream.prepare.sources import KINDS, SPLITS, Source
 from twostream.runs import differences
 
 MANIFEST = "manifest.json"
 SETTINGS = ".preparation.json"
-TABLES = tuple(f"{kind}-{split}.csv" for kind in ("annotation", "pairs") for split in SPLITS)
+TABLES = tuple(f"{word}-{split}.csv" for word in KINDS.values() for split in SPLITS)
 IMAGES_PER_SAVE = 500  # of estimated joints
 COUNTS = {
     "images": "images",

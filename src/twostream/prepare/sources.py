@@ -19,7 +19,7 @@ from twostream.data.keypoints import JointArray, read_annotations
 from twostream.files import atomic_write
 
 SPLITS = ("train", "test")
-KINDS = ("annotations", "pairs")  # of published files
+KINDS = {"annotations": "annotation", "pairs": "pairs"}  # of tables, with the word in their file names
 AS_DOWNLOADED = "JPEG files as downloaded"
 BROKEN = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, OSError)
 
@@ -202,8 +202,7 @@ class Preset(ABC):
 
     def file_names(self, kind: str, split: str) -> list[str]:
         """Return the names under which the "annotations" or "pairs" of a split are published."""
-        stem = "annotation" if kind == "annotations" else kind
-        return [f"{prefix}-{stem}-{split}.csv" for prefix in self.prefixes]
+        return [f"{prefix}-{KINDS[kind]}-{split}.csv" for prefix in self.prefixes]
 
     def find_lists(
         self, named: Mapping[str, Path], folders: Sequence[Path], sources: Sequence[Source]
