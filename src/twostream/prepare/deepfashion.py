@@ -126,23 +126,23 @@ def frame_of(joints: Int[np.ndarray, "n 18 2"], file: Path) -> int:
     clipped: x from -40 to 215. So only the narrow frame has x below 0 (-1 is left out: it may mean a joint that was
     not found), and only the wide frame has x above 215.
 
-    Raises ValueError if x is outside both frames, or fits neither or both of them.
+    Raises ValueError if x fits neither or both frames.
     """
     x = joints[..., 1][(joints != MISSING).all(axis=-1)]
     lowest, highest = (int(x.min()), int(x.max())) if len(x) else (0, 0)
-    if lowest < -CROP or highest >= WIDE or (lowest < 0 and highest >= WIDE - CROP):
+    fits_wide = lowest >= 0 and highest < WIDE
+    fits_narrow = lowest >= -CROP and highest < WIDE - CROP
+    if fits_wide and fits_narrow:
+        raise ValueError(
+            f"{file}: x from {lowest} to {highest} fits images {WIDE} and {NARROW} wide: pass "
+            f"annotation_frame={WIDE} or annotation_frame={NARROW}"
+        )
+    if not fits_wide and not fits_narrow:
         raise ValueError(
             f"{file}: expected x of one frame, 0 to {WIDE - 1} ({WIDE} wide) or {-CROP} to {WIDE - CROP - 1} "
             f"({NARROW} wide), got {lowest} to {highest}"
         )
-    if lowest < 0:
-        return NARROW
-    if highest >= WIDE - CROP:
-        return WIDE
-    raise ValueError(
-        f"{file}: x from {lowest} to {highest} fits images {WIDE} and {NARROW} wide: pass "
-        f"annotation_frame={WIDE} or annotation_frame={NARROW}"
-    )
+    return WIDE if fits_wide else NARROW
 
 
 def shifted(joints: Int[np.ndarray, "n 18 2"], made_for: int, width: int) -> Int[np.ndarray, "n 18 2"]:

@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -16,13 +16,14 @@ from twostream.data.keypoints import JointArray, read_annotations, write_annotat
 from twostream.data.pairs import Pair, matching_pairs
 from twostream.data.pose_estimators import PoseEstimator
 from twostream.files import atomic_write, first_lines, hash_files, read_json
-from twostream.prepare.sources import KINDS, SPLITS, Source
+from twostream.prepare.sources import KINDS, SPLITS, Preset, Source
 from twostream.runs import differences
 
 MANIFEST = "manifest.json"
 SETTINGS = ".preparation.json"
 TABLES = tuple(f"{word}-{split}.csv" for word in KINDS.values() for split in SPLITS)
 IMAGES_PER_SAVE = 500  # of estimated joints
+ImageNames = Mapping[str, Mapping[str, str]]  # split -> image name -> name in the source
 COUNTS = {
     "images": "images",
     "annotated": "annotated images",
@@ -33,23 +34,18 @@ COUNTS = {
 
 
 def names_in(folder: Path) -> set[str]:
-    """Return the names of the files in a folder, without temporary ones (`.NAME`) and empty ones.
-
-    A machine that loses power can leave an empty file.
-    """
+    """Return the names of the files in a folder, without temporary ones (`.NAME`) and those that a crash left empty."""
     if not folder.is_dir():
         return set()
     with os.scandir(folder) as entries:
         return {entry.name for entry in entries if not entry.name.startswith(".") and entry.stat().st_size}
 
 
-def check_folder(
-    root: Path, settings: Mapping[str, Any], images: Mapping[str, Mapping[str, str]]
-) -> dict[str, Any] | None:
+def check_folder(root: Path, settings: Mapping[str, Any], images: ImageNames) -> dict[str, Any] | None:
     """Return the manifest of a complete data folder, verified; None for a new folder and an interrupted preparation.
 
-    `images` are the names of the images, by split. Raises ValueError for a folder that was prepared with other settings
-    or contains other files, and for a complete one of which a file is missing or has changed.
+    Raises ValueError for a folder that was prepared with other settings or contains other files, and for a complete one
+    of which a file is missing or has changed.
     """
     on_disk = read_json(root / SETTINGS)
     if on_disk is None:
@@ -90,24 +86,17 @@ def data_hash(root: Path) -> str:
     return hash_files(root, tqdm(sorted(paths), desc="Hash", unit="file", disable=None))
 
 
-def write_images(
-    source: Source,
-    convert: Callable[[bytes], tuple[bytes, str]],
-    images: Mapping[str, Mapping[str, str]],
-    root: Path,
-    num_workers: int,
-) -> int:
+def write_images(source: Source, preset: Preset, images: ImageNames, root: Path, num_workers: int) -> int:
     """Convert the images that are not in the data folder `root` yet, write them to its splits and return how many.
 
-    `images` are the names in the source by split and image name; `num_workers` threads write them, and 0 is one: Pillow
-    lets other threads run while it decodes. Raises ValueError that lists the images that `convert` refuses, after all
-    others are written.
+    `num_workers` threads write them, and 0 is one: Pillow lets other threads run while it decodes. Raises ValueError
+    that lists the images that the preset refuses, after all others are written.
     """
 
     def write(item: tuple[Path, str]) -> str:
         path, name = item
         try:
-            content, _ = convert(source.read(name))
+            content, _ = preset.convert(source.read(name))
         except ValueError as error:
             return f"{name}: {error}"
         with atomic_write(path) as temporary:

@@ -87,7 +87,7 @@ def prepare(preset: Preset, request: Request, root: Path) -> tuple[dict[str, Any
     # Created before any image is written, so that missing weights are reported at once.
     estimator = None if all(subset.joints for subset in subsets) else request.estimator()
     write_json(root / SETTINGS, settings)
-    num_written = write_images(source, preset.convert, images, root, request.num_workers)
+    num_written = write_images(source, preset, images, root, request.num_workers)
     for subset in subsets:
         complete_tables(preset, request, subset, estimator, root)
     manifest = {
@@ -113,16 +113,11 @@ def prepare(preset: Preset, request: Request, root: Path) -> tuple[dict[str, Any
 
 
 def find(preset: Preset, request: Request, scratch: Path) -> tuple[Source, dict[str, bytes], list[Subset]]:
-    """Find the images, their split and the published files, before anything is written.
+    """Find the images, their split and the published files; a zip inside a zip is extracted to the folder `scratch`.
 
-    A zip inside a zip is extracted to the folder `scratch`.
-
-    Returns:
-        The source that contains the images, the content of the lists that split them by file name, and the splits.
-
-    Raises:
-        ValueError: there are no images, nothing determines their split, a file that the user names does not exist, or
-            there are several published files of one kind.
+    Returns the source that contains the images, the content of the lists that split them, by file name, and the splits.
+    Raises ValueError if there are no images, nothing determines their split, a file that the user names does not exist,
+    or there are several published files of one kind.
     """
     for setting, path in request.files.items():
         if not path.is_file():
