@@ -124,8 +124,10 @@ def test_an_image_annotated_in_two_spellings_is_refused(fashion, prepare_tiny, s
         prepare_tiny("deepfashion", source, tables)
 
 
-def test_the_official_partition_is_used_without_patns_lists(fashion, prepare_tiny, source, tmp_path):
-    manifest, _ = prepare_tiny("deepfashion", source, fashion.annotate(tmp_path / "tables"))
+@pytest.mark.parametrize("kind", ["folder", "zip"])
+def test_the_official_partition_is_used_without_patns_lists(fashion, prepare_tiny, source, tmp_path, kind):
+    path = source if kind == "folder" else fashion.zip(tmp_path / "zips/all.zip")
+    manifest, _ = prepare_tiny("deepfashion", path, fashion.annotate(tmp_path / "tables"))
     assert (manifest["num_train_images"], manifest["num_test_images"]) == (20, 8)
     assert manifest["inputs"][-1]["file"] == "list_eval_partition.txt"
 
@@ -179,10 +181,3 @@ def test_any_level_of_the_download_is_accepted(fashion, prepare_tiny, source, ta
     manifest, _ = prepare_tiny("deepfashion", path, tables)
     assert (manifest["num_train_images"], manifest["num_test_images"]) == (20, 8)
     assert not (tmp_path / "data/.unpacked").exists()
-
-
-def test_lists_inside_a_zip_are_found(fashion, prepare_tiny, tmp_path):
-    path = tmp_path / "zips/all.zip"
-    fashion.zip(path)
-    manifest, _ = prepare_tiny("deepfashion", path, fashion.annotate(tmp_path / "tables"))
-    assert manifest["inputs"][-1]["file"] == "list_eval_partition.txt"

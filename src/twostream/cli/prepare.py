@@ -53,11 +53,8 @@ def _prepare(cfg: DictConfig) -> None:
 
 
 def _write_pairs(cfg: DictConfig) -> None:
-    annotations = Path(cfg.annotations)
-    if not annotations.is_file():
-        raise ValueError(f"annotations: file not found: {annotations}")
-    joints = instantiate(cfg.preparation).read_joints(annotations)
-    pairs, _ = make_pairs(joints, num_drawn=None, seed=0, where=str(annotations))
+    joints = instantiate(cfg.preparation).read_joints(Path(cfg.annotations))
+    pairs, _ = make_pairs(joints, num_drawn=None, seed=0, where=cfg.annotations)
     write_pairs(Path(cfg.out), pairs)
     print(f"{len(pairs)} pairs\n{cfg.out}")
 

@@ -172,8 +172,10 @@ class Preset(ABC):
     def read_joints(self, path: Path) -> dict[str, JointArray]:
         """Read an annotation file into image name -> joints, in the frame that it was made for.
 
-        Raises ValueError if it is malformed, empty or of another frame, or annotates an image twice.
+        Raises ValueError if it does not exist, is malformed, empty or of another frame, or annotates an image twice.
         """
+        if not path.is_file():
+            raise ValueError(f"annotations: file not found: {path}")
         annotations = read_annotations(path, self.joints_width)
         joints = {self.plain_name(name): array for name, array in annotations.items()}
         if not joints:
