@@ -1,6 +1,7 @@
 """Tiny downloads of both data sets in their original layout, made of synthetic people."""
 
 import zipfile
+from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
 
@@ -20,14 +21,12 @@ def jpeg(image: Image.Image) -> bytes:
     return file.getvalue()
 
 
+@dataclass
 class TinyDownload:
-    """Files by path, and joints by split and prepared image name."""
-
-    def __init__(self, files, joints, tables, lists=None):
-        self.files = files
-        self.joints = joints
-        self.tables = tables
-        self.lists = lists
+    files: dict  # content by path
+    joints: dict  # by split and prepared image name
+    tables: str  # name of the annotation files, with {} for the split
+    lists: dict = field(default_factory=dict)  # image names by split
 
     def folder(self, path: Path) -> Path:
         for name, content in self.files.items():

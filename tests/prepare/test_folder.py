@@ -69,11 +69,6 @@ def test_a_draw_depends_on_its_seed_and_keeps_the_order():
     assert drawn != make_pairs(identities(5), 7, 2, "")[0]
 
 
-def test_joints_without_any_pair_are_refused():
-    with pytest.raises(ValueError, match=r"a\.csv: expected two images of one identity with both shoulders"):
-        make_pairs(identities(1, 1), None, 0, "a.csv")
-
-
 def test_the_report_shows_published_counts_and_lists_differences():
     others = {f"num_{s}_{count}": 1234 for s in ("train", "test") for count in ("annotated", "joints", "torsos")}
     words = {"annotated_by": {"train": "file a.csv", "test": "b"}, "pairs": {"train": "rule", "test": "drawn"}}

@@ -1,7 +1,7 @@
 """DeepFashion's In-shop Clothes Retrieval Benchmark (Liu et al. 2016) under the names and splits of PATN."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 from io import BytesIO
 from pathlib import Path, PurePosixPath
 
@@ -60,9 +60,9 @@ class DeepFashion(Preset):
         return f"fashion{sex}{category}id{item}{outfit}_{view.replace('_', '')}"
 
     @override
-    def find_images(self, names: Iterable[str]) -> dict[str, str]:
-        names = [name for name in names if self.image_name(name)]
-        return super().find_images([name for name in names if LARGE not in PurePosixPath(name).parts] or names)
+    def find_images(self, names: Collection[str]) -> dict[str, str]:
+        small = [name for name in names if LARGE not in PurePosixPath(name).parts]
+        return super().find_images(small) or super().find_images(names)
 
     @override
     def split(self, images: Mapping[str, str], lists: Mapping[str, bytes]) -> dict[str, list[str]]:

@@ -9,7 +9,7 @@ import threading
 import zipfile
 import zlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from io import BytesIO
 from itertools import chain
 from pathlib import Path, PurePosixPath
@@ -155,7 +155,7 @@ class Preset(ABC):
             raise ValueError(f"annotation_frame: expected null for {self.label}, got {frame}")
         return dict(joints), None
 
-    def find_images(self, names: Iterable[str]) -> dict[str, str]:
+    def find_images(self, names: Collection[str]) -> dict[str, str]:
         """Select the images among the files of a download: image name -> name in the download.
 
         Raises ValueError if two files have the same image name.
