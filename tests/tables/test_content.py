@@ -1,21 +1,15 @@
-from collections.abc import Callable
-from pathlib import Path
-
 import pytest
 
 from twostream.tables.comparison import compare
-from twostream.tables.notes import heading, notes
+from twostream.tables.content import heading, notes
 from twostream.tables.results import Results
-
-AddRun = Callable[..., Path]
-Collected = Callable[..., Results]
 
 
 def _lines(results: Results, start: str = "") -> list[str]:
     return [line for line in notes(results, compare(results)) if line.startswith(start)]
 
 
-def test_runs_that_differ_are_noted(collected: Collected, add_run: AddRun):
+def test_runs_that_differ_are_noted(collected, add_run):
     add_run("full", {"ssim": 0.31})
     path = add_run("no_at_module", {"ssim": 0.3}, data_hash="d2", iterations=200, image_size=[128, 64], dirty=True)
     path.write_text(path.read_text().replace('"p1"', '"p2"'))
@@ -35,7 +29,7 @@ def test_runs_that_differ_are_noted(collected: Collected, add_run: AddRun):
     assert "; iterations 100 or 200; batch size 8; " in about
 
 
-def test_notes_and_settings_of_runs_are_not_repeated(collected: Collected, add_run: AddRun):
+def test_notes_and_settings_of_runs_are_not_repeated(collected, add_run):
     add_run("full", {"ssim": {"value": 0.31, "codec": "png"}})
     add_run("no_at_module", {"ssim": 0.3}, notes=["random features", "stopped early"])
     assert _lines(collected())[-3:] == [
@@ -46,7 +40,7 @@ def test_notes_and_settings_of_runs_are_not_repeated(collected: Collected, add_r
 
 
 @pytest.mark.parametrize(("size", "compared"), [([128, 64], True), ([64, 32], False)])
-def test_the_papers_numbers_need_its_image_size(collected: Collected, add_run: AddRun, size: list[int], compared: bool):
+def test_the_papers_numbers_need_its_image_size(collected, add_run, size, compared):
     add_run("full", {"ssim": 0.31}, data="market1501", image_size=size)
     results = collected(data="market1501")
     assert heading(results)[0].startswith("Data: Market-1501; scale smoke;")
@@ -55,7 +49,7 @@ def test_the_papers_numbers_need_its_image_size(collected: Collected, add_run: A
 
 
 @pytest.mark.usefixtures("compared_path")
-def test_metrics_with_one_reason_share_a_line(collected: Collected, add_run: AddRun):
+def test_metrics_with_one_reason_share_a_line(collected, add_run):
     missing = {"ssim": "no weights", "pckh": "no detector", "lpips/standard": "no\n weights"}
     add_run("full", {}, missing=missing)
     add_run("no_at_module", {}, missing=missing, seed=1)
@@ -68,7 +62,7 @@ def test_metrics_with_one_reason_share_a_line(collected: Collected, add_run: Add
 
 
 @pytest.mark.usefixtures("compared_path")
-def test_columns_of_equal_settings_share_a_line(collected: Collected, add_run: AddRun):
+def test_columns_of_equal_settings_share_a_line(collected, add_run):
     settings = {"window": "gaussian", "net_hash": "0123456789abcdef" * 4, "splits_std": 0.5}
     for variant in ("full", "no_at_module"):
         values = {"ssim": {"value": 0.3} | settings, "fid_test/standard": {"value": 3} | settings}
@@ -82,7 +76,7 @@ def test_columns_of_equal_settings_share_a_line(collected: Collected, add_run: A
 
 
 @pytest.mark.usefixtures("compared_path")
-def test_columns_with_different_tests_are_named(collected: Collected, add_run: AddRun):
+def test_columns_with_different_tests_are_named(collected, add_run):
     for seed in (0, 1):
         add_run("full", {"ssim": 0.3, "pckh": 0.9}, seed, replicates={"ssim": [0.3, 0.31], "pckh": [0.9, 0.8]})
         add_run("both_add", {"ssim": 0.2 + 0.01 * seed, "pckh": 0.8}, seed)
@@ -95,7 +89,7 @@ def test_columns_with_different_tests_are_named(collected: Collected, add_run: A
     ]
 
 
-def test_table_without_a_comparison_has_no_notes_on_it(collected: Collected, add_run: AddRun):
+def test_table_without_a_comparison_has_no_notes_on_it(collected, add_run):
     for variant in ("full", "no_at_module"):
         add_run(variant, {"ssim": 0.3, "pckh": 0.9}, replicates={"ssim": [0.3, 0.31]}, notes=[])
     assert [line[:19] for line in _lines(collected())] == ["The paper's numbers", "Intervals: 95 %, of"]
