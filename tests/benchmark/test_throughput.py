@@ -5,7 +5,7 @@ from hydra.utils import instantiate
 from torch.utils.flop_counter import FlopCounterMode
 
 from twostream.benchmark import throughput
-from twostream.benchmark.summary import to_markdown
+from twostream.benchmark.output import to_markdown
 from twostream.benchmark.throughput import (
     SCALING_LINES,
     exponent,

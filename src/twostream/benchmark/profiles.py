@@ -12,7 +12,6 @@ from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
 from twostream.benchmark.resources import synchronize
-from twostream.benchmark.summary import format_size
 from twostream.benchmark.variants import (
     BASELINE,
     NET_NAMES,
@@ -24,6 +23,7 @@ from twostream.benchmark.variants import (
     count_iteration_flops,
     random_pair,
 )
+from twostream.tables.content import size_text
 
 KINDS = CONVOLUTIONS, PRODUCTS, SOFTMAX, OTHER = "convolutions", "matrix products", "softmax", "other"
 MATRIX_PRODUCTS = {"mm", "bmm", "addmm", "baddbmm", "_linear_pointwise"}
@@ -55,7 +55,7 @@ def measure_profile(cfg: DictConfig, device: torch.device) -> dict[str, Any]:
     for case, measured in zip(cases, passes, strict=True):
         seconds = sorted(measured, key=lambda kinds: sum(kinds.values()))[len(measured) // 2]
         gflop = {kind: case.batch_size * count / 1e9 for kind, count in flops_by_kind(case.flops).items()}
-        about = {"case": case.name, "size": format_size(case.size), "batch_size": case.batch_size}
+        about = {"case": case.name, "size": size_text(case.size), "batch_size": case.batch_size}
         seconds_rows.append(about | {"all": sum(seconds.values())} | seconds)
         rates = {kind: gflop[kind] / seconds[kind] if seconds[kind] else 0.0 for kind in (CONVOLUTIONS, PRODUCTS)}
         rate_rows.append(about | {"all": sum(gflop.values()) / sum(seconds.values())} | rates)

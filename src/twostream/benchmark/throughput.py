@@ -10,8 +10,8 @@ import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
+from twostream.benchmark.output import format_value
 from twostream.benchmark.resources import time_interleaved
-from twostream.benchmark.summary import format_size, format_value
 from twostream.benchmark.variants import (
     ATTENTION,
     BASELINE,
@@ -27,6 +27,7 @@ from twostream.benchmark.variants import (
     random_pair,
 )
 from twostream.data.datamodule import PairDataModule
+from twostream.tables.content import size_text
 from twostream.types import PosePair
 
 MATMUL_ROUNDS = 3
@@ -52,17 +53,17 @@ def measure_inference(cfg: DictConfig, device: torch.device) -> dict[str, Any]:
         size = tuple(setting.size)
         counters = {NET_NAMES[net]: count_generator_flops(cfg, node, size) for net, node in cfg.generators.items()}
         gflop = {name: counter.get_total_flops() / 1e9 for name, counter in counters.items()}
-        flops.append({"size": format_size(size), **gflop, "PATN / 2s-ATN": gflop["PATN"] / gflop["2s-ATN"]})
+        flops.append({"size": size_text(size), **gflop, "PATN / 2s-ATN": gflop["PATN"] / gflop["2s-ATN"]})
         rows: list[dict[str, Any]] = []
         for batch_size in setting.batch_sizes[device.type]:
             inputs = random_pair(batch_size, size, device)[:3]
             calls = {name: partial(generator, *inputs) for name, generator in generators.items()}
             timings = time_interleaved(calls, cfg.inference.rounds, device)
             rates = {name: timing.rate(batch_size) for name, timing in timings.items()}
-            rows.append({"size": format_size(size), "batch_size": batch_size} | rates)
+            rows.append({"size": size_text(size), "batch_size": batch_size} | rates)
         if len(rows) > 1:
             best = {name: max(row[name] for row in rows) for name in generators}
-            rows.append({"size": format_size(size), "batch_size": "best"} | best)
+            rows.append({"size": size_text(size), "batch_size": "best"} | best)
         throughput += rows
     for row in throughput:
         row |= {f"{ours} / {theirs}": row[ours][0] / row[theirs][0] for ours, theirs in RATIOS}
@@ -121,7 +122,7 @@ def measure_setting(
         row["gflop_per_second"] = rate[0] * gflop
         row["fraction_of_matmul"] = rate[0] * gflop / matmul[variants[name].precision]
         rows.append(row | {"peak_bytes": peaks[name]})
-    title = f"{setting.name}, {format_size(size)}, batch size {batch_size}, {gflop:.1f} GFLOP per pair"
+    title = f"{setting.name}, {size_text(size)}, batch size {batch_size}, {gflop:.1f} GFLOP per pair"
     return {"title": f"{title}; median and quartiles of {setting.rounds} rounds", "gflop_per_pair": gflop, "rows": rows}
 
 
@@ -157,7 +158,7 @@ def measure_scaling(cfg: DictConfig, device: torch.device) -> dict[str, Any]:
         exponents = ", ".join(f"{line} {exponent(rows, name, line):.2f}" for line in SCALING_LINES)
         tables.append({"title": f"{label}; exponents: {exponents}", "axis": label, "rows": rows})
     start = cfg.scaling.start
-    setting = f"{format_size(start.size)}, {start.num_blocks} blocks and width {start.width}"
+    setting = f"{size_text(start.size)}, {start.num_blocks} blocks and width {start.width}"
     text = (
         f"Training iterations at {setting}, except along one axis. Materialised: optimized, but with the attention "
         "matrix materialised. Exponents: of the time as a power of the axis, from its first to its last point."
@@ -204,7 +205,7 @@ def measure_loader(cfg: DictConfig, device: torch.device) -> dict[str, Any]:
     for index, case in enumerate(cfg.loader.cases):
         rate = timings[str(index)].rate(num_batches * batch_size)
         rows.append({**case, "pairs_per_second": rate, "ratio_to_training": rate[0] / training[0]})
-    title = f"{cfg.data.label} at {format_size(size)}, batch size {batch_size}, until ready for the networks"
+    title = f"{cfg.data.label} at {size_text(size)}, batch size {batch_size}, until ready for the networks"
     return {
         "rounds": cfg.loader.rounds,
         "text": f"Optimized training, batch size {training_size}: {format_value(training)} pairs/s.",
