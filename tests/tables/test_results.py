@@ -87,17 +87,6 @@ def test_wrong_file_is_refused(add_run, collected, change, file, old, new, messa
     assert "\n" not in str(error.value)
 
 
-def test_values_are_returned_by_seed(collected, add_run):
-    add_run("full", {"ssim": 0.31, "pckh": 1}, seed=0)
-    add_run("full", {"ssim": 0.33}, seed=2)
-    results = collected((0, 2))
-    full, ssim, pckh = results.spec.rows[0], *results.spec.columns
-    assert {seed: value.value for seed, value in results.values(full, ssim).items()} == {0: 0.31, 2: 0.33}
-    assert {seed: value.n for seed, value in results.values(full, pckh).items()} == {0: 64}
-    assert results.values(results.spec.rows[1], ssim) == {}
-    assert results.missing == {("no_at_module", 0): "not run", ("no_at_module", 2): "not run"}
-
-
 FAILED = {"state": "failed", "reason": "RuntimeError:\n bad thing"}
 WHY_FAILED = "failed: RuntimeError: bad thing (log: synthetic/smoke/full/seed0/train.log)"
 

@@ -145,14 +145,6 @@ def test_base_gives_the_keys_that_a_spec_does_not_replace(spec_path):
     assert [(column.label, column.metric) for column in spec.more_columns] == [("X1", "x_1"), ("X2", "x_2")]
 
 
-def test_rows_are_compared_with_the_base(compared_path, change):
-    spec = load_spec(compared_path)
-    assert (spec.base(), spec.others()) == (spec.rows[0], spec.rows[1:])
-    change(compared_path, "compare_with: full", "")
-    spec = load_spec(compared_path)
-    assert (spec.base(), spec.others()) == (None, [])
-
-
 def test_cited_numbers_need_the_data_of_the_paper(spec_path):
     text = re.sub(r"paper: \{data.*\n", "", spec_path.read_text())
     spec_path.write_text(f"cited: [{CITED}]\n" + re.sub(r"paper: \{(SSIM|PCKh).*?\}", "paper: {}", text))

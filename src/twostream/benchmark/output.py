@@ -77,8 +77,7 @@ def plot_inference(results: Results) -> Any:
         groups = {f"batch size: {row['batch_size']}": [row[name] for name in names] for row in (first, *others[-1:])}
         draw_bars(panel, names, groups)
         panel.tick_params(labelleft=panel is panels[0])
-        panel.set_title(size)
-        panel.set_xlabel("images/s")
+        panel.set(title=size, xlabel="images/s")
     add_legend(figure, panels[0])
     return figure
 
@@ -113,9 +112,7 @@ def plot_scaling(results: Results) -> Any:
             time.errorbar(values, [median for median, *_ in seconds], error_bars(seconds), fmt=style, label=line)
             memory.plot(values, [row[f"{line}, peak_bytes"] / 2**30 for row in table["rows"]], style)
         for panel in (time, memory):
-            panel.set_xticks(values)
-            panel.set_xlim(0)
-            panel.set_ylim(0)
+            panel.set(xticks=values, xlim=(0, None), ylim=(0, None))
         memory.set_xlabel(table["axis"])
     panels[0][0].set_ylabel("seconds per iteration")
     panels[1][0].set_ylabel("peak memory, GiB")
@@ -136,8 +133,7 @@ def plot_curves(results: Results) -> Any:
     for panel in (loss, difference):
         panel.locator_params(axis="x", integer=True)
     loss.set_ylabel("L1 loss")
-    difference.set_ylabel("difference from baseline")
-    difference.set_xlabel("iterations")
+    difference.set(xlabel="iterations", ylabel="difference from baseline")
     add_legend(figure, loss)
     return figure
 
