@@ -9,20 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from twostream.files import write_text
+from twostream.tables import content
 from twostream.tables.comparison import Comparison, compare
-from twostream.tables.content import (
-    ABOUT_ZERO,
-    CITED,
-    DASH,
-    data_text,
-    grids,
-    heading,
-    main_grid,
-    mean,
-    not_computed,
-    notes,
-    size_text,
-)
 from twostream.tables.results import Results, collect
 from twostream.tables.spec import Column, Row, load_spec
 
@@ -40,7 +28,7 @@ LATEX = str.maketrans(
     {character: f"\\{character}" for character in "&%$#_{}"}
     | {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
     | {"<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}"}
-    | {"±": r"$\pm$", ABOUT_ZERO: r"$\approx$", DASH: "---", "“": "``", "”": "''"}
+    | {"±": r"$\pm$", content.ABOUT_ZERO: r"$\approx$", content.DASH: "---", "“": "``", "”": "''"}
     # Unprotected, a bracket after a line break is read as the break's argument.
     | {"[": "{[}"}
 )
@@ -79,14 +67,14 @@ def short_text(results: Results, path: Path) -> str:
 
     Columns that do not fit are left out; so are the rows that the paper cites.
     """
-    spec = results.spec
+    spec, value = results.spec, partial(content.mean, results)
     for count in range(len(spec.columns), 0, -1):
-        table = markdown_table(main_grid(results, spec.rows, spec.columns[:count], partial(mean, results), {}))
+        table = markdown_table(content.main_grid(results, spec.rows, spec.columns[:count], value, {}))
         if table.index("\n") <= WIDTH:
             break
     hidden = f" ({len(spec.columns) - count} more columns)" if count < len(spec.columns) else ""
-    lines = [spec.heading, table, f"Data: {data_text(results)}. Full table{hidden}: {path}"]
-    if columns := list(not_computed(results)):
+    lines = [spec.heading, table, f"Data: {content.data_text(results)}. Full table{hidden}: {path}"]
+    if columns := list(content.not_computed(results)):
         lines.append(f"Not computed (reasons in the full table): {', '.join(columns)}")
     return "\n".join(lines)
 
@@ -94,12 +82,12 @@ def short_text(results: Results, path: Path) -> str:
 def markdown(results: Results) -> str:
     """Return the full table as GitHub Markdown."""
     comparisons = compare(results)
-    parts = [escape(text) for text in (f"## {results.spec.heading}", results.spec.question, *heading(results))]
-    for title, grid in grids(results, comparisons).items():
+    parts = [escape(text) for text in (f"## {results.spec.heading}", results.spec.question, *content.heading(results))]
+    for title, grid in content.grids(results, comparisons).items():
         if title:
             parts.append(f"**{escape(title)}**")
         parts.append(markdown_table([[escape(cell) for cell in line] for line in grid]))
-    below = [f"- {escape(note)}\n" for note in notes(results, comparisons)]
+    below = [f"- {escape(note)}\n" for note in content.notes(results, comparisons)]
     return "\n\n".join([*parts, "".join(below)])
 
 
@@ -110,15 +98,15 @@ def latex(results: Results) -> str:
     lines = [
         r"\begin{table}",
         r"\centering",
-        rf"\caption{{{' '.join([caption, *heading(results)]).translate(LATEX)}}}",
+        rf"\caption{{{' '.join([caption, *content.heading(results)]).translate(LATEX)}}}",
         rf"\label{{tab:{spec.name}}}",
     ]
-    for title, (header, *rows) in grids(results, comparisons).items():
+    for title, (header, *rows) in content.grids(results, comparisons).items():
         if title:
             lines.append(rf"\par\medskip\textbf{{{title.translate(LATEX)}}}\par\smallskip")
         lines += [rf"\begin{{tabular}}{{l{'r' * (len(header) - 1)}}}", r"\toprule", _latex_row(header), r"\midrule"]
         lines += [*map(_latex_row, rows), r"\bottomrule", r"\end{tabular}"]
-    lines += [rf"\par{{\footnotesize {note.translate(LATEX)}\par}}" for note in notes(results, comparisons)]
+    lines += [rf"\par{{\footnotesize {note.translate(LATEX)}\par}}" for note in content.notes(results, comparisons)]
     return "\n".join([*lines, r"\end{table}"]) + "\n"
 
 
@@ -137,7 +125,7 @@ def values_csv(results: Results) -> str:
     for row in spec.cited:
         for column in spec.columns:
             if column.label in row.paper:
-                records.append(_record(results, row, column) | {"data": "", "scale": "", "missing": CITED})
+                records.append(_record(results, row, column) | {"data": "", "scale": "", "missing": content.CITED})
     return _csv(VALUE_FIELDS, records)
 
 
@@ -198,7 +186,7 @@ def _value_record(results: Results, row: Row, column: Column, seed: int) -> dict
     run = results.runs.get((row.variant, seed))
     if run is None:
         return record | {"missing": results.missing[row.variant, seed]}
-    record |= vars(run) | {"image_size": size_text(run.image_size)}
+    record |= vars(run) | {"image_size": content.size_text(run.image_size)}
     value = run.value(column)
     if value is None:
         return record | {"missing": run.reason(column) or "not computed"}
