@@ -49,7 +49,7 @@ ABOUT += "test identities 12; hash of data d1; commit abc1234"
 
 
 @pytest.fixture
-def failed(runs, add_run) -> None:
+def failed(runs, add_run):
     """One run with odd digits, one that failed with characters special to Markdown and LaTeX."""
     add_run("full", {"ssim": 0.31249, "pckh": 0.9})
     path = runs / "synthetic/smoke/no_at_module/seed0/run.json"
@@ -57,7 +57,7 @@ def failed(runs, add_run) -> None:
     path.write_text('{"state": "failed", "reason": "<x> & 5% | 1"}')
 
 
-def _line(text, start):
+def line_of(text, start):
     return next(line for line in text.splitlines() if line.startswith(start))
 
 
@@ -76,8 +76,8 @@ def test_several_seeds_give_mean_and_sample_deviation(collected, add_run):
     text = markdown(results)
     cell = f"{np.mean(values):.3f} ± {np.std(values, ddof=1):.3f}"
     assert cell == "0.330 ± 0.026"
-    assert _line(text, "| A_1") == f"| A_1 (Full) | {cell} | 0.320 |    — |  0.94 |  3/3 |"
-    assert _line(text, "| w/o") == "| w/o [1]    |         0.300 | 0.313 |    — |     — |  1/3 |"
+    assert line_of(text, "| A_1") == f"| A_1 (Full) | {cell} | 0.320 |    — |  0.94 |  3/3 |"
+    assert line_of(text, "| w/o") == "| w/o [1]    |         0.300 | 0.313 |    — |     — |  1/3 |"
     assert "- [1] w/o: seeds 0, 2 not run\n" in text
     assert "- ±: standard deviation over the seeds.\n" in text
     assert "; seeds 0, 1, 2; " in text
@@ -86,19 +86,19 @@ def test_several_seeds_give_mean_and_sample_deviation(collected, add_run):
 
 def test_metric_of_another_protocol_is_not_shown(collected, add_run):
     add_run("full", {"ssim/standard": 0.31})
-    assert _line(markdown(collected()), "| A_1") == "| A_1 (Full) |    — | 0.320 |    — |  0.94 |  1/1 |"
+    assert line_of(markdown(collected()), "| A_1") == "| A_1 (Full) |    — | 0.320 |    — |  0.94 |  1/1 |"
 
 
 def test_column_without_numbers_of_the_paper_has_none_next_to_it(spec_path, collected, add_run, change):
     change(spec_path, ", PCKh: 0.94", "")
     add_run("full", {"ssim": 0.31, "pckh": 0.9})
-    assert _line(markdown(collected()), "| A_1") == "| A_1 (Full) | 0.310 | 0.320 | 0.90 |  1/1 |"
+    assert line_of(markdown(collected()), "| A_1") == "| A_1 (Full) | 0.310 | 0.320 | 0.90 |  1/1 |"
 
 
 def test_table_without_any_run(collected):
     text = markdown(collected((0, 1)))
     assert "Data: synthetic (NOT Market-1501); scale smoke; seeds 0, 1.\n" in text
-    assert _line(text, "| A_1") == "| A_1 (Full) [1] |    — | 0.320 |    — |  0.94 |  0/2 |"
+    assert line_of(text, "| A_1") == "| A_1 (Full) [1] |    — | 0.320 |    — |  0.94 |  0/2 |"
 
 
 @pytest.mark.usefixtures("failed")
@@ -210,7 +210,7 @@ def test_table_without_intervals_shows_values_only(spec_path, collected, add_run
     for seed, value in enumerate((0.31, 0.33)):
         add_run("full", {"ssim": {"value": value, "interval": [0.3, 0.32]}}, seed)
     text = markdown(collected())
-    assert _line(text, "| A_1") == "| A_1 (Full) | 0.310 | 0.320 |    — |  0.94 |  1/1 |"
+    assert line_of(text, "| A_1") == "| A_1 (Full) | 0.310 | 0.320 |    — |  0.94 |  1/1 |"
     assert "Intervals" not in text
     assert "| A_1 (Full) | 0.320 ± 0.014 |" in markdown(collected((0, 1)))
 

@@ -6,7 +6,7 @@ from scipy import stats
 from twostream.tables.render import differences_csv, values_csv
 
 
-def _rows(text: str) -> list[dict[str, str]]:
+def rows_of(text):
     return list(csv.DictReader(text.splitlines()))
 
 
@@ -29,7 +29,7 @@ def test_csv_is_unrounded(collected, add_run):
 def test_csv_has_each_seed_and_hidden_columns_with_their_reason(collected, add_run):
     for seed, value in enumerate([0.31, 0.32]):
         add_run("full", {"ssim": value}, seed, missing={"lpips/standard": "no weights"})
-    rows = [row for row in _rows(values_csv(collected((0, 1)))) if row["variant"] == "full"]
+    rows = [row for row in rows_of(values_csv(collected((0, 1)))) if row["variant"] == "full"]
     assert [(row["seed"], float(row["value"])) for row in rows if row["value"]] == [("0", 0.31), ("1", 0.32)]
     reasons = {row["column"]: row["missing"] for row in rows}
     assert reasons == {"SSIM": "", "PCKh": "not computed", "LPIPS": "no weights", "FID": "not computed"}
@@ -59,7 +59,7 @@ def test_differences_of_several_seeds(collected, add_run):
     for seed in (0, 1):
         add_run("full", {"ssim": 0.5}, seed)
         add_run("both_add", {"ssim": 0.25 + seed / 4}, seed)
-    rows = _rows(differences_csv(collected((0, 1))))
+    rows = rows_of(differences_csv(collected((0, 1))))
     found = next(row for row in rows if (row["variant"], row["column"]) == ("both_add", "SSIM"))
     assert (found["seeds"], found["identities"], found["difference"]) == ("0 1", "", "-0.125")
 
@@ -67,7 +67,7 @@ def test_differences_of_several_seeds(collected, add_run):
 def test_csv_has_each_number_that_the_paper_cites(spec_path, collected):
     cited = "cited: [{label: Other, paper: {PCKh: 0.912}}, {label: Real, paper: {SSIM: 1, PCKh: 1}}]\n"
     spec_path.write_text(spec_path.read_text() + cited)
-    rows = _rows(values_csv(collected((0, 1))))
+    rows = rows_of(values_csv(collected((0, 1))))
     assert len(rows) == 2 * 2 * 2 + 3
     ssim = {"column": "SSIM", "metric": "ssim", "protocol": "patn", "missing": "cited"}
     pckh = {"column": "PCKh", "metric": "pckh", "protocol": "patn", "missing": "cited"}

@@ -6,7 +6,7 @@ from functools import partial
 
 import numpy as np
 
-from twostream.tables.comparison import Comparison, Comparisons
+from twostream.tables.comparison import Comparison, Comparisons, compare
 from twostream.tables.results import Results, Run, RunKey
 from twostream.tables.spec import Column, Row
 
@@ -29,9 +29,9 @@ def heading(results: Results) -> list[str]:
     return [f"{'; '.join(about)}.", *(f"Protocol {name}: {', '.join(labels)}." for name, labels in protocols.items())]
 
 
-def grids(results: Results, comparisons: Comparisons) -> dict[str, Grid]:
+def grids(results: Results) -> dict[str, Grid]:
     """Return the parts of the full table by title; more metrics and differences only where there are any."""
-    spec, more, base = results.spec, results.more_columns(), results.spec.base()
+    spec, more, base, comparisons = results.spec, results.more_columns(), results.spec.base(), compare(results)
     marks = {row.variant: f" [{i}]" for i, (row, _) in enumerate(_missing_rows(results), start=1)}
     value = partial(_spread, results)
     found = {"": main_grid(results, spec.all_rows(), spec.columns, value, marks)}
@@ -67,7 +67,7 @@ def mean(results: Results, row: Row, column: Column) -> str:
     return column.text(float(np.mean(values))) if values else DASH
 
 
-def notes(results: Results, comparisons: Comparisons) -> list[str]:
+def notes(results: Results) -> list[str]:
     """Return the lines below the table, the missing rows first with their marks."""
     lines = [f"[{i}] {row.label}: {why}" for i, (row, why) in enumerate(_missing_rows(results), start=1)]
     if results.spec.cited:
@@ -80,7 +80,7 @@ def notes(results: Results, comparisons: Comparisons) -> list[str]:
         lines.append("±: standard deviation over the seeds.")
     if results.spec.intervals and results.runs:
         lines.append("Intervals: 95 %, of single runs, bootstrap over the test identities.")
-    lines += _about_comparisons(results, comparisons)
+    lines += _about_comparisons(results)
     settings = _texts(results, results.shown_columns(), _settings)
     lines += [f"{columns}: {text}{only}" for columns, text, only in _grouped(results, settings) if text]
     for note in dict.fromkeys(note for run in results.runs.values() for note in run.notes):
@@ -216,10 +216,10 @@ def _settings(run: Run, column: Column) -> str | None:
     return ", ".join(f"{name} {text}" for name, text in (texts | shortened).items())
 
 
-def _about_comparisons(results: Results, comparisons: Comparisons) -> list[str]:
+def _about_comparisons(results: Results) -> list[str]:
     methods: Texts = {}
     refused: dict[str, list[str]] = {}
-    for (variant, column), outcome in comparisons.items():
+    for (variant, column), outcome in compare(results).items():
         if isinstance(outcome, str):
             refused.setdefault(outcome, []).append(column)
             continue

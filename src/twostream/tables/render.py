@@ -81,19 +81,17 @@ def short_text(results: Results, path: Path) -> str:
 
 def markdown(results: Results) -> str:
     """Return the full table as GitHub Markdown."""
-    comparisons = compare(results)
     parts = [escape(text) for text in (f"## {results.spec.heading}", results.spec.question, *content.heading(results))]
-    for title, grid in content.grids(results, comparisons).items():
+    for title, grid in content.grids(results).items():
         if title:
             parts.append(f"**{escape(title)}**")
         parts.append(markdown_table([[escape(cell) for cell in line] for line in grid]))
-    below = [f"- {escape(note)}\n" for note in content.notes(results, comparisons)]
-    return "\n\n".join([*parts, "".join(below)])
+    return "\n\n".join([*parts, "".join(f"- {escape(note)}\n" for note in content.notes(results))])
 
 
 def latex(results: Results) -> str:
     """Return the full table as a LaTeX float for the booktabs package."""
-    comparisons, spec = compare(results), results.spec
+    spec = results.spec
     caption = spec.title if spec.number is None else f"Table {spec.number} of the paper: {spec.title}"
     lines = [
         r"\begin{table}",
@@ -101,12 +99,12 @@ def latex(results: Results) -> str:
         rf"\caption{{{' '.join([caption, *content.heading(results)]).translate(LATEX)}}}",
         rf"\label{{tab:{spec.name}}}",
     ]
-    for title, (header, *rows) in content.grids(results, comparisons).items():
+    for title, (header, *rows) in content.grids(results).items():
         if title:
             lines.append(rf"\par\medskip\textbf{{{title.translate(LATEX)}}}\par\smallskip")
         lines += [rf"\begin{{tabular}}{{l{'r' * (len(header) - 1)}}}", r"\toprule", _latex_row(header), r"\midrule"]
         lines += [*map(_latex_row, rows), r"\bottomrule", r"\end{tabular}"]
-    lines += [rf"\par{{\footnotesize {note.translate(LATEX)}\par}}" for note in content.notes(results, comparisons)]
+    lines += [rf"\par{{\footnotesize {note.translate(LATEX)}\par}}" for note in content.notes(results)]
     return "\n".join([*lines, r"\end{table}"]) + "\n"
 
 
