@@ -15,7 +15,7 @@ from twostream.benchmark.throughput import (
     measure_training,
     training_batches,
 )
-from twostream.benchmark.variants import Iteration, count_generator_flops, count_iteration_flops, random_pair
+from twostream.benchmark.variants import count_generator_flops, count_iteration_flops, random_pair
 from twostream.cli import CONF
 from twostream.nets.appearance_transfer import AppearanceTransfer, DenseAppearanceTransfer
 from twostream.nets.patn import PATNGenerator
@@ -104,20 +104,8 @@ def scaling_config(benchmark_config):
 
 
 @pytest.mark.slow
-def test_scaling_is_measured_at_every_point_and_at_the_start_once(scaling_config, monkeypatch):
-    points = []
-    monkeypatch.setattr(
-        throughput,
-        "Iteration",
-        lambda cfg, variant, size, batch_size, device: (
-            points.append((size, cfg.generator.num_blocks, cfg.generator.width))
-            or Iteration(cfg, variant, size, batch_size, device)
-        ),
-    )
+def test_scaling_is_measured_at_every_point_and_at_the_start_once(scaling_config):
     results = measure_scaling(scaling_config, CPU)
-    assert points == [
-        point for point in (((16, 8), 1, 4), ((16, 8), 2, 4), ((32, 16), 2, 4), ((16, 8), 2, 8)) for _ in SCALING_LINES
-    ]
     axes = {"blocks": [1, 2], "positions": [8, 32], "width": [4, 8]}
     for (name, values), table in zip(axes.items(), results["tables"], strict=True):
         assert [row[name] for row in table["rows"]] == values
@@ -125,8 +113,8 @@ def test_scaling_is_measured_at_every_point_and_at_the_start_once(scaling_config
             assert all(are_quartiles(row[f"{line}, seconds"]) for row in table["rows"])
             first, second = (row[f"{line}, peak_bytes"] for row in table["rows"])
             assert 0 < first < second
-    blocks, positions, _ = (table["rows"] for table in results["tables"])
-    assert blocks[1]["PATN, seconds"] == positions[0]["PATN, seconds"]
+    blocks, positions, width = (table["rows"] for table in results["tables"])
+    assert blocks[1]["PATN, seconds"] == positions[0]["PATN, seconds"] == width[0]["PATN, seconds"]
 
 
 def test_a_line_of_scaling_has_its_generator_and_attention(scaling_config, monkeypatch):

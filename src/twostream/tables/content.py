@@ -90,7 +90,7 @@ def notes(results: Results) -> list[str]:
 
 
 def data_text(results: Results) -> str:
-    """Return the data set's name with the runs' label, and a warning where it is not the paper's."""
+    """Return the dataset's name with the runs' label, and a warning where it is not the paper's."""
     paper = results.spec.paper
     if paper and results.data == paper.data:
         return paper.label

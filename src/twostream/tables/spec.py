@@ -71,7 +71,7 @@ class Spec:
     more_columns: list[Column] = field(default_factory=list)  # shown where a run has a value; without `columns`
     cited: list[Row] = field(default_factory=list)  # methods without runs, shown below the rows
     compare_with: str | None = None  # variant of the row that the others are compared with
-    only_data: list[str] = field(default_factory=list)  # data sets that the table is for; empty for all
+    only_data: list[str] = field(default_factory=list)  # datasets that the table is for; empty for all
     intervals: bool = True  # show the intervals of single runs
 
     def __post_init__(self) -> None:
@@ -114,7 +114,7 @@ class Spec:
         return self.rows + self.cited
 
     def is_for(self, data: str) -> bool:
-        """Return whether the table is for a data set."""
+        """Return whether the table is for a dataset."""
         return not self.only_data or data in self.only_data
 
     def in_paper(self) -> set[str]:
