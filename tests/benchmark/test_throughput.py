@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
@@ -91,6 +92,18 @@ def test_training_is_measured_in_all_variants_at_the_first_setting(benchmark_con
             assert row["gflop_per_second"] == pytest.approx(rate[0] * table["gflop_per_pair"])
             peak = matmul["bf16-mixed" if name in ("bfloat16", "optimized") else "32-true"]
             assert row["fraction_of_matmul"] == pytest.approx(row["gflop_per_second"] / peak)
+
+
+def test_rates_and_speedups_are_computed_round_by_round(benchmark_config, monkeypatch):
+    # The third round was slow for both.
+    seconds = {"baseline": np.array([2.0, 6.0, 8.0]), "optimized": np.array([1.0, 2.0, 8.0])}
+    monkeypatch.setattr(throughput, "measure_iterations", lambda *_: (seconds, dict.fromkeys(seconds, 1)))
+    monkeypatch.setattr(throughput, "measure_matmul", lambda _: {"32-true": 1.0, "bf16-mixed": 1.0})
+    cfg = benchmark_config("measured.cpu=[]", "training.settings=[{name:a,rounds:3,size:[16,8],batch_size:{cpu:8}}]")
+    (table,) = measure_training(cfg, CPU)["tables"]
+    baseline, optimized = table["rows"]
+    assert (baseline["speedup"], optimized["speedup"]) == ((1, 1, 1), (2, 1.5, 2.5))
+    assert optimized["pairs_per_second"] == (4, 2.5, 6)
 
 
 @pytest.fixture
