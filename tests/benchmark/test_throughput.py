@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
@@ -5,7 +6,7 @@ from hydra.utils import instantiate
 from torch.utils.flop_counter import FlopCounterMode
 
 from twostream.benchmark import throughput
-from twostream.benchmark.summary import to_markdown
+from twostream.benchmark.output import to_markdown
 from twostream.benchmark.throughput import (
     SCALING_LINES,
     exponent,
@@ -15,7 +16,7 @@ from twostream.benchmark.throughput import (
     measure_training,
     training_batches,
 )
-from twostream.benchmark.variants import Iteration, count_generator_flops, count_iteration_flops, random_pair
+from twostream.benchmark.variants import count_generator_flops, count_iteration_flops, random_pair
 from twostream.cli import CONF
 from twostream.nets.appearance_transfer import AppearanceTransfer, DenseAppearanceTransfer
 from twostream.nets.patn import PATNGenerator
@@ -93,6 +94,18 @@ def test_training_is_measured_in_all_variants_at_the_first_setting(benchmark_con
             assert row["fraction_of_matmul"] == pytest.approx(row["gflop_per_second"] / peak)
 
 
+def test_rates_and_speedups_are_computed_round_by_round(benchmark_config, monkeypatch):
+    # The third round was slow for both.
+    seconds = {"baseline": np.array([2.0, 6.0, 8.0]), "optimized": np.array([1.0, 2.0, 8.0])}
+    monkeypatch.setattr(throughput, "measure_iterations", lambda *_: (seconds, dict.fromkeys(seconds, 1)))
+    monkeypatch.setattr(throughput, "measure_matmul", lambda _: {"32-true": 1.0, "bf16-mixed": 1.0})
+    cfg = benchmark_config("measured.cpu=[]", "training.settings=[{name:a,rounds:3,size:[16,8],batch_size:{cpu:8}}]")
+    (table,) = measure_training(cfg, CPU)["tables"]
+    baseline, optimized = table["rows"]
+    assert (baseline["speedup"], optimized["speedup"]) == ((1, 1, 1), (2, 1.5, 2.5))
+    assert optimized["pairs_per_second"] == (4, 2.5, 6)
+
+
 @pytest.fixture
 def scaling_config(benchmark_config):
     return benchmark_config(
@@ -104,20 +117,8 @@ def scaling_config(benchmark_config):
 
 
 @pytest.mark.slow
-def test_scaling_is_measured_at_every_point_and_at_the_start_once(scaling_config, monkeypatch):
-    points = []
-    monkeypatch.setattr(
-        throughput,
-        "Iteration",
-        lambda cfg, variant, size, batch_size, device: (
-            points.append((size, cfg.generator.num_blocks, cfg.generator.width))
-            or Iteration(cfg, variant, size, batch_size, device)
-        ),
-    )
+def test_scaling_is_measured_at_every_point_and_at_the_start_once(scaling_config):
     results = measure_scaling(scaling_config, CPU)
-    assert points == [
-        point for point in (((16, 8), 1, 4), ((16, 8), 2, 4), ((32, 16), 2, 4), ((16, 8), 2, 8)) for _ in SCALING_LINES
-    ]
     axes = {"blocks": [1, 2], "positions": [8, 32], "width": [4, 8]}
     for (name, values), table in zip(axes.items(), results["tables"], strict=True):
         assert [row[name] for row in table["rows"]] == values
@@ -125,8 +126,8 @@ def test_scaling_is_measured_at_every_point_and_at_the_start_once(scaling_config
             assert all(are_quartiles(row[f"{line}, seconds"]) for row in table["rows"])
             first, second = (row[f"{line}, peak_bytes"] for row in table["rows"])
             assert 0 < first < second
-    blocks, positions, _ = (table["rows"] for table in results["tables"])
-    assert blocks[1]["PATN, seconds"] == positions[0]["PATN, seconds"]
+    blocks, positions, width = (table["rows"] for table in results["tables"])
+    assert blocks[1]["PATN, seconds"] == positions[0]["PATN, seconds"] == width[0]["PATN, seconds"]
 
 
 def test_a_line_of_scaling_has_its_generator_and_attention(scaling_config, monkeypatch):
@@ -176,69 +177,50 @@ def test_flops_at_the_papers_width(cfg, size, ours, theirs):
     assert counts == pytest.approx([ours, theirs], rel=5e-3)
 
 
-class TestFLOPs:
-    """Counted by hand from the layers."""
+def convolution(kernel, num_in, num_out, positions=SIZE[0] * SIZE[1]):
+    """FLOPs counted by hand, of multiplications and additions."""
+    return 2 * kernel**2 * num_in * num_out * positions
 
-    WIDTH, BLOCKS, POSITIONS = 8, 2, SIZE[0] * SIZE[1]
 
-    def config_of(self, *overrides):
-        small = [f"generator.width={self.WIDTH}", f"generator.num_blocks={self.BLOCKS}"]
-        with initialize_config_dir(version_base="1.3", config_dir=CONF):
-            return compose("benchmark", [*small, *overrides])
+WIDTH, BLOCKS, POSITIONS = 8, 2, SIZE[0] * SIZE[1] // 16
+FIRST_LAYERS = convolution(7, 3 + 36, WIDTH)
+# Of both images, and the gradient of the generated one.
+PERCEPTUAL = 3 * (convolution(3, 3, 64) + convolution(3, 64, 64))
 
-    @staticmethod
-    def conv(kernel, ins, outs, positions):
-        """Multiplications and additions; a transposed convolution has the positions of its input."""
-        return 2 * kernel**2 * ins * outs * positions
 
-    def stems(self, num_channels):
-        return self.conv(7, num_channels, self.WIDTH, self.POSITIONS)
+def small_config(*overrides):
+    small = [f"generator.width={WIDTH}", f"generator.num_blocks={BLOCKS}"]
+    with initialize_config_dir(version_base="1.3", config_dir=CONF):
+        return compose("benchmark", [*small, *overrides])
 
-    def encoder(self):
-        """An encoder without its stem."""
-        w, n = self.WIDTH, self.POSITIONS
-        return self.conv(3, w, 2 * w, n // 4) + self.conv(3, 2 * w, 4 * w, n // 16)
 
-    def patn(self):
-        w, n = self.WIDTH, self.POSITIONS
-        c, conv = 4 * w, self.conv
-        encoders = self.stems(3 + 36) + 2 * self.encoder()
-        first = 4 * conv(3, c, c, n // 16)
-        second = 2 * conv(3, c, c, n // 16) + conv(3, 2 * c, 2 * c, n // 16) + conv(3, 2 * c, c, n // 16)
-        decoder = conv(3, c, 2 * w, n // 16) + conv(3, 2 * w, w, n // 4) + conv(7, w, 3, n)
-        return encoders + first + second + decoder
+@pytest.mark.parametrize("generator", ["patn", "two_stream"])
+def test_training_a_generator_takes_three_passes_without_the_gradients_of_its_inputs(generator):
+    cfg = small_config(f"generator={generator}", "discriminators=none")
+    forward = generator_flops(cfg, cfg.generator, SIZE)
+    assert iteration_flops(cfg, SIZE) == 3 * forward - FIRST_LAYERS + PERCEPTUAL
 
-    def perceptual(self):
-        """Both images, and the gradient of the generated one."""
-        return 3 * (self.conv(3, 3, 64, self.POSITIONS) + self.conv(3, 64, 64, self.POSITIONS))
 
-    def test_a_generator_of_convolutions(self):
-        """Training takes three forward passes, without the gradients of the input images."""
-        cfg = self.config_of("generator=patn", "discriminators=none")
-        assert generator_flops(cfg, cfg.generator, SIZE) == self.patn()
-        assert iteration_flops(cfg, SIZE) == 3 * self.patn() - self.stems(39) + self.perceptual()
+def test_a_discriminator_has_no_gradients_of_its_weights_in_the_generators_phase():
+    small = [f"discriminators.appearance.width={WIDTH}", "discriminators.appearance.num_blocks=1"]
+    cfg = small_config("generator=patn", "discriminators=appearance", *small)
+    without = small_config("generator=patn", "discriminators=none")
+    w, first = WIDTH, convolution(7, 6, WIDTH)
+    once = first + convolution(3, w, 2 * w, 4 * POSITIONS) + convolution(3, 2 * w, 4 * w, POSITIONS)
+    once += 2 * convolution(3, 4 * w, 4 * w, POSITIONS)
+    # In its own phase, those of two images.
+    own_phase = 2 * (3 * once - first)
+    assert iteration_flops(cfg, SIZE) - iteration_flops(without, SIZE) == 2 * once + own_phase
 
-    def test_a_discriminator(self):
-        """Its weights have no gradients in the generator's phase, and those of two images in its own."""
-        w, n = self.WIDTH, self.POSITIONS
-        small = [f"discriminators.appearance.width={w}", "discriminators.appearance.num_blocks=1"]
-        cfg = self.config_of("generator=patn", "discriminators=appearance", *small)
-        without = self.config_of("generator=patn", "discriminators=none")
-        once = self.stems(6) + self.encoder() + 2 * self.conv(3, 4 * w, 4 * w, n // 16)
-        own_phase = 2 * (3 * once - self.stems(6))
-        assert iteration_flops(cfg, SIZE) - iteration_flops(without, SIZE) == 2 * once + own_phase
 
-    def test_attention(self):
-        """The attention matrix is computed once, and each of its two products has two gradients."""
-        cfg = self.config_of("discriminators=none")
-        forward = generator_flops(cfg, cfg.generator, SIZE)
-        assert iteration_flops(cfg, SIZE) == 3 * forward - self.stems(39) + self.perceptual()
-        c, n = 4 * self.WIDTH, self.POSITIONS // 16
-        off = self.config_of("discriminators=none", "generator/at_module=off")
-        convolutions = 2 * self.conv(1, c, c // 8, n) + 2 * self.conv(1, c, c // 2, n)
-        products = 2 * n * n * (c // 8 + c // 2)
-        with torch.device("meta"):
-            without = instantiate(off.generator)
-        with FlopCounterMode(display=False) as counter, torch.no_grad():
-            without(*random_pair(1, SIZE, torch.device("meta"))[:3])
-        assert forward - counter.get_total_flops() == self.BLOCKS * (convolutions + products)
+def test_attention_counts_as_its_convolutions_and_its_two_products():
+    with_at, without_at = small_config(), small_config("generator/at_module=off")
+    c, n = 4 * WIDTH, POSITIONS
+    convolutions = 2 * convolution(1, c, c // 8, n) + 2 * convolution(1, c, c // 2, n)
+    products = 2 * n * n * (c // 8 + c // 2)
+    with torch.device("meta"):
+        net = instantiate(without_at.generator)
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        net(*random_pair(1, SIZE, torch.device("meta"))[:3])
+    difference = generator_flops(with_at, with_at.generator, SIZE) - counter.get_total_flops()
+    assert difference == BLOCKS * (convolutions + products)

@@ -1,16 +1,10 @@
 import re
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from twostream.tables.markdown import markdown_table
-from twostream.tables.render import latex, markdown, short_text, summary_table, write_tables
-from twostream.tables.results import Results
-
-AddRun = Callable[..., Path]
-Collected = Callable[..., Results]
+from twostream.tables.render import latex, markdown, markdown_table, short_text, write_tables
 
 MARKDOWN = r"""## Table 9: A table & its title.
 
@@ -55,7 +49,7 @@ ABOUT += "test identities 12; hash of data d1; commit abc1234"
 
 
 @pytest.fixture
-def failed(runs: Path, add_run: AddRun) -> None:
+def failed(runs, add_run):
     """One run with odd digits, one that failed with characters special to Markdown and LaTeX."""
     add_run("full", {"ssim": 0.31249, "pckh": 0.9})
     path = runs / "synthetic/smoke/no_at_module/seed0/run.json"
@@ -63,21 +57,17 @@ def failed(runs: Path, add_run: AddRun) -> None:
     path.write_text('{"state": "failed", "reason": "<x> & 5% | 1"}')
 
 
-def _line(text: str, start: str) -> str:
+def line_of(text, start):
     return next(line for line in text.splitlines() if line.startswith(start))
 
 
 @pytest.mark.usefixtures("failed")
-def test_markdown(collected: Collected):
+def test_a_table_is_markdown_and_latex(collected):
     assert markdown(collected()) == MARKDOWN.replace("{about}", ABOUT)
-
-
-@pytest.mark.usefixtures("failed")
-def test_latex(collected: Collected):
     assert latex(collected()) == LATEX.replace("{about}", ABOUT)
 
 
-def test_several_seeds_give_mean_and_sample_deviation(collected: Collected, add_run: AddRun):
+def test_several_seeds_give_mean_and_sample_deviation(collected, add_run):
     values = [0.31, 0.32, 0.36]
     for seed, value in enumerate(values):
         add_run("full", {"ssim": value}, seed=seed)
@@ -86,36 +76,33 @@ def test_several_seeds_give_mean_and_sample_deviation(collected: Collected, add_
     text = markdown(results)
     cell = f"{np.mean(values):.3f} ± {np.std(values, ddof=1):.3f}"
     assert cell == "0.330 ± 0.026"
-    assert _line(text, "| A_1") == f"| A_1 (Full) | {cell} | 0.320 |    — |  0.94 |  3/3 |"
-    assert _line(text, "| w/o") == "| w/o [1]    |         0.300 | 0.313 |    — |     — |  1/3 |"
+    assert line_of(text, "| A_1") == f"| A_1 (Full) | {cell} | 0.320 |    — |  0.94 |  3/3 |"
+    assert line_of(text, "| w/o") == "| w/o [1]    |         0.300 | 0.313 |    — |     — |  1/3 |"
     assert "- [1] w/o: seeds 0, 2 not run\n" in text
     assert "- ±: standard deviation over the seeds.\n" in text
     assert "; seeds 0, 1, 2; " in text
     assert r"A\_1 (Full) & 0.330 $\pm$ 0.026 & 0.320" in latex(results)
 
 
-def test_metric_of_another_protocol_is_not_shown(collected: Collected, add_run: AddRun):
-    path = add_run("full", {"ssim": 0.31})
-    path.write_text(path.read_text().replace('"patn"', '"standard"'))
-    assert _line(markdown(collected()), "| A_1") == "| A_1 (Full) |    — | 0.320 |    — |  0.94 |  1/1 |"
+def test_metric_of_another_protocol_is_not_shown(collected, add_run):
+    add_run("full", {"ssim/standard": 0.31})
+    assert line_of(markdown(collected()), "| A_1") == "| A_1 (Full) |    — | 0.320 |    — |  0.94 |  1/1 |"
 
 
-def test_column_without_numbers_of_the_paper_has_none_next_to_it(
-    spec_path: Path, collected: Collected, add_run: AddRun
-):
-    spec_path.write_text(spec_path.read_text().replace(", PCKh: 0.94", ""))
+def test_column_without_numbers_of_the_paper_has_none_next_to_it(spec_path, collected, add_run, change):
+    change(spec_path, ", PCKh: 0.94", "")
     add_run("full", {"ssim": 0.31, "pckh": 0.9})
-    assert _line(markdown(collected()), "| A_1") == "| A_1 (Full) | 0.310 | 0.320 | 0.90 |  1/1 |"
+    assert line_of(markdown(collected()), "| A_1") == "| A_1 (Full) | 0.310 | 0.320 | 0.90 |  1/1 |"
 
 
-def test_table_without_any_run(collected: Collected):
+def test_table_without_any_run(collected):
     text = markdown(collected((0, 1)))
     assert "Data: synthetic (NOT Market-1501); scale smoke; seeds 0, 1.\n" in text
-    assert _line(text, "| A_1") == "| A_1 (Full) [1] |    — | 0.320 |    — |  0.94 |  0/2 |"
+    assert line_of(text, "| A_1") == "| A_1 (Full) [1] |    — | 0.320 |    — |  0.94 |  0/2 |"
 
 
 @pytest.mark.usefixtures("failed")
-def test_tables_are_written_and_printed_in_short_form(spec_path: Path, runs: Path, add_run: AddRun, tmp_path: Path):
+def test_tables_are_written_and_printed_in_short_form(spec_path, runs, add_run, tmp_path):
     add_run("full", {"ssim": 0.31249}, missing={"pckh": "no detector: " + "put one into this folder, " * 4})
     out = tmp_path / "new" / "tables"
     other = spec_path.with_name("table10_test.yaml")
@@ -137,7 +124,7 @@ Not computed (reasons in the full table): PCKh
     assert "- Not computed: PCKh: no detector: put one" in (out / "table9_test.md").read_text(encoding="utf-8")
 
 
-def test_short_form_leaves_out_columns_that_do_not_fit(spec_path: Path, collected: Collected, add_run: AddRun):
+def test_short_form_leaves_out_columns_that_do_not_fit(spec_path, collected, add_run):
     more = "  - {label: 'Block {}', metric: 'block_{}', protocol: patn, digits: 3, count: 20}\nrows:"
     spec_path.write_text(spec_path.read_text().replace("rows:", more) + "cited: [{label: Real, paper: {SSIM: 1}}]\n")
     for seed, value in enumerate((0.25, 0.75)):
@@ -150,21 +137,11 @@ def test_short_form_leaves_out_columns_that_do_not_fit(spec_path: Path, collecte
     assert last.endswith(" Full table (14 more columns): out/x.md")
 
 
-def test_write_tables_writes_nothing_on_a_wrong_file(spec_path: Path, runs: Path, add_run: AddRun, tmp_path: Path):
+def test_write_tables_writes_nothing_on_a_wrong_file(spec_path, runs, add_run, tmp_path):
     add_run("full", {"ssim": 0.31}).write_text("{")
     with pytest.raises(ValueError, match="expected JSON"):
         write_tables([spec_path], runs, "synthetic", "smoke", [0], tmp_path / "out")
     assert not (tmp_path / "out").exists()
-
-
-def _add_compared(add_run: AddRun) -> None:
-    """Three runs of one seed: one far off the first, one that equals it; two columns that only some have."""
-    drawn = [0.29, 0.31, 0.32, 0.30]
-    interval = {"value": 0.31, "interval": [0.2949, 0.3251]}
-    add_run("full", {"ssim": interval, "fid_test/standard": 10}, replicates={"ssim": drawn, "fid_test/standard": drawn})
-    far = [0.2, 0.219, 0.229, 0.211]
-    add_run("no_at_module", {"ssim": 0.22, "fid_test/standard": 9.96}, replicates={"ssim": far})
-    add_run("both_add", {"ssim": interval}, replicates={"ssim": drawn})
 
 
 COMPARED = r"""| Method     |                 SSIM | paper | PCKh | paper | runs |
@@ -197,15 +174,17 @@ COMPARED = r"""| Method     |                 SSIM | paper | PCKh | paper | runs
 """  # noqa: E501
 
 
-def test_markdown_of_a_comparison(compared_path: Path, collected: Collected, add_run: AddRun):
-    _add_compared(add_run)
+@pytest.mark.usefixtures("compared_path")
+def test_a_comparison_is_markdown_and_latex(collected, add_run):
+    """Of three runs, one is far off the first and one equals it; two columns have values of some runs only."""
+    drawn, far = [0.29, 0.31, 0.32, 0.30], [0.2, 0.219, 0.229, 0.211]
+    interval = {"value": 0.31, "interval": [0.2949, 0.3251]}
+    add_run("full", {"ssim": interval, "fid_test/standard": 10}, replicates={"ssim": drawn, "fid_test/standard": drawn})
+    add_run("no_at_module", {"ssim": 0.22, "fid_test/standard": 9.96}, replicates={"ssim": far})
+    add_run("both_add", {"ssim": interval}, replicates={"ssim": drawn})
     text = markdown(collected())
     assert text[text.index("| Method") :] == COMPARED
     assert "Protocol patn: SSIM, PCKh.\n\nProtocol standard: FID.\n" in text
-
-
-def test_latex_of_a_comparison(compared_path: Path, collected: Collected, add_run: AddRun):
-    _add_compared(add_run)
     text = latex(collected())
     assert r"w/o & $-$0.090 {[}$-$0.092, $-$0.088] p \textless{}0.001 \\" in text
     assert r"cat & 0.000 {[}0.000, 0.000] p 1.000 $\approx$ \\" in text
@@ -214,7 +193,7 @@ def test_latex_of_a_comparison(compared_path: Path, collected: Collected, add_ru
     assert text.count(r"\begin{tabular}") == text.count(r"\end{tabular}") == 3
 
 
-def test_table_of_our_own_has_no_number(spec_path: Path, collected: Collected, add_run: AddRun):
+def test_table_of_our_own_has_no_number(spec_path, collected, add_run):
     own = re.sub(r"number: 9\n|paper: \{data.*\n", "", spec_path.read_text())
     spec_path.write_text(re.sub(r"paper: \{.*?\}", "paper: {}", own))
     assert "Data: synthetic; scale smoke; seed 0.\n" in markdown(collected())
@@ -226,23 +205,23 @@ def test_table_of_our_own_has_no_number(spec_path: Path, collected: Collected, a
     assert r"\caption{A table \& its title. Data: " in latex(collected())
 
 
-def test_table_without_intervals_shows_values_only(spec_path: Path, collected: Collected, add_run: AddRun):
+def test_table_without_intervals_shows_values_only(spec_path, collected, add_run):
     spec_path.write_text(spec_path.read_text() + "intervals: false\n")
     for seed, value in enumerate((0.31, 0.33)):
         add_run("full", {"ssim": {"value": value, "interval": [0.3, 0.32]}}, seed)
     text = markdown(collected())
-    assert _line(text, "| A_1") == "| A_1 (Full) | 0.310 | 0.320 |    — |  0.94 |  1/1 |"
+    assert line_of(text, "| A_1") == "| A_1 (Full) | 0.310 | 0.320 |    — |  0.94 |  1/1 |"
     assert "Intervals" not in text
     assert "| A_1 (Full) | 0.320 ± 0.014 |" in markdown(collected((0, 1)))
 
 
-def test_only_what_would_begin_html_is_escaped(collected: Collected, add_run: AddRun):
+def test_only_what_would_begin_html_is_escaped(collected, add_run):
     add_run("full", {"ssim": 0.31}, notes=["p <0.1 <b> </b> <!-- <3 *a* `b` c|d e\\f"])
     text = markdown(collected())
     assert r"- p <0.1 \<b> \</b> \<!-- <3 \*a\* \`b\` c\|d e\\f" in text
 
 
-def test_table_for_other_data_is_skipped(spec_path: Path, runs: Path, tmp_path: Path):
+def test_table_for_other_data_is_skipped(spec_path, runs, tmp_path):
     other = spec_path.with_name("other.yaml")
     other.write_text(spec_path.read_text() + "only_data: [market1501]\n")
     own = spec_path.with_name("own.yaml")
@@ -251,15 +230,6 @@ def test_table_for_other_data_is_skipped(spec_path: Path, runs: Path, tmp_path: 
     assert printed.count("Table 9") == 1
     names = ["own-differences.csv", "own.csv", "own.md", "own.tex"]
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == names
-
-
-def test_equal_runs_give_equal_tables(compared_path: Path, runs: Path, add_run: AddRun, tmp_path: Path):
-    _add_compared(add_run)
-    texts = []
-    for out in (tmp_path / "first", tmp_path / "second"):
-        write_tables([compared_path], runs, "synthetic", "smoke", [0], out)
-        texts.append([path.read_bytes() for path in sorted(out.iterdir())])
-    assert texts[0] == texts[1]
 
 
 CITED = """cited:
@@ -288,9 +258,7 @@ CITED_MARKDOWN = r"""| Method         |  SSIM | paper | PCKh | paper |  runs |
 """
 
 
-def test_rows_that_the_paper_cites_are_in_the_main_grid_only(
-    compared_path: Path, collected: Collected, add_run: AddRun
-):
+def test_rows_that_the_paper_cites_are_in_the_main_grid_only(compared_path, collected, add_run):
     compared_path.write_text(compared_path.read_text() + CITED)
     add_run("full", {"ssim": 0.31, "fid_test/standard": 300})
     text = markdown(collected())
@@ -298,15 +266,12 @@ def test_rows_that_the_paper_cites_are_in_the_main_grid_only(
     assert r"Other* (2018) & --- & --- & --- & 0.91 & cited \\" in latex(collected())
 
 
-def test_summary_of_a_run_is_one_table(add_run: AddRun):
-    path = add_run("full", {"ssim": {"value": 1 / 3, "interval": [0.25, 0.5]}, "fid_test/standard": 123.4567})
-    assert summary_table(path).splitlines() == [
-        "| metric   | protocol |   value |  95 % interval |   n |",
-        "| -------- | -------- | ------: | -------------: | --: |",
-        "| ssim     | patn     |   0.333 | [0.250, 0.500] |  64 |",
-        "| fid_test | standard | 123.457 |              — |  64 |",
-    ]
-
-
-def test_markdown_table_aligns_its_columns():
-    assert markdown_table([["a", "b"], [1, "long"]], left=(1,)) == "|   a | b    |\n| --: | ---- |\n|   1 | long |"
+@pytest.mark.parametrize(
+    ("padded", "lines"),
+    [
+        (True, ["| a    |   b | long |", "| ---- | --: | ---: |", "| long |   c |    d |"]),
+        (False, ["| a | b | long |", "| --- | ---: | ---: |", "| long | c | d |"]),
+    ],
+)
+def test_markdown_table_is_padded_for_a_terminal(padded, lines):
+    assert markdown_table([["a", "b", "long"], ["long", "c", "d"]], padded).splitlines() == lines

@@ -1,154 +1,128 @@
 import json
-from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
-from twostream.tables.results import NotComputed, Results, Value, read_bootstrap, read_run
+from twostream.tables.results import NotComputed, Value, read_run
 
-AddRun = Callable[..., Path]
-Collected = Callable[..., Results]
 WEIGHTS = "weights.pth is missing:\n put it into x"
 
 
-def test_run_and_bootstrap_are_read(add_run: AddRun):
+def test_run_and_bootstrap_are_read(add_run):
     entry = {"value": 3, "interval": [2, 3.5], "splits_std": 0.5, "codec": "png", "sizes": [{"a": None}]}
-    path = add_run(
-        "full",
-        {"inception_score": entry, "lpips/standard": 0.25},
-        missing={"fid_test/standard": WEIGHTS},
-        replicates={"inception_score": [3, 2.5]},
-    )
-    run = read_run(path)
+    values, missing = {"inception_score": entry, "lpips/standard": 0.25}, {"fid_test/standard": WEIGHTS}
+    path = add_run("full", values, missing=missing, replicates={"inception_score": [3, 2.5]})
+    run = read_run(path.parent)
     assert run.values == [
         Value("inception_score", "patn", 3.0, 64, [2.0, 3.5], 0.5, {"codec": "png", "sizes": [{"a": None}]}),
         Value("lpips", "standard", 0.25, 64),
     ]
     assert run.missing == [NotComputed("fid_test", "standard", WEIGHTS)]
     assert (run.name, run.identities, run.pairs_hash) == ("full/seed0", 12, "p1")
-    bootstrap = read_bootstrap(path.with_name("bootstrap.json"))
-    assert (bootstrap.seed, bootstrap.identities, bootstrap.pairs_hash) == (0, 12, "p1")
-    assert {key: values.tolist() for key, values in bootstrap.replicates.items()} == {
-        ("inception_score", "patn"): [3.0, 2.5]
-    }
+    assert (run.bootstrap.seed, run.bootstrap.identities, run.bootstrap.pairs_hash) == (0, 12, "p1")
+    replicates = {key: values.tolist() for key, values in run.bootstrap.replicates.items()}
+    assert replicates == {("inception_score", "patn"): [3.0, 2.5]}
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "message"),
+    ("file", "old", "new", "message"),
     [
-        ("}", "", r"expected JSON, got: "),
+        ("metrics", "}", "", r"expected JSON, got: "),
         (
+            "metrics",
             '"format": 2',
             '"format": 1',
-            r"format: expected 2, got 1; evaluate the run again: twostream-evaluate run=.*d0$",
+            r"format: expected 2, got 1; evaluate .*: twostream-evaluate run=.*d0$",
         ),
-        ('"iterations": 100', '"iterations": "many"', r"iterations: Value 'many' of type 'str' could not be converted"),
-        ('"iterations": 100, ', "", r"iterations: .* missing mandatory value"),
-        ('"value": 0.31', '"value": null', r"value: Incompatible value 'None' for field of type 'float'"),
-        ('"pckh", "protocol"', '"ssim", "protocol"', r"values: expected each once, got 'ssim, patn' 2 times"),
-        ('"fid"', '"ssim"', r"missing: expected each once, got 'ssim, patn' 2 times"),
-        ('"reason"', '"why"', r"why: Key 'why' not in 'NotComputed'"),
-        ('"identities": 12', '"identities": null', r"identities: Incompatible value 'None'"),
-        ('"interval": null', '"interval": 0.3', r"interval: Invalid value assigned"),
-        ('"interval": null', '"interval": [0.3]', r"interval: expected \[low, high\] or null, got \[0\.3\]"),
-        ('"interval": null', '"interval": [0, "x"]', r"interval\[1\]: Value 'x' of type 'str' could not be converted"),
-        ('"values": [{"metric"', '"values": [3, {"metric"', r"values\[0\]: Invalid type assigned: int"),
-        ('"image_size": [64, 32]', '"image_size": [64]', r"image_size: expected \[height, width\], got \[64\]"),
-        ('"reason": "no"', '"reason": "${oc.env:HOME}"', r"expected plain values, got an interpolation"),
+        (
+            "metrics",
+            '"iterations": 100',
+            '"iterations": "many"',
+            r"iterations: Value 'many' of type 'str' could not be",
+        ),
+        ("metrics", '"iterations": 100, ', "", r"iterations: .* missing mandatory value"),
+        ("metrics", '"value": 0.31', '"value": null', r"value: Incompatible value 'None' for field of type 'float'"),
+        (
+            "metrics",
+            '"pckh", "protocol"',
+            '"ssim", "protocol"',
+            r"values: expected each once, got 'ssim, patn' 2 times",
+        ),
+        ("metrics", '"fid"', '"ssim"', r"missing: expected each once, got 'ssim, patn' 2 times"),
+        ("metrics", '"reason"', '"why"', r"why: Key 'why' not in 'NotComputed'"),
+        ("metrics", '"identities": 12', '"identities": null', r"identities: Incompatible value 'None'"),
+        ("metrics", '"interval": null', '"interval": 0.3', r"interval: Invalid value assigned"),
+        ("metrics", '"interval": null', '"interval": [0.3]', r"interval: expected \[low, high\] or null, got \[0\.3\]"),
+        ("metrics", '"interval": null', '"interval": [0, "x"]', r"interval\[1\]: Value 'x' of type 'str' could not be"),
+        ("metrics", '"values": [{"metric"', '"values": [3, {"metric"', r"values\[0\]: Invalid type assigned: int"),
+        ("metrics", "[64, 32]", "[64]", r"image_size: expected \[height, width\], got \[64\]"),
+        ("metrics", '"reason": "no"', '"reason": "${oc.env:HOME}"', r"expected plain values, got an interpolation"),
+        (
+            "metrics",
+            '"seed": 0',
+            '"seed": 1',
+            r"run: expected \('synthetic', .*, 'full', 0\) as its folder, got \('syn",
+        ),
+        (
+            "metrics",
+            '"variant": "full"',
+            '"variant": "x"',
+            r"run: expected .*, 'full', 0\) as its folder, got .*, 'x', 0",
+        ),
+        ("bootstrap", "}", "", r"expected JSON, got: "),
+        ("bootstrap", '"format": 1', '"format": 2', r"format: expected 1, got 2; evaluate"),
+        ("bootstrap", '"identities": 12', '"identities": "x"', r"identities: Value 'x' of type 'str' could not be"),
+        ("bootstrap", "0.9", '"x"', r"replicates: expected metric, protocol and numeric values, got ValueError"),
+        ("bootstrap", '"values"', '"value"', r"replicates: expected metric, .* values, got KeyError\('values'\)"),
+        ("bootstrap", '"pckh"', '"ssim"', r"replicates: expected each once, got 'ssim, patn' 2 times"),
     ],
 )
-def test_wrong_metrics_file_is_refused(add_run: AddRun, old: str, new: str, message: str):
-    path = add_run("full", {"ssim": 0.31, "pckh": 0.9}, missing={"fid": "no"})
-    assert old in path.read_text()
-    path.write_text(path.read_text().replace(old, new))
+def test_wrong_file_is_refused(add_run, collected, change, file, old, new, message):
+    replicates = {"ssim": [0.31], "pckh": [0.9]}
+    path = add_run("full", {"ssim": 0.31, "pckh": 0.9}, missing={"fid": "no"}, replicates=replicates)
+    path = path.with_name(f"{file}.json")
+    change(path, old, new)
     with pytest.raises(ValueError, match=message) as error:
-        read_run(path)
+        collected()
     assert str(error.value).startswith(f"{path}: ")
     assert "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize(
-    ("old", "new", "message"),
-    [
-        ("}", "", r"expected JSON, got: "),
-        ('"format": 1', '"format": 2', r"format: expected 1, got 2; evaluate"),
-        ('"identities": 12', '"identities": "x"', r"identities: Value 'x' of type 'str' could not be converted"),
-        ("0.9", '"x"', r"replicates: expected metric, protocol and numeric values, got ValueError"),
-        ('"values"', '"value"', r"replicates: expected metric, protocol and numeric values, got KeyError\('values'\)"),
-        ('"pckh"', '"ssim"', r"replicates: expected each once, got 'ssim, patn' 2 times"),
-    ],
-)
-def test_wrong_bootstrap_file_is_refused(add_run: AddRun, collected: Collected, old: str, new: str, message: str):
-    path = add_run("full", {"ssim": 0.31}, replicates={"ssim": [0.31], "pckh": [0.9]}).with_name("bootstrap.json")
-    assert old in path.read_text()
-    path.write_text(path.read_text().replace(old, new))
-    with pytest.raises(ValueError, match=message) as error:
-        collected()
-    assert str(error.value).startswith(f"{path}: ")
-
-
-def test_values_are_returned_by_seed(collected: Collected, add_run: AddRun):
-    add_run("full", {"ssim": 0.31, "pckh": 1}, seed=0)
-    add_run("full", {"ssim": 0.33}, seed=2)
-    results = collected((0, 2))
-    full, ssim, pckh = results.spec.rows[0], *results.spec.columns
-    assert {seed: value.value for seed, value in results.values(full, ssim).items()} == {0: 0.31, 2: 0.33}
-    assert {seed: value.n for seed, value in results.values(full, pckh).items()} == {0: 64}
-    assert results.values(results.spec.rows[1], ssim) == {}
-    assert results.missing == {("no_at_module", 0): "not run", ("no_at_module", 2): "not run"}
-
-
-FAILED = "failed: RuntimeError: bad thing (log: synthetic/smoke/full/seed0/train.log)"
+FAILED = {"state": "failed", "reason": "RuntimeError:\n bad thing"}
+WHY_FAILED = "failed: RuntimeError: bad thing (log: synthetic/smoke/full/seed0/train.log)"
 
 
 @pytest.mark.parametrize(
-    ("state", "reason"),
+    ("state", "has_metrics", "reason"),
     [
-        (None, "interrupted: no metrics.json"),
-        ({"state": "done"}, "interrupted: no metrics.json"),
-        ({"state": "running"}, "still running, or killed"),
-        ({"state": "stopped", "reason": "SIGTERM"}, "stopped: SIGTERM"),
-        ({"state": "failed", "reason": "RuntimeError:\n bad thing"}, FAILED),
-        (["failed"], "run.json: expected a mapping, got ['failed']"),
+        (None, False, "interrupted: no metrics.json"),
+        ({"state": "done"}, False, "interrupted: no metrics.json"),
+        ({"state": "stopped", "reason": "SIGTERM"}, False, "stopped: SIGTERM"),
+        # The numbers are of an earlier run.
+        ({"state": "running"}, True, "still running, or killed"),
+        (FAILED, True, WHY_FAILED),
+        (["failed"], True, "run.json: expected a mapping, got ['failed']"),
+        ('{"state": "fai', True, "run.json: expected JSON, got: "),
     ],
 )
-def test_missing_run_has_its_reason(collected: Collected, runs: Path, state: object, reason: str):
-    folder = runs / "synthetic/smoke/full/seed0"
-    folder.mkdir(parents=True)
+def test_missing_run_has_its_reason(collected, add_run, state, has_metrics, reason):
+    path = add_run("full", {"ssim": 0.31})
+    if not has_metrics:
+        path.unlink()
     if state:
-        (folder / "run.json").write_text(json.dumps(state))
-    assert collected().missing["full", 0].endswith(reason)
-
-
-@pytest.mark.parametrize("state", ["failed", "running"])
-def test_unfinished_run_hides_the_numbers_of_an_earlier_one(collected: Collected, add_run: AddRun, state: str):
-    path = add_run("full", {"ssim": 0.31}).with_name("run.json")
-    path.write_text(json.dumps({"state": state, "reason": "RuntimeError: bad thing"}))
+        path.with_name("run.json").write_text(state if isinstance(state, str) else json.dumps(state))
     results = collected()
     assert results.runs == {}
-    assert results.missing["full", 0] == (FAILED if state == "failed" else "still running, or killed")
-    path.write_text('{"state": "fai')
-    assert collected().missing["full", 0].startswith(f"{path}: expected JSON, got: ")
-
-
-@pytest.mark.parametrize(("old", "new"), [('"seed": 0', '"seed": 1'), ('"variant": "full"', '"variant": "both_add"')])
-def test_metrics_of_another_run_are_refused(collected: Collected, add_run: AddRun, old: str, new: str):
-    path = add_run("full", {"ssim": 0.31})
-    path.write_text(path.read_text().replace(old, new))
-    with pytest.raises(ValueError, match=r"seed0/metrics\.json: run: expected \('synthetic', .* as its folder, got \("):
-        collected()
+    assert reason in results.missing["full", 0]
 
 
 @pytest.mark.usefixtures("compared_path")
-def test_more_columns_are_shown_where_a_run_has_a_value(collected: Collected, add_run: AddRun):
+def test_more_columns_are_shown_where_a_run_has_a_value(collected, add_run):
     add_run("full", {"ssim": 0.31})
     add_run("no_at_module", {"fid_test/standard": 3})
-    results = collected()
-    assert [column.label for column in results.more_columns()] == ["FID"]
-    assert [column.label for column in results.shown_columns()] == ["SSIM", "PCKh", "FID"]
+    assert [column.label for column in collected().shown_columns()] == ["SSIM", "PCKh", "FID"]
 
 
 @pytest.mark.parametrize(("seeds", "message"), [([], "at least one"), ([0, 0], "each once, got '0'")])
-def test_wrong_seeds_are_refused(collected: Collected, seeds: list[int], message: str):
+def test_wrong_seeds_are_refused(collected, seeds, message):
     with pytest.raises(ValueError, match=f"seeds: expected {message}"):
         collected(seeds)

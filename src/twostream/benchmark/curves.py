@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from omegaconf import DictConfig
 
-from twostream.benchmark.summary import format_size
 from twostream.benchmark.throughput import training_batches
 from twostream.benchmark.variants import BASELINE, Iteration, build_variants
+from twostream.tables.content import size_text
 from twostream.types import PosePair
 
 LAST_ITERATIONS = 10  # of a loss curve, compared by their mean
@@ -31,7 +31,7 @@ def measure_curves(cfg: DictConfig, device: torch.device) -> dict[str, Any]:
         changed.seed = seed
         losses[f"{BASELINE}, seed {seed}"] = train(changed, variants[BASELINE], pairs, device)
     title = (
-        f"L1 loss of {settings.iterations} iterations on {cfg.data.label} at {format_size(changed.data.image_size)}, "
+        f"L1 loss of {settings.iterations} iterations on {cfg.data.label} at {size_text(changed.data.image_size)}, "
         f"width {changed.generator.width}, no dropout, batch size {changed.data.batch_size}"
     )
     text = "All variants start from the baseline's weights and see the same batches."

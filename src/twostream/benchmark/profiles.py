@@ -12,7 +12,6 @@ from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
 from twostream.benchmark.resources import synchronize
-from twostream.benchmark.summary import format_size
 from twostream.benchmark.variants import (
     BASELINE,
     NET_NAMES,
@@ -24,6 +23,7 @@ from twostream.benchmark.variants import (
     count_iteration_flops,
     random_pair,
 )
+from twostream.tables.content import size_text
 
 KINDS = CONVOLUTIONS, PRODUCTS, SOFTMAX, OTHER = "convolutions", "matrix products", "softmax", "other"
 MATRIX_PRODUCTS = {"mm", "bmm", "addmm", "baddbmm", "_linear_pointwise"}
@@ -44,23 +44,19 @@ def measure_profile(cfg: DictConfig, device: torch.device) -> dict[str, Any]:
 
     Each case is profiled `cfg.profile.rounds` times, interleaved; the pass of median length is returned.
     """
-    cases = [*inference_cases(cfg, device), *training_cases(cfg, device)]
-    passes: list[list[dict[str, float]]] = [[] for _ in cases]
-    for index in range(cfg.profile.warm_up + cfg.profile.rounds):
-        for case, measured in zip(cases, passes, strict=True):
-            seconds = seconds_by_kind(case.call, device)
-            if index >= cfg.profile.warm_up:
-                measured.append(seconds)
+    cases = list(build_cases(cfg, device))
+    num_warm_ups, num_rounds = cfg.profile.warm_up, cfg.profile.rounds
+    rounds = [[seconds_by_kind(case.call, device) for case in cases] for _ in range(num_warm_ups + num_rounds)]
     seconds_rows, rate_rows = [], []
-    for case, measured in zip(cases, passes, strict=True):
+    for case, *measured in zip(cases, *rounds[num_warm_ups:], strict=True):
         seconds = sorted(measured, key=lambda kinds: sum(kinds.values()))[len(measured) // 2]
         gflop = {kind: case.batch_size * count / 1e9 for kind, count in flops_by_kind(case.flops).items()}
-        about = {"case": case.name, "size": format_size(case.size), "batch_size": case.batch_size}
+        about = {"case": case.name, "size": size_text(case.size), "batch_size": case.batch_size}
         seconds_rows.append(about | {"all": sum(seconds.values())} | seconds)
         rates = {kind: gflop[kind] / seconds[kind] if seconds[kind] else 0.0 for kind in (CONVOLUTIONS, PRODUCTS)}
         rate_rows.append(about | {"all": sum(gflop.values()) / sum(seconds.values())} | rates)
     return {
-        "text": f"The pass of median length of {cfg.profile.rounds}.",
+        "text": f"The pass of median length of {num_rounds}.",
         "tables": [
             {"title": "Seconds by kind of operation", "rows": seconds_rows},
             {"title": "GFLOP/s by kind of operation", "rows": rate_rows},
@@ -68,8 +64,8 @@ def measure_profile(cfg: DictConfig, device: torch.device) -> dict[str, Any]:
     }
 
 
-def inference_cases(cfg: DictConfig, device: torch.device) -> Iterator[Case]:
-    """Yield the generators but the 2s-ATN's baseline, at the first batch size of each setting."""
+def build_cases(cfg: DictConfig, device: torch.device) -> Iterator[Case]:
+    """Yield the generators but the 2s-ATN's baseline, at the first batch size of each setting, then the iterations."""
     generators = build_generators(cfg, device)
     del generators[f"{NET_NAMES['two_stream']} {BASELINE}"]
     for setting in cfg.inference.settings:
@@ -78,16 +74,11 @@ def inference_cases(cfg: DictConfig, device: torch.device) -> Iterator[Case]:
         flops = {NET_NAMES[net]: count_generator_flops(cfg, node, size) for net, node in cfg.generators.items()}
         for name, generator in generators.items():
             yield Case(name, size, batch_size, partial(generator, *inputs), flops[name.split()[0]])
-
-
-def training_cases(cfg: DictConfig, device: torch.device) -> Iterator[Case]:
-    """Yield an optimized training iteration at each setting."""
     variant = build_variants(cfg, device)[OPTIMIZED]
     for setting in cfg.training.settings:
         size, batch_size = tuple(setting.size), int(setting.batch_size[device.type])
-        flops = count_iteration_flops(cfg, size)
         iteration = Iteration(cfg, variant, size, batch_size, device)
-        yield Case(f"training {OPTIMIZED}", size, batch_size, iteration, flops)
+        yield Case(f"training {OPTIMIZED}", size, batch_size, iteration, count_iteration_flops(cfg, size))
 
 
 def seconds_by_kind(call: Callable[[], object], device: torch.device) -> dict[str, float]:

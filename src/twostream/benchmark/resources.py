@@ -2,49 +2,31 @@
 
 import time
 import weakref
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from typing_extensions import override
 
+Rounds = Float[np.ndarray, " rounds"]
 Quartiles = tuple[float, float, float]  # median, lower and upper quartile
 
 
-@dataclass(frozen=True)
-class Timing:
-    """Seconds that a call took in each round."""
-
-    seconds: tuple[float, ...]
-
-    def seconds_quartiles(self) -> Quartiles:
-        """Return the quartiles of the seconds per call."""
-        return quartiles(self.seconds)
-
-    def rate(self, count: int) -> Quartiles:
-        """Return the quartiles of the items per second, with `count` items per call."""
-        return quartiles(count / seconds for seconds in self.seconds)
-
-    def speedup(self, reference: "Timing") -> Quartiles:
-        """Return the quartiles of the speedup over a reference, which is computed round by round."""
-        return quartiles(theirs / ours for ours, theirs in zip(self.seconds, reference.seconds, strict=True))
-
-
-def quartiles(values: Iterable[float]) -> Quartiles:
+def quartiles(values: Rounds) -> Quartiles:
     """Return the median, the lower and the upper quartile."""
-    median, lower, upper = np.quantile(list(values), [0.5, 0.25, 0.75])
-    return float(median), float(lower), float(upper)
+    median, lower, upper = np.quantile(values, [0.5, 0.25, 0.75]).tolist()
+    return median, lower, upper
 
 
 def time_interleaved(
     calls: Mapping[str, Callable[[], object]], rounds: int, device: torch.device, warm_up: bool = True
-) -> dict[str, Timing]:
-    """Time every call once per round, so that drift in the machine's load affects all of them equally.
+) -> dict[str, Rounds]:
+    """Return the seconds of every call in each round; interleaved, drift in the machine's load affects all calls alike.
 
     Each round starts with another call, after one warm-up call of each if `warm_up` is set. The device is synchronized
     before and after a call. Raises ValueError for fewer than 1 round.
@@ -63,7 +45,7 @@ def time_interleaved(
             calls[name]()
             synchronize(device)
             seconds[name].append(time.perf_counter() - start)
-    return {name: Timing(tuple(values)) for name, values in seconds.items()}
+    return {name: np.array(values) for name, values in seconds.items()}
 
 
 def synchronize(device: torch.device) -> None:

@@ -10,8 +10,8 @@ import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
-from twostream.benchmark.resources import time_interleaved
-from twostream.benchmark.summary import format_size, format_value
+from twostream.benchmark.output import format_value
+from twostream.benchmark.resources import Rounds, quartiles, time_interleaved
 from twostream.benchmark.variants import (
     ATTENTION,
     BASELINE,
@@ -27,6 +27,7 @@ from twostream.benchmark.variants import (
     random_pair,
 )
 from twostream.data.datamodule import PairDataModule
+from twostream.tables.content import size_text
 from twostream.types import PosePair
 
 MATMUL_ROUNDS = 3
@@ -52,17 +53,17 @@ def measure_inference(cfg: DictConfig, device: torch.device) -> dict[str, Any]:
         size = tuple(setting.size)
         counters = {NET_NAMES[net]: count_generator_flops(cfg, node, size) for net, node in cfg.generators.items()}
         gflop = {name: counter.get_total_flops() / 1e9 for name, counter in counters.items()}
-        flops.append({"size": format_size(size), **gflop, "PATN / 2s-ATN": gflop["PATN"] / gflop["2s-ATN"]})
+        flops.append({"size": size_text(size), **gflop, "PATN / 2s-ATN": gflop["PATN"] / gflop["2s-ATN"]})
         rows: list[dict[str, Any]] = []
         for batch_size in setting.batch_sizes[device.type]:
             inputs = random_pair(batch_size, size, device)[:3]
             calls = {name: partial(generator, *inputs) for name, generator in generators.items()}
-            timings = time_interleaved(calls, cfg.inference.rounds, device)
-            rates = {name: timing.rate(batch_size) for name, timing in timings.items()}
-            rows.append({"size": format_size(size), "batch_size": batch_size} | rates)
+            seconds = time_interleaved(calls, cfg.inference.rounds, device)
+            rates = {name: quartiles(batch_size / values) for name, values in seconds.items()}
+            rows.append({"size": size_text(size), "batch_size": batch_size} | rates)
         if len(rows) > 1:
             best = {name: max(row[name] for row in rows) for name in generators}
-            rows.append({"size": format_size(size), "batch_size": "best"} | best)
+            rows.append({"size": size_text(size), "batch_size": "best"} | best)
         throughput += rows
     for row in throughput:
         row |= {f"{ours} / {theirs}": row[ours][0] / row[theirs][0] for ours, theirs in RATIOS}
@@ -90,7 +91,21 @@ def measure_training(cfg: DictConfig, device: torch.device) -> dict[str, Any]:
     variants = build_variants(cfg, device)
     tables = []
     for setting in cfg.training.settings:
-        tables.append(measure_setting(cfg, setting, variants, matmul, device))
+        size, batch_size = tuple(setting.size), int(setting.batch_size[device.type])
+        gflop = count_iteration_flops(cfg, size).get_total_flops() / 1e9
+        iterations = {name: Iteration(cfg, variant, size, batch_size, device) for name, variant in variants.items()}
+        seconds, peaks = measure_iterations(iterations, setting.rounds, device)
+        rows = []
+        for name, values in seconds.items():
+            rate = quartiles(batch_size / values)
+            row: dict[str, Any] = {"variant": name, "pairs_per_second": rate}
+            row["speedup"] = quartiles(seconds[BASELINE] / values)
+            row["gflop_per_second"] = rate[0] * gflop
+            row["fraction_of_matmul"] = rate[0] * gflop / matmul[variants[name].precision]
+            rows.append(row | {"peak_bytes": peaks[name]})
+        title = f"{setting.name}, {size_text(size)}, batch size {batch_size}, {gflop:.1f} GFLOP per pair"
+        title += f"; median and quartiles of {setting.rounds} rounds"
+        tables.append({"title": title, "gflop_per_pair": gflop, "rows": rows})
         variants = {name: variants[name] for name in (BASELINE, OPTIMIZED)}
     products = ", ".join(f"{rate:,.0f} GFLOP/s in {name}" for name, rate in matmul.items())
     return {
@@ -101,28 +116,12 @@ def measure_training(cfg: DictConfig, device: torch.device) -> dict[str, Any]:
     }
 
 
-def measure_setting(
-    cfg: DictConfig,
-    setting: DictConfig,
-    variants: Mapping[str, DictConfig],
-    matmul: Mapping[str, float],
-    device: torch.device,
-) -> dict[str, Any]:
-    """Measure the training iterations of all variants at one image size and batch size."""
-    size, batch_size = tuple(setting.size), int(setting.batch_size[device.type])
-    gflop = count_iteration_flops(cfg, size).get_total_flops() / 1e9
-    iterations = {name: Iteration(cfg, variant, size, batch_size, device) for name, variant in variants.items()}
+def measure_iterations(
+    iterations: Mapping[str, Iteration], rounds: int, device: torch.device
+) -> tuple[dict[str, Rounds], dict[str, int]]:
+    """Return the seconds of each round, and the peak memory in bytes, whose measurement is the warm-up."""
     peaks = {name: iteration.peak_bytes() for name, iteration in iterations.items()}
-    timings = time_interleaved(iterations, setting.rounds, device, warm_up=False)
-    rows = []
-    for name, timing in timings.items():
-        rate = timing.rate(batch_size)
-        row: dict[str, Any] = {"variant": name, "pairs_per_second": rate, "speedup": timing.speedup(timings[BASELINE])}
-        row["gflop_per_second"] = rate[0] * gflop
-        row["fraction_of_matmul"] = rate[0] * gflop / matmul[variants[name].precision]
-        rows.append(row | {"peak_bytes": peaks[name]})
-    title = f"{setting.name}, {format_size(size)}, batch size {batch_size}, {gflop:.1f} GFLOP per pair"
-    return {"title": f"{title}; median and quartiles of {setting.rounds} rounds", "gflop_per_pair": gflop, "rows": rows}
+    return time_interleaved(iterations, rounds, device, warm_up=False), peaks
 
 
 def measure_matmul(device: torch.device) -> dict[str, float]:
@@ -133,9 +132,9 @@ def measure_matmul(device: torch.device) -> dict[str, float]:
     before = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("high" if device.type == "cuda" else before)
     calls = {name: partial(torch.mm, matrix, matrix) for name, matrix in matrices.items()}
-    timings = time_interleaved(calls, MATMUL_ROUNDS, device)
+    seconds = time_interleaved(calls, MATMUL_ROUNDS, device)
     torch.set_float32_matmul_precision(before)
-    return {name: timing.rate(1)[0] * 2 * size**3 / 1e9 for name, timing in timings.items()}
+    return {name: quartiles(2 * size**3 / 1e9 / values)[0] for name, values in seconds.items()}
 
 
 def measure_scaling(cfg: DictConfig, device: torch.device) -> dict[str, Any]:
@@ -157,7 +156,7 @@ def measure_scaling(cfg: DictConfig, device: torch.device) -> dict[str, Any]:
         exponents = ", ".join(f"{line} {exponent(rows, name, line):.2f}" for line in SCALING_LINES)
         tables.append({"title": f"{label}; exponents: {exponents}", "axis": label, "rows": rows})
     start = cfg.scaling.start
-    setting = f"{format_size(start.size)}, {start.num_blocks} blocks and width {start.width}"
+    setting = f"{size_text(start.size)}, {start.num_blocks} blocks and width {start.width}"
     text = (
         f"Training iterations at {setting}, except along one axis. Materialised: optimized, but with the attention "
         "matrix materialised. Exponents: of the time as a power of the axis, from its first to its last point."
@@ -175,9 +174,9 @@ def measure_point(cfg: DictConfig, point: DictConfig, device: torch.device) -> d
         chosen = [name for name in cfg.optimized[device.type] if name != ATTENTION or not materialised]
         batch_size = int(point.batch_size[device.type])
         iterations[line] = Iteration(changed, build_variant(cfg, chosen), tuple(point.size), batch_size, device)
-    peaks = {f"{line}, peak_bytes": iteration.peak_bytes() for line, iteration in iterations.items()}
-    timings = time_interleaved(iterations, cfg.scaling.rounds, device, warm_up=False)
-    return {f"{line}, seconds": timing.seconds_quartiles() for line, timing in timings.items()} | peaks
+    seconds, peaks = measure_iterations(iterations, cfg.scaling.rounds, device)
+    times = {f"{line}, seconds": quartiles(values) for line, values in seconds.items()}
+    return times | {f"{line}, peak_bytes": peak for line, peak in peaks.items()}
 
 
 def exponent(rows: Sequence[Mapping[str, Any]], axis: str, line: str) -> float:
@@ -198,13 +197,13 @@ def measure_loader(cfg: DictConfig, device: torch.device) -> dict[str, Any]:
     calls: dict[str, Callable[[], object]] = {"training": Iteration(cfg, variant, size, training_size, device)}
     for index, case in enumerate(cfg.loader.cases):
         calls[str(index)] = partial(_consume, training_batches(cfg, device, **case), num_batches)
-    timings = time_interleaved(calls, cfg.loader.rounds, device)
-    training = timings["training"].rate(training_size)
+    seconds = time_interleaved(calls, cfg.loader.rounds, device)
+    training = quartiles(training_size / seconds["training"])
     rows = []
     for index, case in enumerate(cfg.loader.cases):
-        rate = timings[str(index)].rate(num_batches * batch_size)
+        rate = quartiles(num_batches * batch_size / seconds[str(index)])
         rows.append({**case, "pairs_per_second": rate, "ratio_to_training": rate[0] / training[0]})
-    title = f"{cfg.data.label} at {format_size(size)}, batch size {batch_size}, until ready for the networks"
+    title = f"{cfg.data.label} at {size_text(size)}, batch size {batch_size}, until ready for the networks"
     return {
         "rounds": cfg.loader.rounds,
         "text": f"Optimized training, batch size {training_size}: {format_value(training)} pairs/s.",

@@ -18,6 +18,7 @@ from twostream.types import PosePair
 BASELINE, ATTENTION, OPTIMIZED = "baseline", "attention", "optimized"
 BFLOAT16 = "bf16-mixed"
 NET_NAMES = {"two_stream": "2s-ATN", "patn": "PATN"}
+META = torch.device("meta")
 NUM_WARM_UPS = {"cpu": 0, "cuda": 3}  # on a GPU kernels are compiled and selected, then recorded as graphs
 
 
@@ -150,11 +151,10 @@ def random_pair(batch_size: int, size: tuple[int, int], device: torch.device) ->
 
 def count_generator_flops(cfg: DictConfig, generator: DictConfig, size: tuple[int, int]) -> FlopCounterMode:
     """Count the FLOPs of generating one image; a multiplication and an addition are two."""
-    meta = torch.device("meta")
-    with meta:
-        benchmarked = BenchmarkedGenerator(generator, build_variant(cfg, []), meta)
+    with META:
+        benchmarked = BenchmarkedGenerator(generator, build_variant(cfg, []), META)
     with FlopCounterMode(display=False) as counter:
-        benchmarked(*random_pair(1, size, meta)[:3])
+        benchmarked(*random_pair(1, size, META)[:3])
     return counter
 
 
@@ -163,9 +163,8 @@ def count_iteration_flops(cfg: DictConfig, size: tuple[int, int]) -> FlopCounter
 
     The attention matrix is computed once, as where it is materialised.
     """
-    meta = torch.device("meta")
-    with meta:
-        iteration = Iteration(cfg, build_variant(cfg, ["frozen_discriminators"]), size, 1, meta)
+    with META:
+        iteration = Iteration(cfg, build_variant(cfg, ["frozen_discriminators"]), size, 1, META)
     with FlopCounterMode(display=False) as counter:
         iteration()
     return counter

@@ -12,8 +12,7 @@ import pytorch_lightning as pl
 import torch
 from omegaconf import DictConfig
 
-from twostream.benchmark import curves, plots, profiles, throughput
-from twostream.benchmark.summary import to_markdown
+from twostream.benchmark import curves, output, profiles, throughput
 from twostream.callbacks.run_log import PACKAGES, code_version, hardware
 from twostream.cli import CONF
 from twostream.cli.errors import exit_on_error
@@ -23,10 +22,10 @@ from twostream.files import write_json, write_text
 log = logging.getLogger(__name__)
 
 PARTS = {
-    "inference": (throughput.measure_inference, plots.plot_inference),
-    "training": (throughput.measure_training, plots.plot_training),
-    "scaling": (throughput.measure_scaling, plots.plot_scaling),
-    "curves": (curves.measure_curves, plots.plot_curves),
+    "inference": (throughput.measure_inference, output.plot_inference),
+    "training": (throughput.measure_training, output.plot_training),
+    "scaling": (throughput.measure_scaling, output.plot_scaling),
+    "curves": (curves.measure_curves, output.plot_curves),
     "loader": (throughput.measure_loader, None),
     "profile": (profiles.measure_profile, None),
 }
@@ -53,7 +52,7 @@ def main(cfg: DictConfig) -> None:
             results = about | measure(cfg, device)
             path = Path(cfg.out) / device.type / f"{part}.md"
             write_json(path.with_suffix(".json"), results)
-            write_text(path, to_markdown(results))
+            write_text(path, output.to_markdown(results))
             if plot:
-                plots.save_png(plot, results, path.with_suffix(".png"))
-            print(to_markdown(results), path, "", sep="\n")
+                output.save_png(plot, results, path.with_suffix(".png"))
+            print(output.to_markdown(results), path, "", sep="\n")

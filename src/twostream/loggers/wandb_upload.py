@@ -15,7 +15,6 @@ from twostream.loggers.wandb_logger import check_installed, start_wandb_run
 from twostream.loggers.wandb_workspace import WandbProject, table_key
 from twostream.runs import run_lock
 from twostream.tables.results import Results
-from twostream.tables.spec import Cited, Row
 
 log = logging.getLogger(__name__)
 
@@ -106,16 +105,14 @@ def numeric_table(table: Results) -> tuple[list[str], list[list[Any]]]:
     for column in table.shown_columns():
         names += [column.label, f"{column.label}, paper"] if column.label in in_paper else [column.label]
     rows = []
-    shown: tuple[Row | Cited, ...] = (*spec.rows, *spec.cited)
-    for row in shown:
-        variant = row.variant if isinstance(row, Row) else None
-        line: list[Any] = [row.label, variant]
+    for row in spec.all_rows():
+        line: list[Any] = [row.label, row.variant or None]
         for column in table.shown_columns():
-            values = [value.value for value in table.values(row, column).values()] if isinstance(row, Row) else []
+            values = [value.value for value in table.values(row, column).values()]
             line.append(fmean(values) if values else None)
             if column.label in in_paper:
                 line.append(row.paper.get(column.label))
-        rows.append([*line, sum((variant, seed) in table.runs for seed in table.seeds)])
+        rows.append([*line, sum((row.variant, seed) in table.runs for seed in table.seeds)])
     return [*names, "runs"], rows
 
 

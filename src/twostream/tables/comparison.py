@@ -55,17 +55,10 @@ def compare(results: Results) -> Comparisons:
 def paired_bootstrap(
     difference: float, replicates: ArrayLike, other: ArrayLike, identities: int
 ) -> tuple[float, float, float]:
-    """Test the difference of two runs' values on the same test identities.
+    """Test the difference of two runs' values on all test identities by their `replicates` on resampled identities.
 
-    Args:
-        difference: of the values on all identities.
-        replicates: the first run's values on resampled identities, at least two.
-        other: the second run's on the same identities.
-        identities: how many there are, at least two; Student's t has one degree of freedom less.
-
-    Returns:
-        Both ends of the 95 % interval, and the two-sided p.
-
+    Needs at least two replicates, of the same draws in both runs, and two identities. Returns both ends of the 95 %
+    interval and the two-sided p, of Student's t with `identities` - 1 degrees of freedom.
     """
     error = float(np.std(np.subtract(replicates, other), ddof=1))
     return _student(difference, error, identities - 1)
@@ -113,16 +106,16 @@ def _compare(results: Results, row: Row, base: Row, column: Column) -> Compariso
     if not np.isfinite(differences).all():
         return f"{row.variant} or {base.variant} has a value that is not finite"
     if len(seeds) == 1:
-        return _compare_one_seed(results, run, other, column, differences[0])
+        return _compare_one_seed(run, other, column, differences[0])
     low, high, p = paired_t_test(differences)
     return Comparison(float(np.mean(differences)), low, high, p, p, seeds, None)
 
 
-def _compare_one_seed(results: Results, run: Run, other: Run, column: Column, difference: float) -> Comparison | str:
+def _compare_one_seed(run: Run, other: Run, column: Column, difference: float) -> Comparison | str:
     """Compare two runs by their bootstraps, or return the reason why they have no pairs."""
     bootstraps = []
     for one in (run, other):
-        bootstrap = results.bootstraps.get((one.variant, one.seed))
+        bootstrap = one.bootstrap
         if bootstrap is None:
             return f"{one.name} has no bootstrap.json"
         if bootstrap.pairs_hash != one.pairs_hash:

@@ -4,16 +4,15 @@ import csv
 import io
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from twostream.files import write_text
-from twostream.tables.cells import DASH, Cell, grids, main_grid, table_rows
+from twostream.tables import content
 from twostream.tables.comparison import Comparison, compare
-from twostream.tables.markdown import escape, markdown_table
-from twostream.tables.notes import ABOUT_ZERO, CITED, data_text, heading, not_computed, notes, size_text
-from twostream.tables.results import Results, collect, read_run
-from twostream.tables.spec import Cited, Row, load_spec
+from twostream.tables.results import Results, collect
+from twostream.tables.spec import Column, Row, load_spec
 
 WIDTH = 120  # characters of a short table
 VALUE_FIELDS = [
@@ -29,7 +28,7 @@ LATEX = str.maketrans(
     {character: f"\\{character}" for character in "&%$#_{}"}
     | {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
     | {"<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}"}
-    | {"±": r"$\pm$", ABOUT_ZERO: r"$\approx$", DASH: "---", "“": "``", "”": "''"}
+    | {"±": r"$\pm$", content.ABOUT_ZERO: r"$\approx$", content.DASH: "---", "“": "``", "”": "''"}
     # Unprotected, a bracket after a line break is read as the break's argument.
     | {"[": "{[}"}
 )
@@ -68,47 +67,44 @@ def short_text(results: Results, path: Path) -> str:
 
     Columns that do not fit are left out; so are the rows that the paper cites.
     """
-    spec = results.spec
-    rows = [(row, cells) for row, cells in table_rows(results, {}) if row.variant]
+    spec, value = results.spec, partial(content.mean, results)
     for count in range(len(spec.columns), 0, -1):
-        table = markdown_table(main_grid(results, rows, spec.columns[:count], Cell.mean, {}))
+        table = markdown_table(content.main_grid(results, spec.rows, spec.columns[:count], value, {}))
         if table.index("\n") <= WIDTH:
             break
     hidden = f" ({len(spec.columns) - count} more columns)" if count < len(spec.columns) else ""
-    lines = [spec.heading, table, f"Data: {data_text(results)}. Full table{hidden}: {path}"]
-    if columns := list(not_computed(results)):
+    lines = [spec.heading, table, f"Data: {content.data_text(results)}. Full table{hidden}: {path}"]
+    if columns := list(content.not_computed(results)):
         lines.append(f"Not computed (reasons in the full table): {', '.join(columns)}")
     return "\n".join(lines)
 
 
 def markdown(results: Results) -> str:
     """Return the full table as GitHub Markdown."""
-    comparisons = compare(results)
-    parts = [escape(text) for text in (f"## {results.spec.heading}", results.spec.question, *heading(results))]
-    for title, grid in grids(results, comparisons).items():
+    parts = [escape(text) for text in (f"## {results.spec.heading}", results.spec.question, *content.heading(results))]
+    for title, grid in content.grids(results).items():
         if title:
             parts.append(f"**{escape(title)}**")
         parts.append(markdown_table([[escape(cell) for cell in line] for line in grid]))
-    below = [f"- {escape(note)}\n" for note in notes(results, comparisons)]
-    return "\n\n".join([*parts, "".join(below)])
+    return "\n\n".join([*parts, "".join(f"- {escape(note)}\n" for note in content.notes(results))])
 
 
 def latex(results: Results) -> str:
     """Return the full table as a LaTeX float for the booktabs package."""
-    comparisons, spec = compare(results), results.spec
+    spec = results.spec
     caption = spec.title if spec.number is None else f"Table {spec.number} of the paper: {spec.title}"
     lines = [
         r"\begin{table}",
         r"\centering",
-        rf"\caption{{{' '.join([caption, *heading(results)]).translate(LATEX)}}}",
+        rf"\caption{{{' '.join([caption, *content.heading(results)]).translate(LATEX)}}}",
         rf"\label{{tab:{spec.name}}}",
     ]
-    for title, (header, *rows) in grids(results, comparisons).items():
+    for title, (header, *rows) in content.grids(results).items():
         if title:
             lines.append(rf"\par\medskip\textbf{{{title.translate(LATEX)}}}\par\smallskip")
         lines += [rf"\begin{{tabular}}{{l{'r' * (len(header) - 1)}}}", r"\toprule", _latex_row(header), r"\midrule"]
         lines += [*map(_latex_row, rows), r"\bottomrule", r"\end{tabular}"]
-    lines += [rf"\par{{\footnotesize {note.translate(LATEX)}\par}}" for note in notes(results, comparisons)]
+    lines += [rf"\par{{\footnotesize {note.translate(LATEX)}\par}}" for note in content.notes(results)]
     return "\n".join([*lines, r"\end{table}"]) + "\n"
 
 
@@ -117,37 +113,56 @@ def values_csv(results: Results) -> str:
 
     All columns are there, shown or not, and a line for each number of the methods that the paper cites.
     """
-    records = []
-    for row, cells in table_rows(results, {}):
-        for cell in cells.values():
-            if row.variant:
-                records += [_value_record(results, row, cell, seed) for seed in results.seeds]
-            elif cell.paper is not None:
-                records.append(_cell_record(results, row, cell) | {"data": "", "scale": "", "missing": CITED})
+    spec = results.spec
+    records = [
+        _value_record(results, row, column, seed)
+        for row in spec.rows
+        for column in spec.all_columns()
+        for seed in results.seeds
+    ]
+    for row in spec.cited:
+        for column in spec.columns:
+            if column.label in row.paper:
+                records.append(_record(results, row, column) | {"data": "", "scale": "", "missing": content.CITED})
     return _csv(VALUE_FIELDS, records)
 
 
 def differences_csv(results: Results) -> str:
     """Return one line for each compared row and column that is shown; `missing` says why a difference is empty."""
-    records = []
-    for row, cells in table_rows(results, compare(results)):
-        for cell in (cells[column.label] for column in results.shown_columns() if row in results.spec.others()):
-            record = _cell_record(results, row, cell) | {"compare_with": results.spec.compare_with}
-            if isinstance(cell.difference, Comparison):
-                record |= vars(cell.difference) | {"seeds": " ".join(map(str, cell.difference.seeds))}
+    spec, comparisons, records = results.spec, compare(results), []
+    for row in spec.others():
+        for column in results.shown_columns():
+            record = _record(results, row, column) | {"compare_with": spec.compare_with}
+            found = comparisons.get((row.variant, column.label), "a row has no value")
+            if isinstance(found, Comparison):
+                record |= vars(found) | {"seeds": " ".join(map(str, found.seeds))}
             else:
-                record["missing"] = cell.difference or "a row has no value"
+                record["missing"] = found
             records.append(record)
     return _csv(DIFFERENCE_FIELDS, records)
 
 
-def summary_table(path: Path) -> str:
-    """Return the values of a `metrics.json` as a Markdown table. Raises ValueError where the file is wrong."""
-    rows = [["metric", "protocol", "value", "95 % interval", "n"]]
-    for value in read_run(path).values:
-        interval = "[{:.3f}, {:.3f}]".format(*value.interval) if value.interval else DASH
-        rows.append([value.metric, value.protocol, f"{value.value:.3f}", interval, str(value.n)])
-    return markdown_table(rows, left=(0, 1))
+def markdown_table(rows: Sequence[Sequence[str]], padded: bool = True) -> str:
+    """Return rows of cells as a GitHub Markdown table without a final line break; the first column is aligned left.
+
+    Args:
+        rows: the header, then the others, all of one length; a cell is Markdown, see `escape`.
+        padded: pad the cells, so that the table also reads well in a terminal.
+
+    """
+    header, *others = rows
+    lines = [header, ["---", *["---:"] * (len(header) - 1)], *others]
+    if padded:
+        widths = [max(3, *map(len, column)) for column in zip(*rows, strict=True)]
+        lines[1] = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
+        lines = [[line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:])] for line in lines]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def escape(text: str) -> str:
+    """Return plain text as Markdown."""
+    # "<" begins HTML only before a letter or one of these.
+    return re.sub(r"[\\|*`]|<(?=[A-Za-z/!?])", r"\\\g<0>", text)
 
 
 def _latex_row(cells: Iterable[str]) -> str:
@@ -156,24 +171,25 @@ def _latex_row(cells: Iterable[str]) -> str:
     return " & ".join(texts) + r" \\"
 
 
-def _cell_record(results: Results, row: Row | Cited, cell: Cell) -> dict[str, Any]:
-    column = cell.column
+def _record(results: Results, row: Row, column: Column) -> dict[str, Any]:
     return {
         **{"table": results.spec.number, "row": row.label, "variant": row.variant},
-        **{"data": results.data, "scale": results.scale, "paper": cell.paper},
+        **{"data": results.data, "scale": results.scale, "paper": row.paper.get(column.label)},
         **{"column": column.label, "metric": column.metric, "protocol": column.protocol},
     }
 
 
-def _value_record(results: Results, row: Row | Cited, cell: Cell, seed: int) -> dict[str, Any]:
-    record = _cell_record(results, row, cell) | {"seed": seed}
-    run, value = results.runs.get((row.variant, seed)), cell.values.get(seed)
-    if run:
-        record |= vars(run) | {"image_size": size_text(run.image_size), "missing": run.reason(cell.column)}
-    if value:
-        low, high = value.interval or (None, None)
-        return record | vars(value) | {"interval_low": low, "interval_high": high, "missing": ""}
-    return record | {"missing": results.missing.get((row.variant, seed)) or record.get("missing") or "not computed"}
+def _value_record(results: Results, row: Row, column: Column, seed: int) -> dict[str, Any]:
+    record = _record(results, row, column) | {"seed": seed}
+    run = results.runs.get((row.variant, seed))
+    if run is None:
+        return record | {"missing": results.missing[row.variant, seed]}
+    record |= vars(run) | {"image_size": content.size_text(run.image_size)}
+    value = run.value(column)
+    if value is None:
+        return record | {"missing": run.reason(column) or "not computed"}
+    low, high = value.interval or (None, None)
+    return record | vars(value) | {"interval_low": low, "interval_high": high, "missing": ""}
 
 
 def _csv(names: Sequence[str], records: Iterable[Mapping[str, Any]]) -> str:

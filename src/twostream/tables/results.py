@@ -1,5 +1,6 @@
 """The runs of a table: `metrics.json` and `bootstrap.json` of each, or the reason why a run has no result."""
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from twostream.files import read_json
-from twostream.tables.spec import Cited, Column, Row, Spec, check, check_image_size, check_unique, from_config
+from twostream.tables.spec import Column, Row, Spec, check, check_image_size, check_unique, from_config
 
 RunKey = tuple[str, int]  # variant and seed
 
@@ -39,8 +40,21 @@ class NotComputed:
 
 
 @dataclass
+class Bootstrap:
+    """A run's metrics on resampled test identities, from its `bootstrap.json`.
+
+    Replicate i of two runs is of the same identities where seed, number of identities and test pairs are equal.
+    """
+
+    seed: int
+    identities: int
+    pairs_hash: str
+    replicates: Any = None  # metric and protocol -> array of values
+
+
+@dataclass
 class Run:
-    """The result of one run: what a table needs of its `metrics.json`."""
+    """The result of one run: what a table needs of its `metrics.json`, and its `bootstrap.json` if there is one."""
 
     data: str
     label: str
@@ -58,6 +72,7 @@ class Run:
     pairs_hash: str
     values: list[Value]
     missing: list[NotComputed]
+    bootstrap: Bootstrap | None = None
 
     def __post_init__(self) -> None:
         check_image_size(self.image_size)
@@ -80,19 +95,6 @@ class Run:
         return next((" ".join(reason.split()) for reason in reasons), None)
 
 
-@dataclass
-class Bootstrap:
-    """A run's metrics on resampled test identities, from its `bootstrap.json`.
-
-    Replicate i of two runs is of the same identities where seed, number of identities and test pairs are equal.
-    """
-
-    seed: int
-    identities: int
-    pairs_hash: str
-    replicates: Any = None  # metric and protocol -> array of values
-
-
 @dataclass(frozen=True)
 class Results:
     """The runs of one table; `missing` has the reason for each run without a result."""
@@ -102,10 +104,9 @@ class Results:
     scale: str
     seeds: tuple[int, ...]
     runs: Mapping[RunKey, Run]
-    bootstraps: Mapping[RunKey, Bootstrap]
     missing: Mapping[RunKey, str]
 
-    def values(self, row: Row | Cited, column: Column) -> dict[int, Value]:
+    def values(self, row: Row, column: Column) -> dict[int, Value]:
         """Return the values of a row and column by seed, without the seeds that have none."""
         runs = {seed: self.runs.get((row.variant, seed)) for seed in self.seeds}
         return {seed: value for seed, run in runs.items() if run and (value := run.value(column))}
@@ -129,37 +130,38 @@ def collect(spec: Spec, runs: Path, data: str, scale: str, seeds: Sequence[int])
     check(len(seeds) > 0, "seeds", "at least one", "none")
     check_unique("seeds", map(str, seeds))
     found: dict[RunKey, Run] = {}
-    bootstraps: dict[RunKey, Bootstrap] = {}
     missing: dict[RunKey, str] = {}
-    for variant, seed in [(row.variant, seed) for row in spec.rows for seed in seeds]:
+    for variant, seed in itertools.product((row.variant for row in spec.rows), seeds):
         folder = runs / data / scale / variant / f"seed{seed}"
         if reason := _reason_missing(folder):
             missing[variant, seed] = reason
             continue
-        run = found[variant, seed] = read_run(folder / "metrics.json")
+        run = found[variant, seed] = read_run(folder)
         got, expected = (run.data, run.scale, run.variant, run.seed), (data, scale, variant, seed)
         check(got == expected, f"{folder / 'metrics.json'}: run", f"{expected} as its folder", got)
-        if (folder / "bootstrap.json").exists():
-            bootstraps[variant, seed] = read_bootstrap(folder / "bootstrap.json")
-    return Results(spec, data, scale, tuple(seeds), found, bootstraps, missing)
+    return Results(spec, data, scale, tuple(seeds), found, missing)
 
 
-def read_run(path: Path) -> Run:
-    """Read a `metrics.json` of format 2.
+def read_run(folder: Path) -> Run:
+    """Read the `metrics.json` (format 2) and, if there is one, the `bootstrap.json` (format 1) of a run.
 
     Raises:
         ValueError: in one line that names the file and the key, when it is not JSON, a key is missing or of a wrong
             type, or a metric occurs twice under one protocol.
     """
+    path = folder / "metrics.json"
     content = _read_format(path, 2)
-    entries = content.get("values")
-    parts = [content, content.get("run"), content.get("test"), {"values": _with_details(entries)}]
+    if isinstance(content.get("values"), list):
+        content["values"] = [_with_details(entry) for entry in content["values"]]
+    parts = [content, content.get("run"), content.get("test")]
     merged = {key: item for part in parts if isinstance(part, Mapping) for key, item in part.items()}
-    return from_config(Run, _known(Run, merged), path)
+    run = from_config(Run, _known(Run, merged) | {"bootstrap": None}, path)
+    if (folder / "bootstrap.json").exists():
+        run.bootstrap = _read_bootstrap(folder / "bootstrap.json")
+    return run
 
 
-def read_bootstrap(path: Path) -> Bootstrap:
-    """Read a `bootstrap.json` of format 1. Raises ValueError as `read_run` does."""
+def _read_bootstrap(path: Path) -> Bootstrap:
     content = _read_format(path, 1)
     bootstrap = from_config(Bootstrap, _known(Bootstrap, content) | {"replicates": None}, path)
     # Not checked by OmegaConf, which takes a second for 10,000 numbers.
@@ -187,15 +189,12 @@ def _known(schema: type, content: Mapping[str, Any]) -> dict[str, Any]:
     return {key: item for key, item in content.items() if key in names}
 
 
-def _with_details(entries: Any) -> Any:
-    """Return the entries with the keys that a `Value` lacks in its `details`."""
-    if not isinstance(entries, list) or not all(isinstance(entry, Mapping) for entry in entries):
-        return entries
-    known = [_known(Value, entry) for entry in entries]
-    return [
-        keys | {"details": {key: item for key, item in entry.items() if key not in keys}}
-        for keys, entry in zip(known, entries, strict=True)
-    ]
+def _with_details(entry: Any) -> Any:
+    """Return the entry of a value with the keys that a `Value` lacks in its `details`."""
+    if not isinstance(entry, Mapping):
+        return entry
+    known = _known(Value, entry)
+    return known | {"details": {key: item for key, item in entry.items() if key not in known}}
 
 
 def _reason_missing(folder: Path) -> str | None:

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar
+from typing import Any, TypeVar
 
 import yaml
 from omegaconf import DictConfig, OmegaConf
@@ -32,23 +32,19 @@ class Column:
         """Name and protocol of the metric."""
         return self.metric, self.protocol
 
+    def text(self, number: float) -> str:
+        """Return a number with the column's decimals."""
+        # "z": a small negative number rounds to 0.000, not to -0.000.
+        return f"{number:z.{self.digits}f}"
+
 
 @dataclass
 class Row:
-    """One variant of the model, with the paper's numbers by column label."""
+    """One variant of the model, or a method without runs that the paper cites."""
 
     label: str
-    variant: str
-    paper: dict[str, float] = field(default_factory=dict)
-
-
-@dataclass
-class Cited:
-    """A method that only the paper has numbers of, by column label."""
-
-    label: str
-    paper: dict[str, float]
-    variant: ClassVar[str] = ""
+    variant: str = ""  # empty for a cited method
+    paper: dict[str, float] = field(default_factory=dict)  # the paper's numbers by column label
 
 
 @dataclass
@@ -73,9 +69,9 @@ class Spec:
     number: int | None = None  # in the paper
     paper: Paper | None = None
     more_columns: list[Column] = field(default_factory=list)  # shown where a run has a value; without `columns`
-    cited: list[Cited] = field(default_factory=list)  # shown below the rows
+    cited: list[Row] = field(default_factory=list)  # methods without runs, shown below the rows
     compare_with: str | None = None  # variant of the row that the others are compared with
-    only_data: list[str] = field(default_factory=list)  # data sets that the table is for; empty for all
+    only_data: list[str] = field(default_factory=list)  # datasets that the table is for; empty for all
     intervals: bool = True  # show the intervals of single runs
 
     def __post_init__(self) -> None:
@@ -90,7 +86,10 @@ class Spec:
         check_unique("cited", (row.label for row in self.cited))
         for column in self.all_columns():
             check(column.digits >= 0, "digits", "0 or more", column.digits)
+        for row in self.rows:
+            check(row.variant != "", f"rows: {row.label}: variant", "the name of a variant", "none")
         for row in self.cited:
+            check(row.variant == "", f"cited: {row.label}: variant", "none", row.variant)
             check(len(row.paper) > 0, f"cited: {row.label}: paper", "at least one number", "none")
         for label in self.in_paper():
             check(label in labels, "rows: paper", f"one of {', '.join(labels)}", label)
@@ -110,12 +109,12 @@ class Spec:
         """Return the columns, shown or not."""
         return self.columns + self.more_columns
 
-    def all_rows(self) -> list[Row | Cited]:
-        """Return the rows, then those that the paper cites."""
-        return [*self.rows, *self.cited]
+    def all_rows(self) -> list[Row]:
+        """Return the rows, then the cited methods."""
+        return self.rows + self.cited
 
     def is_for(self, data: str) -> bool:
-        """Return whether the table is for a data set."""
+        """Return whether the table is for a dataset."""
         return not self.only_data or data in self.only_data
 
     def in_paper(self) -> set[str]:

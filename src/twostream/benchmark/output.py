@@ -1,4 +1,4 @@
-"""Results of a part as a figure."""
+"""Results of a part as Markdown and as a figure."""
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -6,13 +6,65 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Float
+from PIL import Image
 
-from twostream.benchmark.summary import describe, format_value
 from twostream.benchmark.variants import BASELINE
 from twostream.files import atomic_write
+from twostream.tables.render import markdown_table
 
 Results = Mapping[str, Any]
-DPI = 100
+DPI, NUM_COLORS = 100, 128  # of a figure
+
+
+def to_markdown(results: Results) -> str:
+    """Return the text and the tables of a part; each row of a table is a dict from column to value."""
+    sections = [describe(results), f"{results['text']} Optimized: {', '.join(results['optimized'])}."]
+    for table in results["tables"]:
+        rows = [[column_title(column) for column in table["rows"][0]]]
+        for row in table["rows"]:
+            values = {column: value / 2**30 if column.endswith("_bytes") else value for column, value in row.items()}
+            rows.append([format_value(value) for value in values.values()])
+        sections += [f"{table['title']}:", markdown_table(rows, padded=False)]
+    return "\n\n".join(sections) + "\n"
+
+
+def describe(results: Results) -> str:
+    """Return on which hardware, with which code and in how many rounds results were measured."""
+    changes = " with uncommitted changes" if results["dirty"] else ""
+    rounds = f"; median and quartiles of {results['rounds']} rounds" if "rounds" in results else ""
+    torch = results["versions"]["torch"]
+    return f"{results['hardware']}; torch {torch}; commit {results['commit']}{changes}{rounds}"
+
+
+def column_title(column: str) -> str:
+    """Return the title of a column such as `pairs_per_second` or `peak_bytes`, whose unit becomes GiB."""
+    for word, written in (("_per_second", "/s"), ("_bytes", " memory, GiB"), ("gflop", "GFLOP"), ("_", " ")):
+        column = column.replace(word, written)
+    return column
+
+
+def format_value(value: Any) -> str:
+    """Format a text, a count, a number with three digits, or a median with its quartiles in brackets."""
+    if isinstance(value, float):
+        return f"{value:,.0f}" if abs(value) >= 99.95 else f"{value:#.3g}"
+    if isinstance(value, list | tuple):
+        median, lower, upper = map(format_value, value)
+        return f"{median} [{lower}, {upper}]"
+    return str(value).replace("_", " ")
+
+
+def save_png(plot: Callable[[Results], Any], results: Results, path: Path) -> None:
+    """Write the figure of a plot function as PNG, atomically."""
+    import matplotlib.style
+
+    settings = {"font.size": 8, "axes.titlesize": 9, "errorbar.capsize": 2}
+    # petroff10 is readable by the colour-blind.
+    with atomic_write(path) as temporary, matplotlib.style.context(["petroff10", settings]):
+        plot(results).savefig(temporary, dpi=DPI)
+        with Image.open(temporary) as image:
+            # Unlike Pillow's default, this method keeps the colours of thin lines.
+            quantized = image.convert("RGB").quantize(NUM_COLORS, Image.Quantize.MAXCOVERAGE)
+        quantized.save(temporary, optimize=True)
 
 
 def plot_inference(results: Results) -> Any:
@@ -25,8 +77,7 @@ def plot_inference(results: Results) -> Any:
         groups = {f"batch size: {row['batch_size']}": [row[name] for name in names] for row in (first, *others[-1:])}
         draw_bars(panel, names, groups)
         panel.tick_params(labelleft=panel is panels[0])
-        panel.set_title(size)
-        panel.set_xlabel("images/s")
+        panel.set(title=size, xlabel="images/s")
     add_legend(figure, panels[0])
     return figure
 
@@ -61,9 +112,7 @@ def plot_scaling(results: Results) -> Any:
             time.errorbar(values, [median for median, *_ in seconds], error_bars(seconds), fmt=style, label=line)
             memory.plot(values, [row[f"{line}, peak_bytes"] / 2**30 for row in table["rows"]], style)
         for panel in (time, memory):
-            panel.set_xticks(values)
-            panel.set_xlim(0)
-            panel.set_ylim(0)
+            panel.set(xticks=values, xlim=(0, None), ylim=(0, None))
         memory.set_xlabel(table["axis"])
     panels[0][0].set_ylabel("seconds per iteration")
     panels[1][0].set_ylabel("peak memory, GiB")
@@ -84,8 +133,7 @@ def plot_curves(results: Results) -> Any:
     for panel in (loss, difference):
         panel.locator_params(axis="x", integer=True)
     loss.set_ylabel("L1 loss")
-    difference.set_ylabel("difference from baseline")
-    difference.set_xlabel("iterations")
+    difference.set(xlabel="iterations", ylabel="difference from baseline")
     add_legend(figure, loss)
     return figure
 
@@ -122,16 +170,6 @@ def draw_bars(panel: Any, names: Sequence[str], groups: Mapping[str, Sequence[Se
 def add_legend(figure: Any, panel: Any) -> None:
     """Add the legend of a panel below all panels."""
     figure.legend(*panel.get_legend_handles_labels(), loc="outside lower center", ncols=5)
-
-
-def save_png(plot: Callable[[Results], Any], results: Results, path: Path) -> None:
-    """Write the figure of a plot function as PNG, atomically."""
-    import matplotlib.style
-
-    settings = {"font.size": 8, "axes.titlesize": 9, "errorbar.capsize": 2}
-    # petroff10 is readable by the colour-blind.
-    with atomic_write(path) as temporary, matplotlib.style.context(["petroff10", settings]):
-        plot(results).savefig(temporary, dpi=DPI)
 
 
 def error_bars(measured: Sequence[Sequence[float]]) -> Float[np.ndarray, "2 n"]:

@@ -1,25 +1,17 @@
-from collections.abc import Callable
-from pathlib import Path
-
 import pytest
 
-from twostream.tables.comparison import compare
-from twostream.tables.notes import heading, notes
-from twostream.tables.results import Results
-
-AddRun = Callable[..., Path]
-Collected = Callable[..., Results]
+from twostream.tables.content import heading, notes
 
 
-def _lines(results: Results, start: str = "") -> list[str]:
-    return [line for line in notes(results, compare(results)) if line.startswith(start)]
+def lines(results, start=""):
+    return [line for line in notes(results) if line.startswith(start)]
 
 
-def test_runs_that_differ_are_noted(collected: Collected, add_run: AddRun):
+def test_runs_that_differ_are_noted(collected, add_run):
     add_run("full", {"ssim": 0.31})
     path = add_run("no_at_module", {"ssim": 0.3}, data_hash="d2", iterations=200, image_size=[128, 64], dirty=True)
     path.write_text(path.read_text().replace('"p1"', '"p2"'))
-    assert _lines(collected(), "Runs differ") == [
+    assert lines(collected(), "Runs differ") == [
         "Runs differ: image size 64x32 (only A_1 (Full))",
         "Runs differ: image size 128x64 (only w/o)",
         "Runs differ: iterations 100 (only A_1 (Full))",
@@ -35,10 +27,10 @@ def test_runs_that_differ_are_noted(collected: Collected, add_run: AddRun):
     assert "; iterations 100 or 200; batch size 8; " in about
 
 
-def test_notes_and_settings_of_runs_are_not_repeated(collected: Collected, add_run: AddRun):
+def test_notes_and_settings_of_runs_are_not_repeated(collected, add_run):
     add_run("full", {"ssim": {"value": 0.31, "codec": "png"}})
     add_run("no_at_module", {"ssim": 0.3}, notes=["random features", "stopped early"])
-    assert _lines(collected())[-3:] == [
+    assert lines(collected())[-3:] == [
         "SSIM: codec png (only A_1 (Full))",
         "random features",
         "stopped early (only w/o)",
@@ -46,56 +38,56 @@ def test_notes_and_settings_of_runs_are_not_repeated(collected: Collected, add_r
 
 
 @pytest.mark.parametrize(("size", "compared"), [([128, 64], True), ([64, 32], False)])
-def test_the_papers_numbers_need_its_image_size(collected: Collected, add_run: AddRun, size: list[int], compared: bool):
+def test_the_papers_numbers_need_its_image_size(collected, add_run, size, compared):
     add_run("full", {"ssim": 0.31}, data="market1501", image_size=size)
     results = collected(data="market1501")
     assert heading(results)[0].startswith("Data: Market-1501; scale smoke;")
     warning = ["The paper's numbers are from Market-1501 at 128x64 and can't be compared with 64x32."]
-    assert _lines(results, "The paper") == ([] if compared else warning)
+    assert lines(results, "The paper") == ([] if compared else warning)
 
 
 @pytest.mark.usefixtures("compared_path")
-def test_metrics_with_one_reason_share_a_line(collected: Collected, add_run: AddRun):
+def test_metrics_with_one_reason_share_a_line(collected, add_run):
     missing = {"ssim": "no weights", "pckh": "no detector", "lpips/standard": "no\n weights"}
     add_run("full", {}, missing=missing)
     add_run("no_at_module", {}, missing=missing, seed=1)
     add_run("both_add", {"ssim": 0.3})
     where = "(only A_1 (Full), seed 0 and w/o, seed 1)"
-    assert _lines(collected((0, 1)), "Not computed") == [
+    assert lines(collected((0, 1)), "Not computed") == [
         f"Not computed: SSIM, LPIPS: no weights {where}",
         f"Not computed: PCKh: no detector {where}",
     ]
 
 
 @pytest.mark.usefixtures("compared_path")
-def test_columns_of_equal_settings_share_a_line(collected: Collected, add_run: AddRun):
+def test_columns_of_equal_settings_share_a_line(collected, add_run):
     settings = {"window": "gaussian", "net_hash": "0123456789abcdef" * 4, "splits_std": 0.5}
     for variant in ("full", "no_at_module"):
         values = {"ssim": {"value": 0.3} | settings, "fid_test/standard": {"value": 3} | settings}
         add_run(variant, values | {"pckh": {"value": 0.9, "detector": variant}})
     add_run("both_add", {"ssim": {"value": 0.2} | settings})
-    assert _lines(collected(), "SSIM") == ["SSIM, FID: window gaussian, net_hash 0123456789ab"]
-    assert _lines(collected(), "PCKh") == [
+    assert lines(collected(), "SSIM") == ["SSIM, FID: window gaussian, net_hash 0123456789ab"]
+    assert lines(collected(), "PCKh") == [
         "PCKh: detector full (only A_1 (Full))",
         "PCKh: detector no_at_module (only w/o)",
     ]
 
 
 @pytest.mark.usefixtures("compared_path")
-def test_columns_with_different_tests_are_named(collected: Collected, add_run: AddRun):
+def test_columns_with_different_tests_are_named(collected, add_run):
     for seed in (0, 1):
         add_run("full", {"ssim": 0.3, "pckh": 0.9}, seed, replicates={"ssim": [0.3, 0.31], "pckh": [0.9, 0.8]})
         add_run("both_add", {"ssim": 0.2 + 0.01 * seed, "pckh": 0.8}, seed)
     add_run("no_at_module", {"ssim": 0.2, "pckh": 0.8}, 1, replicates={"ssim": [0.2, 0.22], "pckh": [0.7, 0.8]})
     one_seed = "paired bootstrap over 12 test identities of one seed, which does not cover the variation between "
     one_seed += "training seeds"
-    assert _lines(collected((0, 1)), "Differences") == [
+    assert lines(collected((0, 1)), "Differences") == [
         f"Differences in SSIM, PCKh: {one_seed} (only w/o, seed 1)",
         "Differences in SSIM, PCKh: paired t-test over seeds 0, 1 (only cat, seeds 0, 1)",
     ]
 
 
-def test_table_without_a_comparison_has_no_notes_on_it(collected: Collected, add_run: AddRun):
+def test_table_without_a_comparison_has_no_notes_on_it(collected, add_run):
     for variant in ("full", "no_at_module"):
         add_run(variant, {"ssim": 0.3, "pckh": 0.9}, replicates={"ssim": [0.3, 0.31]}, notes=[])
-    assert [line[:19] for line in _lines(collected())] == ["The paper's numbers", "Intervals: 95 %, of"]
+    assert [line[:19] for line in lines(collected())] == ["The paper's numbers", "Intervals: 95 %, of"]
