@@ -9,8 +9,8 @@ import torch
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
+from synthetic_people.clothes import GARMENT_CLASSES
 from synthetic_people.evaluator_net import EvaluatorNet, EvaluatorOutput
-from synthetic_people.wardrobe import GARMENT_CLASSES
 from twostream.data.dataset import to_unit_range
 from twostream.data.keypoints import NUM_JOINTS
 from twostream.files import atomic_write

@@ -19,10 +19,10 @@ from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 from tqdm import tqdm
 
+from synthetic_people.clothes import GARMENT_CLASSES, garment_classes
 from synthetic_people.evaluator import Evaluator, build_net, load_evaluator, save_evaluator
 from synthetic_people.evaluator_net import EvaluatorNet, EvaluatorOutput
 from synthetic_people.people import SyntheticPeople
-from synthetic_people.wardrobe import GARMENT_CLASSES, garment_classes
 from twostream.data.dataset import to_unit_range
 from twostream.data.images import read_image
 from twostream.data.keypoints import FLIPPED, read_annotations

@@ -19,10 +19,9 @@ from tqdm import tqdm
 from synthetic_people.backgrounds import NUM_CAMERAS, shoot_background
 from synthetic_people.body import BodyShape, Figure, arms_are_free, build_figure, sample_shape
 from synthetic_people.camera import frame_figure
-from synthetic_people.clothes import Outfit
+from synthetic_people.clothes import Outfit, sample_outfit
 from synthetic_people.poses import sample_pose
 from synthetic_people.raycast import View, render_view, sample_light
-from synthetic_people.wardrobe import sample_outfit
 from twostream.data.keypoints import JointArray, write_annotations
 from twostream.data.pairs import matching_pairs, write_pairs
 from twostream.files import hash_files, read_json, write_json

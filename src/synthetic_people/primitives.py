@@ -6,6 +6,8 @@ from enum import IntEnum
 import numpy as np
 from numpy.typing import NDArray
 
+Floats = NDArray[np.float32]
+
 
 class Part(IntEnum):
     """Body parts as numbered in surface maps; right and left are those of the person."""

@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from stand_ins import CPU, Corner, FewFeatures, random_alexnet, random_inception, save_image, save_weights
+from synthetic_people.clothes import GARMENT_CLASSES
 from synthetic_people.evaluator import Evaluator
 from synthetic_people.evaluator_net import EvaluatorNet
 from synthetic_people.evaluator_training import EvaluatorTraining
-from synthetic_people.wardrobe import GARMENT_CLASSES
 from twostream.data.keypoints import NUM_JOINTS
 from twostream.evaluation import scoring
 from twostream.evaluation.measurement import ScoreFiles

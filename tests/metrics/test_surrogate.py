@@ -3,9 +3,9 @@ import pytest
 import torch
 
 from stand_ins import CPU, draw_batch
+from synthetic_people.clothes import GARMENT_CLASSES
 from synthetic_people.evaluator import Evaluator
 from synthetic_people.evaluator_net import EvaluatorNet
-from synthetic_people.wardrobe import GARMENT_CLASSES
 from tiny_run import tiny_people
 from twostream.data.keypoints import NUM_JOINTS
 from twostream.metrics.inception import (

@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 import torch
 
+from synthetic_people.clothes import GARMENT_CLASSES
 from synthetic_people.evaluator import Evaluator, build_net, locate_joints
 from synthetic_people.evaluator_net import EvaluatorNet, EvaluatorOutput
-from synthetic_people.wardrobe import GARMENT_CLASSES
 from twostream.data.dataset import to_unit_range
 from twostream.data.keypoints import NUM_JOINTS
 from twostream.data.pose import gaussian_heatmaps

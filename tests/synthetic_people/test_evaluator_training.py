@@ -13,6 +13,7 @@ from omegaconf import OmegaConf
 from torch import nn
 
 from synthetic_people import evaluator_training
+from synthetic_people.clothes import GARMENT_CLASSES, garment_classes
 from synthetic_people.evaluator import Evaluator, Predictions
 from synthetic_people.evaluator_net import EvaluatorNet, EvaluatorOutput
 from synthetic_people.evaluator_training import (
@@ -24,7 +25,6 @@ from synthetic_people.evaluator_training import (
     read_labelled_images,
 )
 from synthetic_people.people import SyntheticPeople
-from synthetic_people.wardrobe import GARMENT_CLASSES, garment_classes
 from twostream.cli import CONF
 from twostream.data.images import read_image
 from twostream.data.keypoints import JOINT_NAMES, read_annotations

@@ -4,11 +4,10 @@ import pytest
 from synthetic_people.backgrounds import NUM_CAMERAS, shoot_background
 from synthetic_people.body import arms_are_free, build_figure, sample_shape
 from synthetic_people.camera import frame_figure
-from synthetic_people.clothes import Cloth
+from synthetic_people.clothes import Cloth, sample_outfit
 from synthetic_people.poses import Arm, Pose, sample_pose
 from synthetic_people.primitives import Part, RoundCone
 from synthetic_people.raycast import render_view, sample_light
-from synthetic_people.wardrobe import sample_outfit
 
 SIZE = (128, 64)
 NOSE, RIGHT_SHOULDER, LEFT_SHOULDER, RIGHT_EYE, LEFT_EYE = 0, 2, 5, 14, 15

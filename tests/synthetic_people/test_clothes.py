@@ -5,10 +5,9 @@ import pytest
 
 from synthetic_people import SyntheticPeople, people
 from synthetic_people.body import BodyShape
-from synthetic_people.clothes import Cloth, Outfit
+from synthetic_people.clothes import _CLOTH_COLOURS as CLOTH_COLOURS
+from synthetic_people.clothes import GARMENT_CLASSES, LEGWEAR, Cloth, Outfit, garment_classes
 from synthetic_people.primitives import NUM_PARTS, Part
-from synthetic_people.wardrobe import _CLOTH_COLOURS as CLOTH_COLOURS
-from synthetic_people.wardrobe import GARMENT_CLASSES, LEGWEAR, garment_classes
 from twostream.data.keypoints import read_annotations
 from twostream.data.pairs import identity_of
 
@@ -23,8 +22,7 @@ def dress(ground=RED, pattern="solid", legwear="trousers") -> tuple[Outfit, Body
     lower_end[[Part.RIGHT_CALF, Part.LEFT_CALF]] = 0.95 if legwear == "trousers" else 0.0
     none = np.zeros(NUM_PARTS, np.float32)
     base, no_print = np.zeros((NUM_PARTS, 3), np.float32), np.zeros((5, 5), np.bool_)
-    grey, closed = np.zeros(3, np.float32), np.full(3, -1, np.float32)
-    outfit = Outfit(cloth, cloth, none, lower_end, base, no_print, grey, closed, 0.05)
+    outfit = Outfit(cloth, cloth, none, lower_end, base, no_print, np.zeros(3, np.float32), None, 0.05)
     return outfit, BodyShape(1.7, 1.0, 1.0, 1.0, 1.0, skirt=0.5 if legwear == "skirt" else 0.0)
 
 
