@@ -37,6 +37,7 @@ class Part(IntEnum):
 
 
 NUM_PARTS = len(Part)
+FEET = (Part.RIGHT_FOOT, Part.LEFT_FOOT)
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,6 @@ class RoundCone:
     `depth`, which makes the cross-section circular.
 
     Attributes:
-        part: the body part this is.
         start: (3,) centre of the first sphere in metres.
         frame: (3, 3) unit rows: right, front, along the axis.
         length: metres between the centres, more than the difference of the radii (or 0: one sphere).
@@ -58,7 +58,6 @@ class RoundCone:
         open_end: leaves out the end sphere, as for a skirt.
     """
 
-    part: Part
     start: NDArray[np.float64]
     frame: NDArray[np.float64]
     length: float
@@ -117,9 +116,7 @@ class RoundCone:
         return bool(x * x + y * y + (z - nearest) ** 2 < radius**2)
 
 
-def intersect(
-    solid: RoundCone, origin: NDArray[np.float32], direction: tuple[NDArray[np.float32], ...]
-) -> NDArray[np.float32]:
+def intersect(solid: RoundCone, origin: Floats, direction: tuple[Floats, ...]) -> Floats:
     """Return the parameter of each ray's first hit with a solid, infinite if it misses.
 
     The common origin (3,) and the directions, x, y and z of one shape, are in the solid's local coordinates.
@@ -147,7 +144,7 @@ def intersect(
     return np.minimum(first, side, out=first)
 
 
-def _nearer_root(square: NDArray[np.float32], linear: NDArray[np.float32], constant: float) -> NDArray[np.float32]:
+def _nearer_root(square: Floats, linear: Floats, constant: float) -> Floats:
     """Return the smaller root of square t² + 2 linear t + constant; infinite without a real root."""
     discriminant = linear * linear - square * np.float32(constant)
     missed = (discriminant < 0) | (square < 1e-6)

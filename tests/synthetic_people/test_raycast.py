@@ -6,7 +6,7 @@ from synthetic_people.body import arms_are_free, build_figure, sample_shape
 from synthetic_people.camera import frame_figure
 from synthetic_people.clothes import Cloth, sample_outfit
 from synthetic_people.poses import Arm, Pose, sample_pose
-from synthetic_people.primitives import Part, RoundCone
+from synthetic_people.primitives import FEET, Part, RoundCone
 from synthetic_people.raycast import render_view, sample_light
 
 SIZE = (128, 64)
@@ -92,8 +92,8 @@ def test_far_eye_is_hidden_from_the_side():
 def test_hand_behind_the_trunk_is_hidden():
     arm = Arm(swing=-10, spread=0, turn=0, elbow=0)
     forward = Arm(swing=50, spread=0, turn=40, elbow=95)
-    figure, _, front = shoot(3, 0, Pose(right_arm=forward, left_arm=arm))
-    _, _, back = shoot(3, 180, Pose(right_arm=forward, left_arm=arm))
+    figure, _, front = shoot(3, 0, Pose(arms=(forward, arm)))
+    _, _, back = shoot(3, 180, Pose(arms=(forward, arm)))
     assert figure.joints[4, 1] > 0.2
     assert front.joints[4, 0] >= 0
     assert (back.joints[4] == -1).all()
@@ -140,11 +140,10 @@ def test_unknown_pattern_is_refused():
 def test_surface_coordinates_give_back_the_seen_point():
     """The point of a pixel's (part, u, v) projects to the pixel at its depth."""
     figure, camera, view = shoot(5, 50)
-    solids = {solid.part: solid for solid in figure.solids}
     rows, columns = np.nonzero(view.part)
     points = np.array(
         [
-            solids[Part(view.part[y, x])].surface_point(float(view.u[y, x]), float(view.v[y, x]))
+            figure.solids[Part(view.part[y, x])].surface_point(float(view.u[y, x]), float(view.v[y, x]))
             for y, x in zip(rows, columns, strict=True)
         ]
     )
@@ -158,15 +157,14 @@ def test_two_views_agree_on_surface_coordinates():
     """Points that both cameras see have the same part, u and v in both surface maps."""
     figure, _, first = shoot(6, 20, Pose())
     _, other_camera, second = shoot(6, 50, Pose())
-    solids = {solid.part: solid for solid in figure.solids}
     gaps = []
     for y, x in zip(*np.nonzero(first.part), strict=True):
         u, v = float(first.u[y, x]), float(first.v[y, x])
-        solid = solids[Part(first.part[y, x])]
+        solid = figure.solids[Part(first.part[y, x])]
         column, row, depth = other_camera.project(solid.surface_point(u, v)[None])[0]
         pixel = int(row), int(column)
         inside = 0 <= row < SIZE[0] and 0 <= column < SIZE[1]
-        if inside and abs(second.depth[pixel] - depth) < 0.01 and second.part[pixel] == solid.part:
+        if inside and abs(second.depth[pixel] - depth) < 0.01 and second.part[pixel] == first.part[y, x]:
             turn = abs(second.u[pixel] - u)
             gaps.append(min(turn, 1 - turn) * solid.span[0] + abs(second.v[pixel] - v) * solid.span[1])
     assert len(gaps) > 500
@@ -174,7 +172,7 @@ def test_two_views_agree_on_surface_coordinates():
 
 
 def test_solid_contains_its_axis_and_not_its_surroundings():
-    solid = RoundCone(Part.CHEST, np.zeros(3), np.eye(3), 0.5, (0.1, 0.2), width=2.0)
+    solid = RoundCone(np.zeros(3), np.eye(3), 0.5, (0.1, 0.2), width=2.0)
     assert solid.contains(np.array([0.15, 0.0, 0.0]))
     assert not solid.contains(np.array([0.0, 0.15, 0.0]))
     assert solid.contains(np.array([0.0, 0.15, 0.0]), margin=0.1)
@@ -185,8 +183,8 @@ def test_poses_stay_within_human_limits():
     rng = np.random.default_rng(0)
     for _ in range(300):
         pose = sample_pose(rng)
-        assert all(0 <= arm.elbow <= 150 for arm in (pose.right_arm, pose.left_arm))
-        assert all(0 <= leg.knee <= 150 for leg in (pose.right_leg, pose.left_leg))
+        assert all(0 <= arm.elbow <= 150 for arm in pose.arms)
+        assert all(0 <= leg.knee <= 150 for leg in pose.legs)
         assert pose.tilt + pose.bend < 90
 
 
@@ -196,11 +194,8 @@ def test_feet_stand_on_the_ground_and_most_arms_are_free():
     figures = [build_figure(shape, sample_pose(rng)) for _ in range(50)]
     assert np.mean([arms_are_free(figure) for figure in figures]) > 0.5
     for figure in figures:
-        soles = [
-            min(solid.start[2] - solid.radii[0], solid.end[2] - solid.radii[1])
-            for solid in figure.solids
-            if solid.part in (Part.RIGHT_FOOT, Part.LEFT_FOOT)
-        ]
+        feet = [figure.solids[part] for part in FEET]
+        soles = [min(foot.start[2] - foot.radii[0], foot.end[2] - foot.radii[1]) for foot in feet]
         assert min(soles) == pytest.approx(0, abs=1e-9)
 
 
