@@ -1,8 +1,10 @@
 import json
-import socket
+import shutil
+import threading
 
 import numpy as np
 import pytest
+from filelock import FileLock
 from PIL import Image
 
 from synthetic_people import SyntheticPeople, people
@@ -77,31 +79,39 @@ def test_other_seed_gives_other_files(root, tmp_path):
 
 
 def test_a_complete_set_is_reused(root, monkeypatch):
-    def never(*_):
-        raise AssertionError("rendered again")
-
-    monkeypatch.setattr(people, "render_identity", never)
+    monkeypatch.setattr(people, "render_identity", None)
     assert small().prepare(root.parent) == root
+
+
+def test_a_second_process_waits_for_the_first_one(root, tmp_path, monkeypatch):
+    monkeypatch.setattr(people, "render_identity", None)
+    second = threading.Thread(target=small().prepare, args=[tmp_path])
+    with FileLock(tmp_path / f"{root.name}.lock"):
+        second.start()
+        second.join(timeout=0.3)
+        assert second.is_alive()
+        shutil.copytree(root, tmp_path / root.name)
+    second.join()
 
 
 def test_a_failed_run_leaves_no_folder(tmp_path, monkeypatch):
     render = people.render_identity
 
-    def fail_late(settings, split, identity, folder):
+    def fail_late(settings, folder, split, identity):
         if split == "test":
             raise OSError("disk full")
-        return render(settings, split, identity, folder)
+        return render(settings, folder, split, identity)
 
     with monkeypatch.context() as patch:
         patch.setattr(people, "render_identity", fail_late)
         with pytest.raises(OSError, match="disk full"):
             small().prepare(tmp_path)
-    assert not list(tmp_path.iterdir())
+    assert [path.suffix for path in tmp_path.iterdir()] == [".lock"]
     assert (small().prepare(tmp_path) / "manifest.json").is_file()
 
 
 def test_leftovers_of_a_killed_run_are_removed(root, tmp_path):
-    partial = tmp_path / f"{small().key()}.partial-{socket.gethostname()}-99999"
+    partial = tmp_path / f"{small().key()}.partial"
     (partial / "train").mkdir(parents=True)
     assert data_hash(small().prepare(tmp_path)) == data_hash(root)
     assert not partial.exists()
