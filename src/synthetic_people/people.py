@@ -98,14 +98,10 @@ class SyntheticPeople:
                 if not root.exists():
                     self._render(root)
         manifest = read_json(root / "manifest.json")
-        if manifest is None:
+        settings = "no file" if manifest is None else manifest.get("settings")
+        if settings != self.settings():
             raise ValueError(
-                f"{root}: expected a set of synthetic people, got a folder without manifest.json; remove it"
-            )
-        if manifest.get("settings") != self.settings():
-            raise ValueError(
-                f"{root / 'manifest.json'}: expected settings {self.settings()}, got {manifest.get('settings')}; "
-                "remove the folder"
+                f"{root / 'manifest.json'}: expected settings {self.settings()}, got {settings}; remove the folder"
             )
         return root
 

@@ -12,27 +12,9 @@ Floats = NDArray[np.float32]
 class Part(IntEnum):
     """Body parts as numbered in surface maps; right and left are those of the person."""
 
-    BACKGROUND = 0
-    HEAD = 1
-    HAIR = 2
-    LONG_HAIR = 3
-    NECK = 4
-    CHEST = 5
-    HIPS = 6
-    SKIRT = 7
-    BAG = 8
-    RIGHT_UPPER_ARM = 9
-    RIGHT_LOWER_ARM = 10
-    RIGHT_HAND = 11
-    LEFT_UPPER_ARM = 12
-    LEFT_LOWER_ARM = 13
-    LEFT_HAND = 14
-    RIGHT_THIGH = 15
-    RIGHT_CALF = 16
-    RIGHT_FOOT = 17
-    LEFT_THIGH = 18
-    LEFT_CALF = 19
-    LEFT_FOOT = 20
+    BACKGROUND, HEAD, HAIR, LONG_HAIR, NECK, CHEST, HIPS, SKIRT, BAG = range(9)
+    RIGHT_UPPER_ARM, RIGHT_LOWER_ARM, RIGHT_HAND, LEFT_UPPER_ARM, LEFT_LOWER_ARM, LEFT_HAND = range(9, 15)
+    RIGHT_THIGH, RIGHT_CALF, RIGHT_FOOT, LEFT_THIGH, LEFT_CALF, LEFT_FOOT = range(15, 21)
     SHOULDERS = 21
 
 

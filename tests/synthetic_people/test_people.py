@@ -120,7 +120,7 @@ def test_leftovers_of_a_killed_run_are_removed(root, tmp_path):
 def test_a_folder_without_or_with_another_manifest_is_refused(tmp_path):
     folder = tmp_path / small().key()
     folder.mkdir()
-    with pytest.raises(ValueError, match=r"got a folder without manifest\.json"):
+    with pytest.raises(ValueError, match=r"manifest\.json: expected settings .*, got no file; remove the folder"):
         small().prepare(tmp_path)
     (folder / "manifest.json").write_text(json.dumps({"settings": small(seed=5).settings()}))
     with pytest.raises(ValueError, match="expected settings"):
