@@ -67,18 +67,11 @@ class Cloth:
         pattern: one of `PATTERNS`.
         colours: (2, 3) background and foreground, in [0, 1].
         period: of the pattern, in metres.
-
-    Raises:
-        ValueError: the pattern is unknown.
     """
 
     pattern: str
     colours: Floats
     period: float
-
-    def __post_init__(self) -> None:
-        if self.pattern not in PATTERNS:
-            raise ValueError(f"pattern: expected one of {', '.join(PATTERNS)}, got {self.pattern!r}")
 
     def colour(self, across: Floats, along: Floats) -> Floats:
         """Return the (n, 3) colours at points (n,) metres to the right of the front's middle and (n,) metres down."""

@@ -105,11 +105,9 @@ def render_view(figure: Figure, outfit: Outfit, camera: Camera, light: Light, ba
 def _shrink(samples: Floats) -> Floats:
     """Return the mean over the rays of each pixel."""
     # Adding strided slices is faster than a mean over axes of a reshaped array.
-    starts = range(_SAMPLES)
     total = np.zeros_like(samples[::_SAMPLES, ::_SAMPLES])
-    for down in starts:
-        for right in starts:
-            total += samples[down::_SAMPLES, right::_SAMPLES]
+    for down, right in np.ndindex(_SAMPLES, _SAMPLES):
+        total += samples[down::_SAMPLES, right::_SAMPLES]
     return total / np.float32(_SAMPLES**2)
 
 

@@ -88,3 +88,24 @@ def test_drawing_twice_gives_the_same_person_and_generator():
     assert equal(first[1], second[1])
     assert first[2] == second[2]
     assert first[3].integers(1000, size=5).tolist() == second[3].integers(1000, size=5).tolist()
+
+
+def test_print_is_on_the_chest_and_not_on_the_back():
+    covered, full_print = np.full(NUM_PARTS, 2, np.float32), np.ones((5, 5), np.bool_)
+    white = np.ones(3, np.float32)
+    outfit = dataclasses.replace(dress()[0], upper_end=covered, print_cells=full_print, print_colour=white)
+    chest = np.full(400, Part.CHEST, np.uint8)
+    u = np.repeat(np.linspace(-0.09, 0.09, 20), 20).astype(np.float32)
+    v = np.tile(np.linspace(0.35, 0.6, 20), 20).astype(np.float32)
+    span = np.tile(np.array([[0.9, 0.45]], np.float32), (400, 1))
+    front = outfit.albedo(chest, u, v, span)
+    back = outfit.albedo(chest, np.where(u < 0, u + 0.5, u - 0.5).astype(np.float32), v, span)
+    assert np.allclose(front, white)
+    assert np.allclose(back, RED)
+
+
+@pytest.mark.parametrize("pattern", ["rings", "stripes", "diagonal", "checks", "dots", "blocks"])
+def test_patterns_show_both_colours(pattern):
+    cloth = Cloth(pattern, np.array([[0, 0, 0], [1, 1, 1]], np.float32), 0.2)
+    across, along = np.random.default_rng(0).uniform(-0.5, 0.5, (2, 500)).astype(np.float32)
+    assert 0.1 < cloth.colour(across, along)[:, 0].mean() < 0.9

@@ -34,16 +34,23 @@ def root(tmp_path_factory):
 
 
 def test_the_layout_is_that_of_market1501(root):
-    for split, num_images in (("train", 15), ("test", 10)):
+    splits = {"train": (15, {"0001", "0002", "0003"}), "test": (10, {"0004", "0005"})}
+    for split, (num_images, identities) in splits.items():
         names = sorted(path.name for path in (root / split).iterdir())
         assert len(names) == num_images
+        assert {identity_of(name) for name in names} == identities
         assert sorted(read_annotations(root / f"annotation-{split}.csv")) == names
         assert {name for pair in read_pairs(root / f"pairs-{split}.csv") for name in pair} <= set(names)
         with Image.open(root / split / names[0]) as image:
             assert image.size == (16, 32)
     assert len(read_pairs(root / "pairs-test.csv")) == 4
-    stems = {path.stem for path in (root / "test").iterdir()}
-    assert {path.stem for path in (root / "surface-test").iterdir()} == stems
+    surfaces = [*(root / "surface-test").iterdir()]
+    assert {path.stem for path in surfaces} == {path.stem for path in (root / "test").iterdir()}
+    for path in surfaces:
+        with np.load(path) as surface:
+            assert surface["part"].shape == surface["u"].shape == surface["v"].shape == (32, 16)
+            assert surface["part"].dtype == np.uint8
+            assert surface["part"].any()
     manifest = json.loads((root / "manifest.json").read_text())
     assert (manifest["label"], manifest["num_test_pairs"]) == ("synthetic people", 4)
     assert (manifest["num_train_images"], manifest["num_test_images"]) == (15, 10)
@@ -54,20 +61,6 @@ def test_the_renderer_gives_the_files_of_its_version(people_folder):
     """If a change is intended, increase RENDERER_VERSION."""
     assert people.RENDERER_VERSION == 1
     assert data_hash(people_folder) == "a22b0d36a6bbf62e183a303f002c57499d7cca86c7487e4a25bb29790f0a76cb"
-
-
-def test_surface_maps_have_the_size_of_the_images(root):
-    for path in (root / "surface-test").iterdir():
-        with np.load(path) as surface:
-            assert surface["part"].shape == surface["u"].shape == surface["v"].shape == (32, 16)
-            assert surface["part"].dtype == np.uint8
-            assert surface["part"].any()
-
-
-def test_identities_of_train_and_test_are_disjoint(root):
-    train, test = ({identity_of(path.name) for path in (root / split).iterdir()} for split in people.SPLITS)
-    assert train == {"0001", "0002", "0003"}
-    assert test == {"0004", "0005"}
 
 
 def test_same_seed_gives_the_same_files_with_any_number_of_workers(root, tmp_path):
