@@ -26,14 +26,13 @@ FEET = (Part.RIGHT_FOOT, Part.LEFT_FOOT)
 class RoundCone:
     """Two spheres and the cone that touches both, stretched across its axis.
 
-    A capsule (equal radii), a sphere (length 0) and an ellipsoid are special cases. Its local frame has
-    z along the axis from `start`, y to the front and x to the right; x and y are divided by `width` and
-    `depth`, which makes the cross-section circular.
+    A capsule (equal radii) is a special case. Its local frame has z along the axis from `start`, y to the front and x
+    to the right; x and y are divided by `width` and `depth`, which makes the cross-section circular.
 
     Attributes:
         start: (3,) centre of the first sphere in metres.
         frame: (3, 3) unit rows: right, front, along the axis.
-        length: metres between the centres, more than the difference of the radii (or 0: one sphere).
+        length: metres between the centres, more than the difference of the radii.
         radii: radius at the start and at the end, in metres.
         width: stretch along right.
         depth: stretch along front.
@@ -61,7 +60,7 @@ class RoundCone:
     @property
     def sine(self) -> float:
         """Sine of the cone's half opening angle; positive when it narrows."""
-        return (self.radii[0] - self.radii[1]) / self.length if self.length > 0 else 0.0
+        return (self.radii[0] - self.radii[1]) / self.length
 
     @property
     def span(self) -> tuple[float, float]:
@@ -93,8 +92,7 @@ class RoundCone:
         """Whether a (3,) point is inside the solid enlarged by `margin` metres."""
         x, y, z = self.to_local @ (point - self.start)
         nearest = np.clip(z, 0.0, self.length)
-        fraction = nearest / self.length if self.length > 0 else 0.0
-        radius = self.radii[0] + fraction * (self.radii[1] - self.radii[0]) + margin
+        radius = self.radii[0] + nearest / self.length * (self.radii[1] - self.radii[0]) + margin
         return bool(x * x + y * y + (z - nearest) ** 2 < radius**2)
 
 
@@ -110,8 +108,6 @@ def intersect(solid: RoundCone, origin: Floats, direction: tuple[Floats, ...]) -
     square, linear = across + dz * dz, toward + oz * dz
     distance = ox * ox + oy * oy
     first = _nearer_root(square, linear, distance + oz * oz - solid.radii[0] ** 2)
-    if solid.length == 0:
-        return first
     if not solid.open_end:
         rest = distance + (oz - solid.length) ** 2 - solid.radii[1] ** 2
         np.minimum(first, _nearer_root(square, linear - solid.length * dz, rest), out=first)
