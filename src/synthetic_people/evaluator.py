@@ -117,6 +117,23 @@ class Evaluator:
             digest.update(key.encode() + value.cpu().numpy().tobytes())
         self.weights_hash = digest.hexdigest()
 
+    @classmethod
+    def load(cls, path: Path, image_size: tuple[int, int], device: torch.device) -> "Evaluator":
+        """Load what `save` wrote. Raises ValueError naming the file if it holds no evaluator."""
+        net, state = build_net(image_size), dict(load_state(path))
+        try:
+            accuracy = {name.removeprefix("accuracy/"): state.pop(name).item() for name in list(state) if "/" in name}
+            net.load_state_dict(state)
+        except RuntimeError as error:
+            raise ValueError(f"{path}: expected weights of the evaluator network, got: {error}") from error
+        return cls(net, accuracy, device)
+
+    def save(self, path: Path) -> None:
+        """Write the state dict, with the accuracy as scalars under `accuracy/`."""
+        accuracy = {f"accuracy/{name}": torch.tensor(value) for name, value in self.accuracy.items()}
+        with atomic_write(path) as temporary:
+            torch.save({**self.net.cpu().state_dict(), **accuracy}, temporary)
+
     def describe(self) -> str:
         """Return the hash of the weights and the accuracy in one line."""
         accuracy = ", ".join(f"{name} {value:.3f}" for name, value in self.accuracy.items())
@@ -156,21 +173,3 @@ def build_net(image_size: tuple[int, int]) -> EvaluatorNet:
         # torch.manual_seed would also seed the accelerators, whose state is not restored here.
         torch.default_generator.manual_seed(0)
         return EvaluatorNet(stride).to(memory_format=torch.channels_last)
-
-
-def save_evaluator(evaluator: Evaluator, path: Path) -> None:
-    """Write the state dict, with the accuracy as scalars under `accuracy/`."""
-    accuracy = {f"accuracy/{name}": torch.tensor(value) for name, value in evaluator.accuracy.items()}
-    with atomic_write(path) as temporary:
-        torch.save({**evaluator.net.cpu().state_dict(), **accuracy}, temporary)
-
-
-def load_evaluator(path: Path, image_size: tuple[int, int], device: torch.device) -> Evaluator:
-    """Load what `save_evaluator` wrote. Raises ValueError naming the file if it holds no evaluator."""
-    net, state = build_net(image_size), dict(load_state(path))
-    try:
-        accuracy = {name.removeprefix("accuracy/"): state.pop(name).item() for name in list(state) if "/" in name}
-        net.load_state_dict(state)
-    except RuntimeError as error:
-        raise ValueError(f"{path}: expected weights of the evaluator network, got: {error}") from error
-    return Evaluator(net, accuracy, device)

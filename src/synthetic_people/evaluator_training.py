@@ -20,14 +20,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from synthetic_people.clothes import GARMENT_CLASSES, garment_classes
-from synthetic_people.evaluator import (
-    Evaluator,
-    EvaluatorNet,
-    EvaluatorOutput,
-    build_net,
-    load_evaluator,
-    save_evaluator,
-)
+from synthetic_people.evaluator import Evaluator, EvaluatorNet, EvaluatorOutput, build_net
 from synthetic_people.people import SyntheticPeople
 from twostream.data.dataset import to_unit_range
 from twostream.data.images import read_image
@@ -101,14 +94,14 @@ class EvaluatorTraining:
         if key == SHIPPED_KEY:
             if not SHIPPED.is_file() or sha256_of(SHIPPED) != SHIPPED_SHA256:
                 raise ValueError(f"{SHIPPED}: expected a file of SHA-256 {SHIPPED_SHA256}; reinstall the package")
-            return load_evaluator(SHIPPED, image_size, device)
+            return Evaluator.load(SHIPPED, image_size, device)
         path = cache / f"evaluator-{image_size[0]}x{image_size[1]}-{key}.pt"
         cache.mkdir(parents=True, exist_ok=True)
         # A second process waits until the first one has trained.
         with FileLock(path.with_suffix(".lock")):
             if not path.is_file():
-                save_evaluator(self.train(image_size, people_root, device), path)
-        return load_evaluator(path, image_size, device)
+                self.train(image_size, people_root, device).save(path)
+        return Evaluator.load(path, image_size, device)
 
     def train(self, image_size: tuple[int, int], people_root: Path, device: torch.device) -> Evaluator:
         """Train an evaluator and measure its accuracy on the identities that are kept out."""
@@ -226,7 +219,7 @@ def main() -> None:
     arguments = parser.parse_args()
     training, image_size = EvaluatorTraining(), tuple(arguments.image_size)
     evaluator = training.train(image_size, arguments.people, arguments.device)
-    save_evaluator(evaluator, arguments.out)
+    evaluator.save(arguments.out)
     print(evaluator.describe())
     print(f"{arguments.out}: key {training.key(image_size)}, SHA-256 {sha256_of(arguments.out)}")
 

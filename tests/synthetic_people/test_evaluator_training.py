@@ -50,13 +50,9 @@ def labelled(people_root):
 
 
 @pytest.fixture(scope="module")
-def cache(tmp_path_factory):
-    return tmp_path_factory.mktemp("cache")
-
-
-@pytest.fixture(scope="module")
-def evaluator(people_root, cache):
-    return TRAINING.prepare(SIZE, people_root, cache, CPU)
+def evaluator(people_root):
+    """The evaluator of `TRAINING`, cached beside its people."""
+    return TRAINING.prepare(SIZE, people_root, people_root, CPU)
 
 
 def never(*_):
@@ -77,9 +73,9 @@ def test_labels_are_the_ground_truth_of_the_images(labelled, people_root):
     assert labelled.joints.isnan().any()
 
 
-def test_an_evaluator_is_trained_by_one_process_only(people_root, cache, evaluator, tmp_path, monkeypatch):
+def test_an_evaluator_is_trained_by_one_process_only(people_root, evaluator, tmp_path, monkeypatch):
     monkeypatch.setattr(EvaluatorTraining, "train", never)
-    (trained,) = cache.glob("evaluator-32x16-*.pt")
+    (trained,) = people_root.glob("evaluator-32x16-*.pt")
     path, prepared = tmp_path / trained.name, []
     second = threading.Thread(target=lambda: prepared.append(TRAINING.prepare(SIZE, people_root, tmp_path, CPU)))
     with FileLock(path.with_suffix(".lock")):
@@ -127,9 +123,9 @@ def test_no_test_identity_is_trained_on():
 
 
 @pytest.mark.parametrize("change", [{"iterations": 2}, {"batch_size": 3}, {"learning_rate": 2e-2}])
-def test_other_settings_give_another_evaluator(people_root, cache, evaluator, change):
+def test_other_settings_give_another_evaluator(people_root, evaluator, change):
     other = dataclasses.replace(TRAINING, **change)
-    assert other.prepare(SIZE, people_root, cache, CPU).weights_hash != evaluator.weights_hash
+    assert other.prepare(SIZE, people_root, people_root, CPU).weights_hash != evaluator.weights_hash
     assert other.key(SIZE) != TRAINING.key(SIZE) != TRAINING.key((64, 32))
 
 
@@ -145,12 +141,12 @@ def test_a_failed_training_leaves_no_evaluator(people_root, tmp_path, monkeypatc
 
 
 @pytest.mark.parametrize("content", [b"", b"text", {"weights": [1, 2]}, {"stem": torch.zeros(3)}, "accuracy"])
-def test_a_broken_file_is_named(evaluator, people_root, cache, tmp_path, content):
+def test_a_broken_file_is_named(evaluator, people_root, tmp_path, content):
     path = tmp_path / f"evaluator-32x16-{TRAINING.key(SIZE)}.pt"
     if isinstance(content, bytes):
         path.write_bytes(content)
     else:
-        state = torch.load(cache / path.name, weights_only=True) | {"accuracy/PCKh": torch.zeros(2)}
+        state = torch.load(people_root / path.name, weights_only=True) | {"accuracy/PCKh": torch.zeros(2)}
         torch.save(state if content == "accuracy" else content, path)
     with pytest.raises(ValueError, match=rf"{path.name}: expected"):
         TRAINING.prepare(SIZE, people_root, tmp_path, CPU)
