@@ -44,7 +44,7 @@ def _look_at(position: NDArray[np.float64], target: NDArray[np.float64], roll: f
 
 def _box(camera: Camera, figure: Figure, skipped: tuple[Part, ...]) -> NDArray[np.float64]:
     """Return left, top, right and bottom of the figure in pixels, without the skipped parts."""
-    solids = [solid for solid in figure.solids if solid.part not in skipped]
+    solids = [solid for part, solid in figure.solids.items() if part not in skipped]
     projected = camera.project(np.array([[solid.start, solid.end] for solid in solids]).reshape(-1, 3))
     radii = np.array([solid.radii for solid in solids]).reshape(-1, 1) * camera.focal / projected[:, 2:]
     low, high = projected[:, :2] - radii, projected[:, :2] + radii

@@ -1,4 +1,4 @@
-"""A trained evaluator network: replaces Inception and a pose estimator where no weights can be downloaded."""
+"""The evaluator network of synthetic people: stands in for Inception and a pose estimator without a download."""
 
 import hashlib
 from pathlib import Path
@@ -6,17 +6,87 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float, Int, UInt8
-from torch import Tensor
+from torch import Tensor, nn
 
-from synthetic_people.evaluator_net import EvaluatorNet, EvaluatorOutput
-from synthetic_people.wardrobe import GARMENT_CLASSES
+from synthetic_people.clothes import GARMENT_CLASSES
 from twostream.data.dataset import to_unit_range
 from twostream.data.keypoints import NUM_JOINTS
 from twostream.files import atomic_write
 from twostream.weights import load_state
 
 MAX_HEATMAP_ROWS = 32
+NUM_ATTENTION_MAPS = 4  # of the attention pooling before the clothes' classes
+NUM_FEATURES = 64  # input of the classifier
+
+
+class EvaluatorOutput(NamedTuple):
+    """What the network estimates; `y` and `x` are the heatmaps' rows and columns.
+
+    Attributes:
+        heatmaps: log-probabilities that a joint is in a cell; with `missing` the probabilities of a joint sum to 1.
+        missing: log-probability that a joint is not visible.
+        features: input of the classifier, for the Frechet distance.
+        logits: one for each combination of garment classes, the first kind outermost.
+    """
+
+    heatmaps: Float[Tensor, "b joints y x"]
+    missing: Float[Tensor, "b joints"]
+    features: Float[Tensor, "b features"]
+    logits: Float[Tensor, "b garments"]
+
+
+class EvaluatorNet(nn.Module):
+    """A U-Net for joint heatmaps, with attention pooling and a classifier for the clothes.
+
+    Kinds of classes (colour, pattern, legwear) are independent given the image: the logit of a combination is the sum
+    of the kinds' logits.
+
+    Args:
+        stride: pixels along a side of a heatmap's cell, a power of 2, at least 2.
+        width: channels at the heatmaps' resolution.
+    """
+
+    def __init__(self, stride: int, width: int = 32) -> None:
+        super().__init__()
+        assert stride.bit_count() == 1
+        self.stride = stride
+        halvings = [_convolve(width if i else 3, width, stride=2) for i in range(stride.bit_length() - 1)]
+        self.stem = nn.Sequential(*halvings, _convolve(width, width))
+        self.down = nn.Sequential(_convolve(width, 2 * width, stride=2), _convolve(2 * width, 2 * width))
+        self.bottom = nn.Sequential(_convolve(2 * width, 4 * width, stride=2), _convolve(4 * width, 4 * width))
+        self.up = _convolve(6 * width, 2 * width)
+        self.top = _convolve(3 * width, width)
+        self.to_heatmaps = nn.Conv2d(width, NUM_JOINTS, 1)
+        self.to_missing = nn.Linear(4 * width, NUM_JOINTS)
+        self.to_attention = nn.Conv2d(width, NUM_ATTENTION_MAPS, 1)
+        self.to_features = nn.Sequential(nn.Linear(2 * NUM_ATTENTION_MAPS * width, NUM_FEATURES), nn.ReLU())
+        self.to_classes = nn.ModuleList(nn.Linear(NUM_FEATURES, count) for count in GARMENT_CLASSES)
+
+    def forward(self, image: Float[Tensor, "b 3 h w"]) -> EvaluatorOutput:
+        """Estimate pose and clothes of images in [-1, 1]."""
+        stem = self.stem(image)
+        down = self.down(stem)
+        bottom = self.bottom(down)
+        up = self.up(torch.cat([F.interpolate(bottom, down.shape[2:]), down], dim=1))
+        top = self.top(torch.cat([F.interpolate(up, stem.shape[2:]), stem], dim=1))
+        attention = self.to_attention(top).flatten(2).softmax(dim=2)
+        pooled = attention @ torch.cat([stem, top], dim=1).flatten(2).transpose(1, 2)
+        features = self.to_features(pooled.flatten(1))
+        logits = features.new_zeros(len(features), 1)
+        for head in self.to_classes:
+            logits = (logits[:, :, None] + head(features)[:, None, :]).flatten(1)
+        # A joint is in one of the cells or missing.
+        cells = torch.cat([self.to_heatmaps(top).flatten(2), self.to_missing(bottom.mean((2, 3)))[:, :, None]], dim=2)
+        cells = cells.log_softmax(dim=2)
+        return EvaluatorOutput(cells[:, :, :-1].unflatten(2, top.shape[2:]), cells[:, :, -1], features, logits)
+
+
+def _convolve(in_channels: int, out_channels: int, stride: int = 1) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(in_channels, out_channels, 3, stride, 1, bias=False), nn.BatchNorm2d(out_channels), nn.ReLU()
+    )
 
 
 class Predictions(NamedTuple):
@@ -46,6 +116,23 @@ class Evaluator:
         for key, value in sorted(net.state_dict().items()):
             digest.update(key.encode() + value.cpu().numpy().tobytes())
         self.weights_hash = digest.hexdigest()
+
+    @classmethod
+    def load(cls, path: Path, image_size: tuple[int, int], device: torch.device) -> "Evaluator":
+        """Load what `save` wrote. Raises ValueError naming the file if it holds no evaluator."""
+        net, state = build_net(image_size), dict(load_state(path))
+        try:
+            accuracy = {name.removeprefix("accuracy/"): state.pop(name).item() for name in list(state) if "/" in name}
+            net.load_state_dict(state)
+        except RuntimeError as error:
+            raise ValueError(f"{path}: expected weights of the evaluator network, got: {error}") from error
+        return cls(net, accuracy, device)
+
+    def save(self, path: Path) -> None:
+        """Write the state dict, with the accuracy as scalars under `accuracy/`."""
+        accuracy = {f"accuracy/{name}": torch.tensor(value) for name, value in self.accuracy.items()}
+        with atomic_write(path) as temporary:
+            torch.save({**self.net.cpu().state_dict(), **accuracy}, temporary)
 
     def describe(self) -> str:
         """Return the hash of the weights and the accuracy in one line."""
@@ -85,23 +172,4 @@ def build_net(image_size: tuple[int, int]) -> EvaluatorNet:
     with torch.random.fork_rng(devices=[]):
         # torch.manual_seed would also seed the accelerators, whose state is not restored here.
         torch.default_generator.manual_seed(0)
-        net: EvaluatorNet = EvaluatorNet(NUM_JOINTS, GARMENT_CLASSES, stride).to(memory_format=torch.channels_last)
-    return net
-
-
-def save_evaluator(evaluator: Evaluator, path: Path) -> None:
-    """Write the state dict, with the accuracy as scalars under `accuracy/`."""
-    accuracy = {f"accuracy/{name}": torch.tensor(value) for name, value in evaluator.accuracy.items()}
-    with atomic_write(path) as temporary:
-        torch.save({**evaluator.net.cpu().state_dict(), **accuracy}, temporary)
-
-
-def load_evaluator(path: Path, image_size: tuple[int, int], device: torch.device) -> Evaluator:
-    """Load what `save_evaluator` wrote. Raises ValueError naming the file if it holds no evaluator."""
-    net, state = build_net(image_size), dict(load_state(path))
-    try:
-        accuracy = {name.removeprefix("accuracy/"): state.pop(name).item() for name in list(state) if "/" in name}
-        net.load_state_dict(state)
-    except RuntimeError as error:
-        raise ValueError(f"{path}: expected weights of the evaluator network, got: {error}") from error
-    return Evaluator(net, accuracy, device)
+        return EvaluatorNet(stride).to(memory_format=torch.channels_last)

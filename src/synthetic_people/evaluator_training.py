@@ -19,10 +19,9 @@ from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 from tqdm import tqdm
 
-from synthetic_people.evaluator import Evaluator, build_net, load_evaluator, save_evaluator
-from synthetic_people.evaluator_net import EvaluatorNet, EvaluatorOutput
+from synthetic_people.clothes import GARMENT_CLASSES, garment_classes
+from synthetic_people.evaluator import Evaluator, EvaluatorNet, EvaluatorOutput, build_net
 from synthetic_people.people import SyntheticPeople
-from synthetic_people.wardrobe import GARMENT_CLASSES, garment_classes
 from twostream.data.dataset import to_unit_range
 from twostream.data.images import read_image
 from twostream.data.keypoints import FLIPPED, read_annotations
@@ -95,14 +94,14 @@ class EvaluatorTraining:
         if key == SHIPPED_KEY:
             if not SHIPPED.is_file() or sha256_of(SHIPPED) != SHIPPED_SHA256:
                 raise ValueError(f"{SHIPPED}: expected a file of SHA-256 {SHIPPED_SHA256}; reinstall the package")
-            return load_evaluator(SHIPPED, image_size, device)
+            return Evaluator.load(SHIPPED, image_size, device)
         path = cache / f"evaluator-{image_size[0]}x{image_size[1]}-{key}.pt"
         cache.mkdir(parents=True, exist_ok=True)
         # A second process waits until the first one has trained.
         with FileLock(path.with_suffix(".lock")):
             if not path.is_file():
-                save_evaluator(self.train(image_size, people_root, device), path)
-        return load_evaluator(path, image_size, device)
+                self.train(image_size, people_root, device).save(path)
+        return Evaluator.load(path, image_size, device)
 
     def train(self, image_size: tuple[int, int], people_root: Path, device: torch.device) -> Evaluator:
         """Train an evaluator and measure its accuracy on the identities that are kept out."""
@@ -134,13 +133,13 @@ class LabelledImages(NamedTuple):
         images: RGB.
         joints: (y, x) in pixels, NaN if not visible.
         masks: 1 on the person, as in the masked metrics.
-        garments: a class of each kind.
+        garments: index of the combination of garment classes.
     """
 
     images: UInt8[Tensor, "n 3 h w"]
     joints: Float[Tensor, "n 18 2"]
     masks: UInt8[Tensor, "n 1 h w"]
-    garments: Int[Tensor, "n kinds"]
+    garments: Int[Tensor, " n"]
 
     def subset(self, rows: slice) -> "LabelledImages":
         """Return some of the images."""
@@ -153,7 +152,7 @@ def read_labelled_images(people: SyntheticPeople, root: Path) -> LabelledImages:
     garments = {}
     for identity in range(people.num_train_identities):
         name, outfit, shape, _ = people.draw("train", identity)
-        garments[name] = garment_classes(outfit, shape)
+        garments[name] = np.ravel_multi_index(garment_classes(outfit, shape), GARMENT_CLASSES)
     height, width = people.image_size
     images = np.stack([read_image(root / "train" / name, (height, width)) for name in joints])
     masks = np.stack([person_mask(array, (height, width)) for array in joints.values()])
@@ -189,7 +188,7 @@ def evaluator_loss(net: EvaluatorNet, batch: LabelledImages) -> Float[Tensor, ""
     is_found = near.sum(dim=2, keepdim=True) > 0
     expected = torch.where(is_found, near / near.sum(dim=2, keepdim=True).clamp_min(1e-6), near)
     joint_loss = -(expected * output.heatmaps.flatten(2)).sum(2) - torch.where(is_found[..., 0], 0, output.missing)
-    return joint_loss.mean() + torch.nn.functional.cross_entropy(output.logits, _combine(batch.garments))
+    return joint_loss.mean() + torch.nn.functional.cross_entropy(output.logits, batch.garments)
 
 
 def measure_accuracy(evaluator: Evaluator, labelled: LabelledImages) -> dict[str, float]:
@@ -202,19 +201,12 @@ def measure_accuracy(evaluator: Evaluator, labelled: LabelledImages) -> dict[str
     true = torch.nan_to_num(labelled.joints, nan=-1).long().numpy()
     accuracy = {"PCKh": pckh([pckh_counts(detected, target) for detected, target in zip(joints, true, strict=True)])}
     by_kind = torch.cat(logits).view(-1, *GARMENT_CLASSES)
-    for kind, name in enumerate(("colour", "pattern", "legwear")):
-        others = [axis + 1 for axis in range(len(GARMENT_CLASSES)) if axis != kind]
-        is_right = by_kind.logsumexp(dim=others).argmax(dim=1) == labelled.garments[:, kind]
+    axes_of_others = {"colour": (2, 3), "pattern": (1, 3), "legwear": (1, 2)}
+    true_classes = torch.unravel_index(labelled.garments, GARMENT_CLASSES)
+    for (name, others), classes in zip(axes_of_others.items(), true_classes, strict=True):
+        is_right = by_kind.logsumexp(dim=others).argmax(dim=1) == classes
         accuracy[name] = is_right.float().mean().item()
     return accuracy
-
-
-def _combine(garments: Int[Tensor, "n kinds"]) -> Int[Tensor, " n"]:
-    """Return the index of each combination of classes, the first kind outermost."""
-    combined = torch.zeros_like(garments[:, 0])
-    for kind, count in enumerate(GARMENT_CLASSES):
-        combined = combined * count + garments[:, kind]
-    return combined
 
 
 def main() -> None:
@@ -227,7 +219,7 @@ def main() -> None:
     arguments = parser.parse_args()
     training, image_size = EvaluatorTraining(), tuple(arguments.image_size)
     evaluator = training.train(image_size, arguments.people, arguments.device)
-    save_evaluator(evaluator, arguments.out)
+    evaluator.save(arguments.out)
     print(evaluator.describe())
     print(f"{arguments.out}: key {training.key(image_size)}, SHA-256 {sha256_of(arguments.out)}")
 

@@ -3,26 +3,24 @@
 import hashlib
 import json
 import multiprocessing
-import os
 import shutil
-import socket
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
+from filelock import FileLock
 from PIL import Image
 from tqdm import tqdm
 
 from synthetic_people.backgrounds import NUM_CAMERAS, shoot_background
-from synthetic_people.body import BodyShape, Figure, arms_are_free, build_figure, sample_shape
+from synthetic_people.body import BodyShape, arms_are_free, build_figure, sample_shape
 from synthetic_people.camera import frame_figure
-from synthetic_people.clothes import Outfit
+from synthetic_people.clothes import Outfit, sample_outfit
 from synthetic_people.poses import sample_pose
-from synthetic_people.raycast import View, render_view, sample_light
-from synthetic_people.wardrobe import sample_outfit
+from synthetic_people.raycast import render_view, sample_light
 from twostream.data.keypoints import JointArray, write_annotations
 from twostream.data.pairs import matching_pairs, write_pairs
 from twostream.files import hash_files, read_json, write_json
@@ -65,12 +63,10 @@ class SyntheticPeople:
         if len(size) != 2 or min(size) < 1:
             raise ValueError(f"image_size: expected two positive numbers (height, width), got {self.image_size}")
         object.__setattr__(self, "image_size", size)
-        least = {"views_per_identity": 2, "seed": 0}
-        counts = ("num_train_identities", "num_test_identities", "num_test_pairs", "num_workers")
-        for name in (*counts, *least):
-            value = getattr(self, name)
-            if value < least.get(name, 1):
-                raise ValueError(f"{name}: expected at least {least.get(name, 1)}, got {value}")
+        ones = dict.fromkeys(("num_train_identities", "num_test_identities", "num_test_pairs", "num_workers"), 1)
+        for name, least in (ones | {"views_per_identity": 2, "seed": 0}).items():
+            if getattr(self, name) < least:
+                raise ValueError(f"{name}: expected at least {least}, got {getattr(self, name)}")
 
     def settings(self) -> dict[str, object]:
         """Return everything that the files depend on, as stored in the manifest."""
@@ -88,17 +84,25 @@ class SyntheticPeople:
     def prepare(self, parent: Path) -> Path:
         """Render the set into `parent / key()` unless it exists, and return that folder.
 
-        The folder appears under its name only when it is complete. With more than one worker, processes are spawned, so
-        a script that calls this must guard its top level with `if __name__ == "__main__"`.
+        The folder appears under its name only when it is complete; a second process waits until the first one has
+        rendered it. With more than one worker, processes are spawned, so a script that calls this must guard its top
+        level with `if __name__ == "__main__"`.
 
         Raises:
             ValueError: the folder exists but does not hold a set of these settings.
         """
         root = parent / self.key()
         if not root.exists():
-            with _atomic_folder(root) as partial:
-                self._render(partial)
-        self._check(root)
+            parent.mkdir(parents=True, exist_ok=True)
+            with FileLock(parent / f"{root.name}.lock"):
+                if not root.exists():
+                    self._render(root)
+        manifest = read_json(root / "manifest.json")
+        settings = "no file" if manifest is None else manifest.get("settings")
+        if settings != self.settings():
+            raise ValueError(
+                f"{root / 'manifest.json'}: expected settings {self.settings()}, got {settings}; remove the folder"
+            )
         return root
 
     def draw(self, split: str, identity: int) -> tuple[str, Outfit, BodyShape, np.random.Generator]:
@@ -111,33 +115,40 @@ class SyntheticPeople:
         outfit, shape = sample_outfit(rng, sample_shape(rng))
         return f"{identity + 1 + split_index * self.num_train_identities:04d}", outfit, shape, rng
 
-    def _check(self, root: Path) -> None:
-        manifest = read_json(root / "manifest.json")
-        if manifest is None:
-            raise ValueError(
-                f"{root}: expected a set of synthetic people, got a folder without manifest.json; remove it"
-            )
-        if manifest.get("settings") != self.settings():
-            raise ValueError(
-                f"{root / 'manifest.json'}: expected settings {self.settings()}, got {manifest.get('settings')}; "
-                "remove the folder"
-            )
-
     def _render(self, root: Path) -> None:
+        unfinished = root.with_name(f"{root.name}.partial")
+        shutil.rmtree(unfinished, ignore_errors=True)  # of a killed process
+        try:
+            joints = self._render_images(unfinished)
+            self._write_tables(unfinished, joints)
+            unfinished.rename(root)
+        finally:
+            shutil.rmtree(unfinished, ignore_errors=True)
+
+    def _render_images(self, root: Path) -> dict[str, dict[str, JointArray]]:
+        """Write the images and surface coordinates; return split -> image name -> joints."""
         for folder in (*SPLITS, "surface-test"):
             (root / folder).mkdir(parents=True)
-        identities = [
-            (split, identity)
-            for split, count in zip(SPLITS, (self.num_train_identities, self.num_test_identities), strict=True)
-            for identity in range(count)
-        ]
+        counts = (self.num_train_identities, self.num_test_identities)
+        splits = [split for split, count in zip(SPLITS, counts, strict=True) for _ in range(count)]
+        identities = [identity for count in counts for identity in range(count)]
         joints: dict[str, dict[str, JointArray]] = {split: {} for split in SPLITS}
+        render = partial(render_identity, self, root)
+        # A fork would copy the locks of torch's threads. A pool without a task starts no process.
+        pool = ProcessPoolExecutor(self.num_workers, multiprocessing.get_context("spawn"))
+        run = map if self.num_workers == 1 else pool.map
         total = len(identities) * self.views_per_identity
-        bar = tqdm(total=total, desc=f"Render {LABEL}", unit="image", disable=None)
-        with bar, closing(self._run(identities, root)) as rendered:
-            for (split, _), seen in zip(identities, rendered, strict=True):
-                joints[split] |= seen
-                bar.update(len(seen))
+        try:
+            with tqdm(total=total, desc=f"Render {LABEL}", unit="image", disable=None) as bar:
+                for split, seen in zip(splits, run(render, splits, identities), strict=True):
+                    joints[split] |= seen
+                    bar.update(len(seen))
+        finally:
+            pool.shutdown(cancel_futures=True)
+        return joints
+
+    def _write_tables(self, root: Path, joints: dict[str, dict[str, JointArray]]) -> None:
+        """Write annotations, pairs and manifest."""
         counts: dict[str, int] = {}
         for split in SPLITS:
             write_annotations(root / f"annotation-{split}.csv", joints[split])
@@ -151,56 +162,8 @@ class SyntheticPeople:
         manifest = {"label": LABEL, "settings": self.settings(), **counts, "data_hash": data_hash}
         write_json(root / "manifest.json", manifest)
 
-    def _run(self, identities: list[tuple[str, int]], root: Path) -> Generator[dict[str, JointArray], None, None]:
-        """Yield the joints of each identity in order, rendered in this process or in workers."""
-        if self.num_workers == 1:
-            for split, identity in identities:
-                yield render_identity(self, split, identity, root)
-            return
-        # A fork would copy the locks of torch's threads.
-        context = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(self.num_workers, mp_context=context) as pool:
-            tasks = [pool.submit(render_identity, self, *identity, root) for identity in identities]
-            try:
-                for task in tasks:
-                    yield task.result()
-            finally:
-                pool.shutdown(cancel_futures=True)
 
-
-@contextmanager
-def _atomic_folder(root: Path) -> Iterator[Path]:
-    """Yield a temporary folder next to `root`; it is renamed to `root` on success and removed on an error."""
-    # Only leftovers of this machine are removed: another machine may still be writing.
-    mine = f"{root.name}.partial-{socket.gethostname()}"
-    partial = root.with_name(f"{mine}-{os.getpid()}")
-    for leftover in root.parent.glob(f"{mine}-*"):
-        if leftover == partial or not _is_alive(int(leftover.name.rpartition("-")[2])):
-            shutil.rmtree(leftover, ignore_errors=True)
-    partial.mkdir(parents=True)
-    try:
-        yield partial
-        try:
-            partial.rename(root)
-        except OSError:
-            # Another process was faster; its set is equal.
-            if not root.exists():
-                raise
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-
-
-def _is_alive(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
-
-
-def render_identity(people: SyntheticPeople, split: str, identity: int, root: Path) -> dict[str, JointArray]:
+def render_identity(people: SyntheticPeople, root: Path, split: str, identity: int) -> dict[str, JointArray]:
     """Render all images of a person, `identity` counted from 0 within the split, into the split's folder below `root`.
 
     The surface coordinates of test images are written too. Returns image name -> (18, 2) joints as y and x.
@@ -210,28 +173,18 @@ def render_identity(people: SyntheticPeople, split: str, identity: int, root: Pa
     joints = {}
     for index in range(people.views_per_identity):
         camera_index = int(rng.integers(NUM_CAMERAS))
-        figure = _pose_figure(shape, rng)
+        for _ in range(20):
+            figure = build_figure(shape, sample_pose(rng))
+            if arms_are_free(figure):
+                break
         camera = frame_figure(figure, rng.uniform(0, 360), (height, width), shape.height, rng)
         background = shoot_background(camera_index, (height, width), rng)
         view = render_view(figure, outfit, camera, sample_light(rng), background)
         # The frame number increases with every image, which makes names unique.
         frame, sequence, box = 25 * (index + 1) + rng.integers(25), rng.integers(1, 7), rng.integers(1, 7)
         stem = f"{name}_c{camera_index + 1}s{sequence}_{frame:06d}_{box:02d}"
-        _write_view(view, stem, split, root)
+        Image.fromarray(view.image).save(root / split / f"{stem}.jpg", quality=95, subsampling=0)
+        if split == "test":
+            np.savez_compressed(root / "surface-test" / f"{stem}.npz", part=view.part, u=view.u, v=view.v)
         joints[f"{stem}.jpg"] = view.joints
     return joints
-
-
-def _pose_figure(shape: BodyShape, rng: np.random.Generator) -> Figure:
-    """Build a figure in a random pose whose arms do not intersect the body."""
-    for _ in range(20):
-        figure = build_figure(shape, sample_pose(rng))
-        if arms_are_free(figure):
-            break
-    return figure
-
-
-def _write_view(view: View, stem: str, split: str, root: Path) -> None:
-    Image.fromarray(view.image).save(root / split / f"{stem}.jpg", quality=95, subsampling=0)
-    if split == "test":
-        np.savez_compressed(root / "surface-test" / f"{stem}.npz", part=view.part, u=view.u, v=view.v)

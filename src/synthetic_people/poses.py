@@ -1,6 +1,6 @@
 """Poses: random joint angles of the figure, within human limits."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -48,10 +48,8 @@ class Pose:
         twist: of the chest relative to the hips, to the left.
         nod: of the head, forward.
         turn: of the head, to the left.
-        right_arm: the person's own right arm.
-        left_arm: the person's own left arm.
-        right_leg: the person's own right leg.
-        left_leg: the person's own left leg.
+        arms: the person's own right and left arm.
+        legs: the person's own right and left leg.
     """
 
     tilt: float = 0.0
@@ -60,10 +58,8 @@ class Pose:
     twist: float = 0.0
     nod: float = 0.0
     turn: float = 0.0
-    right_arm: Arm = field(default_factory=Arm)
-    left_arm: Arm = field(default_factory=Arm)
-    right_leg: Leg = field(default_factory=Leg)
-    left_leg: Leg = field(default_factory=Leg)
+    arms: tuple[Arm, ...] = (Arm(), Arm())
+    legs: tuple[Leg, ...] = (Leg(), Leg())
 
 
 # Ranges of swing, spread, turn and elbow.
@@ -81,65 +77,57 @@ def _draw_arm(rng: np.random.Generator, *choices: tuple[tuple[int, int], ...]) -
     return Arm(*(rng.uniform(low, high) for low, high in ranges))
 
 
-def _standing_leg(rng: np.random.Generator) -> Leg:
-    return Leg(rng.uniform(-5, 8), rng.uniform(1, 9), rng.uniform(2, 12))
+def _draw_busy_arms(rng: np.random.Generator, *choices: tuple[tuple[int, int], ...]) -> tuple[Arm, ...]:
+    """Draw two arms of these choices in random order; one of them may hang."""
+    arms = (_draw_arm(rng, *choices), _draw_arm(rng, *choices, _HANGING))
+    return tuple(arms[i] for i in rng.permutation(2))
 
 
 def _standing(rng: np.random.Generator) -> Pose:
-    arms = (_HANGING, _HANGING, _ON_HIP, _HOLDING)
     return Pose(
         bend=rng.uniform(-3, 8),
-        right_arm=_draw_arm(rng, *arms),
-        left_arm=_draw_arm(rng, *arms),
-        right_leg=_standing_leg(rng),
-        left_leg=_standing_leg(rng),
+        arms=tuple(_draw_arm(rng, _HANGING, _HANGING, _ON_HIP, _HOLDING) for _ in range(2)),
+        legs=tuple(Leg(rng.uniform(-5, 8), rng.uniform(1, 9), rng.uniform(2, 12)) for _ in range(2)),
     )
 
 
 def _walking(rng: np.random.Generator) -> Pose:
     stride = rng.uniform(14, 36) * rng.choice([-1, 1])
     arm_swing = stride * rng.uniform(0.5, 1.1)
-    right, left = (_stepping_leg(rng, sign * stride) for sign in (1, -1))
+    legs = []
+    for swing in (stride, -stride):
+        knee = rng.uniform(2, 25) if swing > 0 else rng.uniform(8, 55)
+        legs.append(Leg(swing, rng.uniform(0, 4), knee))
     return Pose(
         tilt=rng.uniform(0, 6),
         bend=rng.uniform(0, 6),
         twist=0.25 * stride,
-        right_arm=Arm(-arm_swing, rng.uniform(4, 12), rng.uniform(0, 25), rng.uniform(8, 60)),
-        left_arm=Arm(arm_swing, rng.uniform(4, 12), rng.uniform(0, 25), rng.uniform(8, 60)),
-        right_leg=right,
-        left_leg=left,
+        arms=tuple(
+            Arm(swing, rng.uniform(4, 12), rng.uniform(0, 25), rng.uniform(8, 60)) for swing in (-arm_swing, arm_swing)
+        ),
+        legs=tuple(legs),
     )
 
 
-def _stepping_leg(rng: np.random.Generator, swing: float) -> Leg:
-    knee = rng.uniform(2, 25) if swing > 0 else rng.uniform(8, 55)
-    return Leg(swing, rng.uniform(0, 4), knee)
-
-
 def _reaching(rng: np.random.Generator) -> Pose:
-    arms = [_draw_arm(rng, _FORWARD, _SIDEWAYS), _draw_arm(rng, _FORWARD, _SIDEWAYS, _HANGING)]
-    order = rng.permutation(2)
-    base = _standing(rng) if rng.random() < 0.6 else _walking(rng)
-    return replace(base, right_arm=arms[order[0]], left_arm=arms[order[1]])
+    arms = _draw_busy_arms(rng, _FORWARD, _SIDEWAYS)
+    return replace(_standing(rng) if rng.random() < 0.6 else _walking(rng), arms=arms)
 
 
 def _raising(rng: np.random.Generator) -> Pose:
-    arms = [_draw_arm(rng, _RAISED, _WAVING), _draw_arm(rng, _RAISED, _WAVING, _HANGING)]
-    order = rng.permutation(2)
-    return replace(_standing(rng), right_arm=arms[order[0]], left_arm=arms[order[1]])
+    arms = _draw_busy_arms(rng, _RAISED, _WAVING)
+    return replace(_standing(rng), arms=arms)
 
 
 def _bending(rng: np.random.Generator) -> Pose:
     knee = rng.uniform(15, 75)
-    legs = [Leg(0.6 * knee + rng.uniform(-8, 8), rng.uniform(3, 12), knee) for _ in range(2)]
-    arms = [Arm(rng.uniform(20, 75), rng.uniform(4, 20), rng.uniform(0, 25), rng.uniform(5, 60)) for _ in range(2)]
     return Pose(
+        legs=tuple(Leg(0.6 * knee + rng.uniform(-8, 8), rng.uniform(3, 12), knee) for _ in range(2)),
+        arms=tuple(
+            Arm(rng.uniform(20, 75), rng.uniform(4, 20), rng.uniform(0, 25), rng.uniform(5, 60)) for _ in range(2)
+        ),
         tilt=rng.uniform(10, 30),
         bend=rng.uniform(10, 35),
-        right_arm=arms[0],
-        left_arm=arms[1],
-        right_leg=legs[0],
-        left_leg=legs[1],
     )
 
 

@@ -6,57 +6,39 @@ from enum import IntEnum
 import numpy as np
 from numpy.typing import NDArray
 
+Floats = NDArray[np.float32]
+
 
 class Part(IntEnum):
     """Body parts as numbered in surface maps; right and left are those of the person."""
 
-    BACKGROUND = 0
-    HEAD = 1
-    HAIR = 2
-    LONG_HAIR = 3
-    NECK = 4
-    CHEST = 5
-    HIPS = 6
-    SKIRT = 7
-    BAG = 8
-    RIGHT_UPPER_ARM = 9
-    RIGHT_LOWER_ARM = 10
-    RIGHT_HAND = 11
-    LEFT_UPPER_ARM = 12
-    LEFT_LOWER_ARM = 13
-    LEFT_HAND = 14
-    RIGHT_THIGH = 15
-    RIGHT_CALF = 16
-    RIGHT_FOOT = 17
-    LEFT_THIGH = 18
-    LEFT_CALF = 19
-    LEFT_FOOT = 20
+    BACKGROUND, HEAD, HAIR, LONG_HAIR, NECK, CHEST, HIPS, SKIRT, BAG = range(9)
+    RIGHT_UPPER_ARM, RIGHT_LOWER_ARM, RIGHT_HAND, LEFT_UPPER_ARM, LEFT_LOWER_ARM, LEFT_HAND = range(9, 15)
+    RIGHT_THIGH, RIGHT_CALF, RIGHT_FOOT, LEFT_THIGH, LEFT_CALF, LEFT_FOOT = range(15, 21)
     SHOULDERS = 21
 
 
 NUM_PARTS = len(Part)
+FEET = (Part.RIGHT_FOOT, Part.LEFT_FOOT)
 
 
 @dataclass(frozen=True)
 class RoundCone:
     """Two spheres and the cone that touches both, stretched across its axis.
 
-    A capsule (equal radii), a sphere (length 0) and an ellipsoid are special cases. Its local frame has
-    z along the axis from `start`, y to the front and x to the right; x and y are divided by `width` and
-    `depth`, which makes the cross-section circular.
+    A capsule (equal radii) is a special case. Its local frame has z along the axis from `start`, y to the front and x
+    to the right; x and y are divided by `width` and `depth`, which makes the cross-section circular.
 
     Attributes:
-        part: the body part this is.
         start: (3,) centre of the first sphere in metres.
         frame: (3, 3) unit rows: right, front, along the axis.
-        length: metres between the centres, more than the difference of the radii (or 0: one sphere).
+        length: metres between the centres, more than the difference of the radii.
         radii: radius at the start and at the end, in metres.
         width: stretch along right.
         depth: stretch along front.
         open_end: leaves out the end sphere, as for a skirt.
     """
 
-    part: Part
     start: NDArray[np.float64]
     frame: NDArray[np.float64]
     length: float
@@ -78,7 +60,7 @@ class RoundCone:
     @property
     def sine(self) -> float:
         """Sine of the cone's half opening angle; positive when it narrows."""
-        return (self.radii[0] - self.radii[1]) / self.length if self.length > 0 else 0.0
+        return (self.radii[0] - self.radii[1]) / self.length
 
     @property
     def span(self) -> tuple[float, float]:
@@ -110,14 +92,11 @@ class RoundCone:
         """Whether a (3,) point is inside the solid enlarged by `margin` metres."""
         x, y, z = self.to_local @ (point - self.start)
         nearest = np.clip(z, 0.0, self.length)
-        fraction = nearest / self.length if self.length > 0 else 0.0
-        radius = self.radii[0] + fraction * (self.radii[1] - self.radii[0]) + margin
+        radius = self.radii[0] + nearest / self.length * (self.radii[1] - self.radii[0]) + margin
         return bool(x * x + y * y + (z - nearest) ** 2 < radius**2)
 
 
-def intersect(
-    solid: RoundCone, origin: NDArray[np.float32], direction: tuple[NDArray[np.float32], ...]
-) -> NDArray[np.float32]:
+def intersect(solid: RoundCone, origin: Floats, direction: tuple[Floats, ...]) -> Floats:
     """Return the parameter of each ray's first hit with a solid, infinite if it misses.
 
     The common origin (3,) and the directions, x, y and z of one shape, are in the solid's local coordinates.
@@ -129,8 +108,6 @@ def intersect(
     square, linear = across + dz * dz, toward + oz * dz
     distance = ox * ox + oy * oy
     first = _nearer_root(square, linear, distance + oz * oz - solid.radii[0] ** 2)
-    if solid.length == 0:
-        return first
     if not solid.open_end:
         rest = distance + (oz - solid.length) ** 2 - solid.radii[1] ** 2
         np.minimum(first, _nearer_root(square, linear - solid.length * dz, rest), out=first)
@@ -145,7 +122,7 @@ def intersect(
     return np.minimum(first, side, out=first)
 
 
-def _nearer_root(square: NDArray[np.float32], linear: NDArray[np.float32], constant: float) -> NDArray[np.float32]:
+def _nearer_root(square: Floats, linear: Floats, constant: float) -> Floats:
     """Return the smaller root of square t² + 2 linear t + constant; infinite without a real root."""
     discriminant = linear * linear - square * np.float32(constant)
     missed = (discriminant < 0) | (square < 1e-6)

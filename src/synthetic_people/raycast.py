@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from synthetic_people.body import Figure
 from synthetic_people.camera import Camera
 from synthetic_people.clothes import Outfit
-from synthetic_people.primitives import NUM_PARTS, Part, RoundCone, intersect
+from synthetic_people.primitives import FEET, NUM_PARTS, Floats, RoundCone, intersect
 
 _SAMPLES = 3  # rays per pixel and axis; odd, so that one ray goes through the pixel's centre
 
@@ -39,10 +39,10 @@ class Light:
         tint: (3,) factor of the image's colours.
     """
 
-    direction: NDArray[np.float32]
+    direction: Floats
     ambient: float
     direct: float
-    tint: NDArray[np.float32]
+    tint: Floats
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class View:
     part: NDArray[np.uint8]
     u: NDArray[np.float16]
     v: NDArray[np.float16]
-    depth: NDArray[np.float32]
+    depth: Floats
 
 
 def sample_light(rng: np.random.Generator) -> Light:
@@ -77,18 +77,15 @@ def sample_light(rng: np.random.Generator) -> Light:
     return Light(direction.astype(np.float32), rng.uniform(0.56, 0.7), rng.uniform(0.42, 0.58), tint.astype(np.float32))
 
 
-def render_view(figure: Figure, outfit: Outfit, camera: Camera, light: Light, background: NDArray[np.float32]) -> View:
+def render_view(figure: Figure, outfit: Outfit, camera: Camera, light: Light, background: Floats) -> View:
     """Render a dressed figure in front of a background of (h, w, 3) shaded colours in [0, 1], of the frame's size."""
     rows, columns = background.shape[:2]
-    solids = {solid.part: solid for solid in figure.solids}
-    depth, part = _cast(solids, camera, rows * _SAMPLES, columns * _SAMPLES)
-    u, v, normal = _surface(solids, camera, depth, part)
+    slopes = _ray_slopes(camera, rows * _SAMPLES, columns * _SAMPLES)
+    depth, part = _cast(figure, camera, *slopes)
+    u, v, normal, span = _surface(figure, camera, *slopes, depth, part)
     seen = part > 0
-    span = np.zeros((NUM_PARTS, 2), np.float32)
-    for name, solid in solids.items():
-        span[name] = solid.span
     colour = np.zeros((*part.shape, 3), np.float32)
-    albedo = outfit.albedo(part[seen], u[seen], v[seen], span[part[seen]])
+    albedo = outfit.albedo(part[seen], u[seen], v[seen], span)
     shadow = _cast_shadow(depth, light, camera)[seen]
     colour[seen] = albedo * _shade(normal, shadow, light)[:, None]
     ground = background * _ground_shadow(figure, camera, rows, columns)[..., None]
@@ -105,18 +102,16 @@ def render_view(figure: Figure, outfit: Outfit, camera: Camera, light: Light, ba
     )
 
 
-def _shrink(samples: NDArray[np.float32]) -> NDArray[np.float32]:
+def _shrink(samples: Floats) -> Floats:
     """Return the mean over the rays of each pixel."""
     # Adding strided slices is faster than a mean over axes of a reshaped array.
-    starts = range(_SAMPLES)
     total = np.zeros_like(samples[::_SAMPLES, ::_SAMPLES])
-    for down in starts:
-        for right in starts:
-            total += samples[down::_SAMPLES, right::_SAMPLES]
+    for down, right in np.ndindex(_SAMPLES, _SAMPLES):
+        total += samples[down::_SAMPLES, right::_SAMPLES]
     return total / np.float32(_SAMPLES**2)
 
 
-def _ray_axes(camera: Camera, rows: int, columns: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+def _ray_slopes(camera: Camera, rows: int, columns: int) -> tuple[Floats, Floats]:
     """Return the slopes of the rays to the right (columns,) and down (rows,), per metre of depth."""
     x = ((np.arange(columns) + 0.5) / _SAMPLES - camera.centre[0]) / camera.focal
     y = ((np.arange(rows) + 0.5) / _SAMPLES - camera.centre[1]) / camera.focal
@@ -136,15 +131,12 @@ def _rectangle(solid: RoundCone, camera: Camera, rows: int, columns: int) -> tup
     return slice(low[1], high[1]), slice(low[0], high[0])
 
 
-def _cast(
-    solids: dict[Part, RoundCone], camera: Camera, rows: int, columns: int
-) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
+def _cast(figure: Figure, camera: Camera, slope_x: Floats, slope_y: Floats) -> tuple[Floats, NDArray[np.uint8]]:
     """Return depth (infinite without a hit) and body part of the first surface on each ray."""
-    depth = np.full((rows, columns), np.inf, np.float32)
-    part = np.zeros((rows, columns), np.uint8)
-    slope_x, slope_y = _ray_axes(camera, rows, columns)
-    for name, solid in solids.items():
-        window = _rectangle(solid, camera, rows, columns)
+    depth = np.full((slope_y.size, slope_x.size), np.inf, np.float32)
+    part = np.zeros(depth.shape, np.uint8)
+    for name, solid in figure.solids.items():
+        window = _rectangle(solid, camera, *depth.shape)
         x, y = slope_x[window[1]][None], slope_y[window[0]][:, None]
         if not x.size or not y.size:
             continue
@@ -159,33 +151,34 @@ def _cast(
 
 
 def _surface(
-    solids: dict[Part, RoundCone], camera: Camera, depth: NDArray[np.float32], part: NDArray[np.uint8]
-) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
-    """Return maps of u and v, and the (n, 3) normals in the camera's axes of the n rays that hit."""
+    figure: Figure, camera: Camera, slope_x: Floats, slope_y: Floats, depth: Floats, part: NDArray[np.uint8]
+) -> tuple[Floats, Floats, Floats, Floats]:
+    """Return maps of u and v; for the n rays that hit, the (n, 3) normals in the camera's axes and (n, 2) spans."""
     turn, shift = np.zeros((NUM_PARTS, 3, 3), np.float32), np.zeros((NUM_PARTS, 3), np.float32)
-    size = np.zeros((NUM_PARTS, 4), np.float32)
-    for name, solid in solids.items():
+    size, spans = np.zeros((NUM_PARTS, 3), np.float32), np.zeros((NUM_PARTS, 2), np.float32)
+    for name, solid in figure.solids.items():
         turn[name] = solid.to_local @ camera.axes.T
         shift[name] = solid.to_local @ (camera.position - solid.start)
-        size[name] = solid.length, solid.radii[0], solid.span[1], solid.sine / np.sqrt(1 - solid.sine**2)
-    slope_x, slope_y = _ray_axes(camera, *depth.shape)
+        size[name] = solid.length, solid.radii[0], solid.sine / np.sqrt(1 - solid.sine**2)
+        spans[name] = solid.span
     row, column = np.nonzero(part)
     near, which = depth[row, column], part[row, column]
-    length, radius, span, slope = size[which].T
+    length, radius, slope = size[which].T
+    span = spans[which]
     rays = np.stack([slope_x[column] * near, slope_y[row] * near, near], axis=1)
     matrices = turn[which]
     local = np.einsum("nij,nj->ni", matrices, rays) + shift[which]
     x, y, z = local.T
     u, v = np.zeros_like(depth), np.zeros_like(depth)
     u[row, column] = np.arctan2(x, y) / np.float32(2 * np.pi)
-    v[row, column] = np.clip((z + radius) / span, 0, 1)
+    v[row, column] = np.clip((z + radius) / span[:, 1], 0, 1)
     # The normal points away from the centre of the sphere that touches the surface here.
     local[:, 2] -= np.clip(z - slope * np.hypot(x, y), 0, length)
     normal = np.einsum("nij,ni->nj", matrices, local)
-    return u, v, normal / np.linalg.norm(normal, axis=1, keepdims=True)
+    return u, v, normal / np.linalg.norm(normal, axis=1, keepdims=True), span
 
 
-def _shade(normal: NDArray[np.float32], shadow: NDArray[np.float32], light: Light) -> NDArray[np.float32]:
+def _shade(normal: Floats, shadow: Floats, light: Light) -> Floats:
     """Return the brightness of surfaces: sky from above, direct light, darker towards the outline."""
     facing = np.maximum(normal @ light.direction, 0)
     sky = 1 - np.float32(0.12) * (1 + normal[:, 1])
@@ -193,7 +186,7 @@ def _shade(normal: NDArray[np.float32], shadow: NDArray[np.float32], light: Ligh
     return (light.ambient * sky + light.direct * facing * shadow) * outline * (0.6 + 0.4 * shadow)
 
 
-def _cast_shadow(depth: NDArray[np.float32], light: Light, camera: Camera) -> NDArray[np.float32]:
+def _cast_shadow(depth: Floats, light: Light, camera: Camera) -> Floats:
     """Return the fraction of direct light: less behind parts that are some centimetres nearer to the light."""
     free = np.ones_like(depth)
     rays_per_metre = camera.focal * _SAMPLES / np.linalg.norm(camera.position[:2])
@@ -207,22 +200,22 @@ def _cast_shadow(depth: NDArray[np.float32], light: Light, camera: Camera) -> ND
     return free
 
 
-def _ground_shadow(figure: Figure, camera: Camera, rows: int, columns: int) -> NDArray[np.float32]:
+def _ground_shadow(figure: Figure, camera: Camera, rows: int, columns: int) -> Floats:
     """Return the factor that darkens the floor softly around the feet."""
     x, y = np.arange(columns) + 0.5, (np.arange(rows) + 0.5)[:, None]
     shadow = np.zeros((rows, columns), np.float32)
-    for solid in figure.solids:
-        if solid.part in (Part.RIGHT_FOOT, Part.LEFT_FOOT):
-            middle = (solid.start + solid.end) / 2 * (1, 1, 0)
-            px, py, far = camera.project(middle[None])[0]
-            wide = 0.2 * camera.focal / far
-            flat = wide * max(camera.position[2] / far, 0.22)
-            blob = np.exp(-(((x - px) / wide) ** 2) - ((y - py) / flat) ** 2)
-            shadow = np.maximum(shadow, blob.astype(np.float32))
+    for part in FEET:
+        foot = figure.solids[part]
+        middle = (foot.start + foot.end) / 2 * (1, 1, 0)
+        px, py, far = camera.project(middle[None])[0]
+        wide = 0.2 * camera.focal / far
+        flat = wide * max(camera.position[2] / far, 0.22)
+        blob = np.exp(-(((x - px) / wide) ** 2) - ((y - py) / flat) ** 2)
+        shadow = np.maximum(shadow, blob.astype(np.float32))
     return 1 - np.float32(0.45) * shadow
 
 
-def _visible_joints(figure: Figure, camera: Camera, depth: NDArray[np.float32]) -> NDArray[np.int64]:
+def _visible_joints(figure: Figure, camera: Camera, depth: Floats) -> NDArray[np.int64]:
     """Return (18, 2) y and x of the joints that a pose estimator would find, -1 for the others."""
     projected = camera.project(figure.joints)
     x, y = np.floor(projected[:, :2]).astype(np.int64).T

@@ -6,10 +6,8 @@ import pytest
 import torch
 
 from stand_ins import CPU, Corner, FewFeatures, random_alexnet, random_inception, save_image, save_weights
-from synthetic_people.evaluator import Evaluator
-from synthetic_people.evaluator_net import EvaluatorNet
+from synthetic_people.evaluator import Evaluator, EvaluatorNet
 from synthetic_people.evaluator_training import EvaluatorTraining
-from synthetic_people.wardrobe import GARMENT_CLASSES
 from twostream.data.keypoints import NUM_JOINTS
 from twostream.evaluation import scoring
 from twostream.evaluation.measurement import ScoreFiles
@@ -190,7 +188,7 @@ def test_an_unusable_reference_set_is_listed(settings, images, few_features, tmp
 
 def test_the_evaluator_is_prepared_for_the_images(settings, images, monkeypatch, tmp_path):
     torch.manual_seed(0)
-    evaluator = Evaluator(EvaluatorNet(NUM_JOINTS, GARMENT_CLASSES, stride=4), {}, CPU)
+    evaluator = Evaluator(EvaluatorNet(stride=4), {}, CPU)
     arguments = []
     monkeypatch.setattr(EvaluatorTraining, "prepare", lambda self, *args: arguments.append((self, *args)) or evaluator)
     requested = settings("evaluator")

@@ -3,9 +3,7 @@ import pytest
 import torch
 
 from stand_ins import CPU, draw_batch
-from synthetic_people.evaluator import Evaluator
-from synthetic_people.evaluator_net import EvaluatorNet
-from synthetic_people.wardrobe import GARMENT_CLASSES
+from synthetic_people.evaluator import Evaluator, EvaluatorNet
 from tiny_run import tiny_people
 from twostream.data.keypoints import NUM_JOINTS
 from twostream.metrics.inception import (
@@ -26,7 +24,7 @@ SIZE = (40, 32)
 @pytest.fixture
 def evaluator():
     torch.manual_seed(0)
-    return Evaluator(EvaluatorNet(NUM_JOINTS, GARMENT_CLASSES, stride=4), {}, CPU)
+    return Evaluator(EvaluatorNet(stride=4), {}, CPU)
 
 
 def test_the_evaluator_gives_scores_distances_and_pckh_under_its_own_protocol(evaluator):

@@ -2,20 +2,61 @@ import numpy as np
 import pytest
 import torch
 
-from synthetic_people.evaluator import Evaluator, build_net, locate_joints
-from synthetic_people.evaluator_net import EvaluatorNet, EvaluatorOutput
-from synthetic_people.wardrobe import GARMENT_CLASSES
+from synthetic_people.clothes import GARMENT_CLASSES
+from synthetic_people.evaluator import Evaluator, EvaluatorNet, EvaluatorOutput, build_net, locate_joints
 from twostream.data.dataset import to_unit_range
-from twostream.data.keypoints import NUM_JOINTS
 from twostream.data.pose import gaussian_heatmaps
 
 SIZE = (32, 16)
 CPU = torch.device("cpu")
 
 
-def small_net():
+def small_net(stride=2):
     torch.manual_seed(0)
-    return EvaluatorNet(NUM_JOINTS, GARMENT_CLASSES, 2, width=8)
+    return EvaluatorNet(stride, width=4).eval()
+
+
+def estimate(net, height=32, width=16):
+    return net(torch.rand(2, 3, height, width, generator=torch.Generator().manual_seed(1)) * 2 - 1)
+
+
+@pytest.mark.parametrize(
+    ("height", "width", "stride", "cells"),
+    [(64, 32, 2, (32, 16)), (32, 48, 4, (8, 12)), (256, 176, 8, (32, 22)), (30, 41, 2, (15, 21))],
+)
+def test_a_joint_is_in_one_cell_or_missing(height, width, stride, cells):
+    output = estimate(small_net(stride), height, width)
+    assert output.heatmaps.shape == (2, 18, *cells)
+    torch.testing.assert_close(output.heatmaps.exp().sum((2, 3)) + output.missing.exp(), torch.ones(2, 18))
+    assert output.logits.isfinite().all()
+
+
+def test_kinds_of_classes_are_independent():
+    net = small_net()
+    output = estimate(net)
+    heads = [head(output.features) for head in net.to_classes]
+    assert tuple(head.shape[1] for head in heads) == GARMENT_CLASSES
+    products = torch.einsum("bi,bj,bk->bijk", *(head.softmax(1) for head in heads)).flatten(1)
+    torch.testing.assert_close(output.logits.softmax(1), products)
+
+
+def test_heatmaps_move_with_the_image():
+    """An image moved by a cell of the coarsest map moves the heatmaps by as much, away from the borders."""
+    net = small_net()
+    image = torch.zeros(1, 3, 64, 64)
+    image[..., 28:36, 28:36] = torch.rand(3, 8, 8)
+    still, moved = (net(picked).heatmaps for picked in (image, image.roll(8, dims=3)))
+    # The log-probabilities of two images differ by a constant a joint, which a far corner shows.
+    still, moved = (heat - heat[..., :1, :1] for heat in (still, moved))
+    assert still[..., 8:24, 8:24].std() > 1e-3
+    torch.testing.assert_close(moved[..., 8:24, 12:28], still[..., 8:24, 8:24])
+
+
+def test_every_parameter_gets_a_gradient():
+    net = small_net().train()
+    output = estimate(net)
+    (output.heatmaps.square().sum() + output.missing.sum() + output.logits.square().sum()).backward()
+    assert [name for name, parameter in net.named_parameters() if not parameter.grad.abs().sum()] == []
 
 
 def locate(probabilities, image_size=SIZE):

@@ -13,8 +13,8 @@ from omegaconf import OmegaConf
 from torch import nn
 
 from synthetic_people import evaluator_training
-from synthetic_people.evaluator import Evaluator, Predictions
-from synthetic_people.evaluator_net import EvaluatorNet, EvaluatorOutput
+from synthetic_people.clothes import GARMENT_CLASSES, garment_classes
+from synthetic_people.evaluator import Evaluator, EvaluatorNet, EvaluatorOutput, Predictions
 from synthetic_people.evaluator_training import (
     EvaluatorTraining,
     LabelledImages,
@@ -24,7 +24,6 @@ from synthetic_people.evaluator_training import (
     read_labelled_images,
 )
 from synthetic_people.people import SyntheticPeople
-from synthetic_people.wardrobe import GARMENT_CLASSES, garment_classes
 from twostream.cli import CONF
 from twostream.data.images import read_image
 from twostream.data.keypoints import JOINT_NAMES, read_annotations
@@ -51,13 +50,9 @@ def labelled(people_root):
 
 
 @pytest.fixture(scope="module")
-def cache(tmp_path_factory):
-    return tmp_path_factory.mktemp("cache")
-
-
-@pytest.fixture(scope="module")
-def evaluator(people_root, cache):
-    return TRAINING.prepare(SIZE, people_root, cache, CPU)
+def evaluator(people_root):
+    """The evaluator of `TRAINING`, cached beside its people."""
+    return TRAINING.prepare(SIZE, people_root, people_root, CPU)
 
 
 def never(*_):
@@ -67,27 +62,20 @@ def never(*_):
 def test_labels_are_the_ground_truth_of_the_images(labelled, people_root):
     root = people_root / PEOPLE.key()
     annotations = read_annotations(root / "annotation-train.csv")
-    assert [tuple(tensor.shape) for tensor in labelled] == [(8, 3, *SIZE), (8, 18, 2), (8, 1, *SIZE), (8, 3)]
+    assert [tuple(tensor.shape) for tensor in labelled] == [(8, 3, *SIZE), (8, 18, 2), (8, 1, *SIZE), (8,)]
     for i, (name, joints) in enumerate(annotations.items()):
         assert (read_image(root / "train" / name) == labelled.images[i].permute(1, 2, 0).numpy()).all()
         assert (np.nan_to_num(labelled.joints[i].numpy(), nan=-1) == joints).all()
         assert (labelled.masks[i, 0].numpy() == person_mask(joints, SIZE)).all()
         identity, outfit, shape, _ = PEOPLE.draw("train", i // 2)
         assert name.startswith(f"{identity}_")
-        assert labelled.garments[i].tolist() == list(garment_classes(outfit, shape))
+        assert np.unravel_index(int(labelled.garments[i]), GARMENT_CLASSES) == garment_classes(outfit, shape)
     assert labelled.joints.isnan().any()
 
 
-def test_an_evaluator_is_trained_once(evaluator, people_root, cache, monkeypatch):
+def test_an_evaluator_is_trained_by_one_process_only(people_root, evaluator, tmp_path, monkeypatch):
     monkeypatch.setattr(EvaluatorTraining, "train", never)
-    again = TRAINING.prepare(SIZE, people_root, cache, CPU)
-    assert again.weights_hash == evaluator.weights_hash
-    assert again.accuracy == evaluator.accuracy
-
-
-def test_a_second_process_waits_for_the_first_one(people_root, cache, evaluator, tmp_path, monkeypatch):
-    monkeypatch.setattr(EvaluatorTraining, "train", never)
-    (trained,) = cache.glob("evaluator-32x16-*.pt")
+    (trained,) = people_root.glob("evaluator-32x16-*.pt")
     path, prepared = tmp_path / trained.name, []
     second = threading.Thread(target=lambda: prepared.append(TRAINING.prepare(SIZE, people_root, tmp_path, CPU)))
     with FileLock(path.with_suffix(".lock")):
@@ -97,6 +85,7 @@ def test_a_second_process_waits_for_the_first_one(people_root, cache, evaluator,
         shutil.copyfile(trained, path)
     second.join()
     assert prepared[0].weights_hash == evaluator.weights_hash
+    assert prepared[0].accuracy == evaluator.accuracy
 
 
 def test_training_is_deterministic_and_sees_no_validation_identity(
@@ -134,9 +123,9 @@ def test_no_test_identity_is_trained_on():
 
 
 @pytest.mark.parametrize("change", [{"iterations": 2}, {"batch_size": 3}, {"learning_rate": 2e-2}])
-def test_other_settings_give_another_evaluator(people_root, cache, evaluator, change):
+def test_other_settings_give_another_evaluator(people_root, evaluator, change):
     other = dataclasses.replace(TRAINING, **change)
-    assert other.prepare(SIZE, people_root, cache, CPU).weights_hash != evaluator.weights_hash
+    assert other.prepare(SIZE, people_root, people_root, CPU).weights_hash != evaluator.weights_hash
     assert other.key(SIZE) != TRAINING.key(SIZE) != TRAINING.key((64, 32))
 
 
@@ -152,12 +141,12 @@ def test_a_failed_training_leaves_no_evaluator(people_root, tmp_path, monkeypatc
 
 
 @pytest.mark.parametrize("content", [b"", b"text", {"weights": [1, 2]}, {"stem": torch.zeros(3)}, "accuracy"])
-def test_a_broken_file_is_named(evaluator, people_root, cache, tmp_path, content):
+def test_a_broken_file_is_named(evaluator, people_root, tmp_path, content):
     path = tmp_path / f"evaluator-32x16-{TRAINING.key(SIZE)}.pt"
     if isinstance(content, bytes):
         path.write_bytes(content)
     else:
-        state = torch.load(cache / path.name, weights_only=True) | {"accuracy/PCKh": torch.zeros(2)}
+        state = torch.load(people_root / path.name, weights_only=True) | {"accuracy/PCKh": torch.zeros(2)}
         torch.save(state if content == "accuracy" else content, path)
     with pytest.raises(ValueError, match=rf"{path.name}: expected"):
         TRAINING.prepare(SIZE, people_root, tmp_path, CPU)
@@ -213,7 +202,7 @@ def test_images_are_flipped_and_masked_with_their_joints():
     joints[0, RIGHT_WRIST], joints[0, LEFT_WRIST] = torch.tensor([5.0, 3.0]), torch.tensor([9.0, 14.0])
     image[0, 0, 5, 3] = image[0, 1, 9, 14] = 255
     mask[0, 0, 4:7, 2:5] = 1
-    labelled = LabelledImages(image, joints, mask, torch.tensor([[4, 2, 1]]))
+    labelled = LabelledImages(image, joints, mask, torch.tensor([5]))
     batch = draw_batch(labelled, np.zeros(600, dtype=np.int64), np.random.default_rng(0))
     kinds = []
     for image, joints, mask in zip(batch.images, batch.joints, batch.masks, strict=True):
@@ -257,10 +246,7 @@ def test_the_loss_is_the_cross_entropy(labelled):
             continue
         weights = {cell: math.exp(-(math.dist(cell, (y, x)) ** 2) / (2 * 0.7**2)) for cell in np.ndindex(16, 8)}
         terms.append(-sum(w * output.heatmaps[i, j][c].item() for c, w in weights.items()) / sum(weights.values()))
-    classes = []
-    for i in range(3):
-        combined = logits[i].softmax(0).view(GARMENT_CLASSES)
-        classes.append(-math.log(combined[tuple(batch.garments[i].tolist())].item()))
+    classes = [-math.log(logits[i].softmax(0)[batch.garments[i]].item()) for i in range(3)]
     expected = np.mean(terms) + np.mean(classes)
     assert evaluator_loss(FixedNet(output, 2), batch).item() == pytest.approx(expected, rel=1e-5)
 
@@ -287,7 +273,8 @@ def logits_of(*images):
 
 
 def test_accuracy_counts_joints_and_each_kind_of_class():
-    garments = torch.tensor([[3, 1, 0], [3, 2, 1], [0, 6, 2], [19, 0, 0]])
+    classes = [(3, 1, 0), (3, 2, 1), (0, 6, 2), (19, 0, 0)]
+    garments = torch.tensor([np.ravel_multi_index(combination, GARMENT_CLASSES) for combination in classes])
     joints = torch.from_numpy(np.random.default_rng(0).integers(0, 16, (4, 18, 2))).float()
     joints[0, 4:7] = torch.nan
     images, masks = torch.zeros(4, 3, *SIZE, dtype=torch.uint8), torch.zeros(4, 1, *SIZE, dtype=torch.uint8)
@@ -295,7 +282,7 @@ def test_accuracy_counts_joints_and_each_kind_of_class():
     located = np.nan_to_num(joints.numpy(), nan=-1).astype(np.int64)
     # 80 images are more than one batch.
     many = LabelledImages(*(tensor.repeat(20, *[1] * (tensor.ndim - 1)) for tensor in four))
-    right = logits_of(*({tuple(classes): 1.0} for classes in many.garments.tolist()))
+    right = logits_of(*({combination: 1.0} for combination in classes * 20))
     perfect = measure_accuracy(KnownEvaluator(np.tile(located, (20, 1, 1)), right), many)
     assert perfect == {"PCKh": 1, "colour": 1, "pattern": 1, "legwear": 1}
     logits = logits_of(

@@ -1,8 +1,10 @@
 import json
-import socket
+import shutil
+import threading
 
 import numpy as np
 import pytest
+from filelock import FileLock
 from PIL import Image
 
 from synthetic_people import SyntheticPeople, people
@@ -32,16 +34,23 @@ def root(tmp_path_factory):
 
 
 def test_the_layout_is_that_of_market1501(root):
-    for split, num_images in (("train", 15), ("test", 10)):
+    splits = {"train": (15, {"0001", "0002", "0003"}), "test": (10, {"0004", "0005"})}
+    for split, (num_images, identities) in splits.items():
         names = sorted(path.name for path in (root / split).iterdir())
         assert len(names) == num_images
+        assert {identity_of(name) for name in names} == identities
         assert sorted(read_annotations(root / f"annotation-{split}.csv")) == names
         assert {name for pair in read_pairs(root / f"pairs-{split}.csv") for name in pair} <= set(names)
         with Image.open(root / split / names[0]) as image:
             assert image.size == (16, 32)
     assert len(read_pairs(root / "pairs-test.csv")) == 4
-    stems = {path.stem for path in (root / "test").iterdir()}
-    assert {path.stem for path in (root / "surface-test").iterdir()} == stems
+    surfaces = [*(root / "surface-test").iterdir()]
+    assert {path.stem for path in surfaces} == {path.stem for path in (root / "test").iterdir()}
+    for path in surfaces:
+        with np.load(path) as surface:
+            assert surface["part"].shape == surface["u"].shape == surface["v"].shape == (32, 16)
+            assert surface["part"].dtype == np.uint8
+            assert surface["part"].any()
     manifest = json.loads((root / "manifest.json").read_text())
     assert (manifest["label"], manifest["num_test_pairs"]) == ("synthetic people", 4)
     assert (manifest["num_train_images"], manifest["num_test_images"]) == (15, 10)
@@ -54,20 +63,6 @@ def test_the_renderer_gives_the_files_of_its_version(people_folder):
     assert data_hash(people_folder) == "a22b0d36a6bbf62e183a303f002c57499d7cca86c7487e4a25bb29790f0a76cb"
 
 
-def test_surface_maps_have_the_size_of_the_images(root):
-    for path in (root / "surface-test").iterdir():
-        with np.load(path) as surface:
-            assert surface["part"].shape == surface["u"].shape == surface["v"].shape == (32, 16)
-            assert surface["part"].dtype == np.uint8
-            assert surface["part"].any()
-
-
-def test_identities_of_train_and_test_are_disjoint(root):
-    train, test = ({identity_of(path.name) for path in (root / split).iterdir()} for split in people.SPLITS)
-    assert train == {"0001", "0002", "0003"}
-    assert test == {"0004", "0005"}
-
-
 def test_same_seed_gives_the_same_files_with_any_number_of_workers(root, tmp_path):
     assert data_hash(small(num_workers=2).prepare(tmp_path)) == data_hash(root)
 
@@ -77,31 +72,39 @@ def test_other_seed_gives_other_files(root, tmp_path):
 
 
 def test_a_complete_set_is_reused(root, monkeypatch):
-    def never(*_):
-        raise AssertionError("rendered again")
-
-    monkeypatch.setattr(people, "render_identity", never)
+    monkeypatch.setattr(people, "render_identity", None)
     assert small().prepare(root.parent) == root
+
+
+def test_a_second_process_waits_for_the_first_one(root, tmp_path, monkeypatch):
+    monkeypatch.setattr(people, "render_identity", None)
+    second = threading.Thread(target=small().prepare, args=[tmp_path])
+    with FileLock(tmp_path / f"{root.name}.lock"):
+        second.start()
+        second.join(timeout=0.3)
+        assert second.is_alive()
+        shutil.copytree(root, tmp_path / root.name)
+    second.join()
 
 
 def test_a_failed_run_leaves_no_folder(tmp_path, monkeypatch):
     render = people.render_identity
 
-    def fail_late(settings, split, identity, folder):
+    def fail_late(settings, folder, split, identity):
         if split == "test":
             raise OSError("disk full")
-        return render(settings, split, identity, folder)
+        return render(settings, folder, split, identity)
 
     with monkeypatch.context() as patch:
         patch.setattr(people, "render_identity", fail_late)
         with pytest.raises(OSError, match="disk full"):
             small().prepare(tmp_path)
-    assert not list(tmp_path.iterdir())
+    assert [path.suffix for path in tmp_path.iterdir()] == [".lock"]
     assert (small().prepare(tmp_path) / "manifest.json").is_file()
 
 
 def test_leftovers_of_a_killed_run_are_removed(root, tmp_path):
-    partial = tmp_path / f"{small().key()}.partial-{socket.gethostname()}-99999"
+    partial = tmp_path / f"{small().key()}.partial"
     (partial / "train").mkdir(parents=True)
     assert data_hash(small().prepare(tmp_path)) == data_hash(root)
     assert not partial.exists()
@@ -110,7 +113,7 @@ def test_leftovers_of_a_killed_run_are_removed(root, tmp_path):
 def test_a_folder_without_or_with_another_manifest_is_refused(tmp_path):
     folder = tmp_path / small().key()
     folder.mkdir()
-    with pytest.raises(ValueError, match=r"got a folder without manifest\.json"):
+    with pytest.raises(ValueError, match=r"manifest\.json: expected settings .*, got no file; remove the folder"):
         small().prepare(tmp_path)
     (folder / "manifest.json").write_text(json.dumps({"settings": small(seed=5).settings()}))
     with pytest.raises(ValueError, match="expected settings"):

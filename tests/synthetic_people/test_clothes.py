@@ -5,10 +5,9 @@ import pytest
 
 from synthetic_people import SyntheticPeople, people
 from synthetic_people.body import BodyShape
-from synthetic_people.clothes import Cloth, Outfit
+from synthetic_people.clothes import _CLOTH_COLOURS as CLOTH_COLOURS
+from synthetic_people.clothes import GARMENT_CLASSES, LEGWEAR, Cloth, Outfit, garment_classes
 from synthetic_people.primitives import NUM_PARTS, Part
-from synthetic_people.wardrobe import _CLOTH_COLOURS as CLOTH_COLOURS
-from synthetic_people.wardrobe import GARMENT_CLASSES, LEGWEAR, garment_classes
 from twostream.data.keypoints import read_annotations
 from twostream.data.pairs import identity_of
 
@@ -23,8 +22,7 @@ def dress(ground=RED, pattern="solid", legwear="trousers") -> tuple[Outfit, Body
     lower_end[[Part.RIGHT_CALF, Part.LEFT_CALF]] = 0.95 if legwear == "trousers" else 0.0
     none = np.zeros(NUM_PARTS, np.float32)
     base, no_print = np.zeros((NUM_PARTS, 3), np.float32), np.zeros((5, 5), np.bool_)
-    grey, closed = np.zeros(3, np.float32), np.full(3, -1, np.float32)
-    outfit = Outfit(cloth, cloth, none, lower_end, base, no_print, grey, closed, 0.05)
+    outfit = Outfit(cloth, cloth, none, lower_end, base, no_print, np.zeros(3, np.float32), None, 0.05)
     return outfit, BodyShape(1.7, 1.0, 1.0, 1.0, 1.0, skirt=0.5 if legwear == "skirt" else 0.0)
 
 
@@ -90,3 +88,24 @@ def test_drawing_twice_gives_the_same_person_and_generator():
     assert equal(first[1], second[1])
     assert first[2] == second[2]
     assert first[3].integers(1000, size=5).tolist() == second[3].integers(1000, size=5).tolist()
+
+
+def test_print_is_on_the_chest_and_not_on_the_back():
+    covered, full_print = np.full(NUM_PARTS, 2, np.float32), np.ones((5, 5), np.bool_)
+    white = np.ones(3, np.float32)
+    outfit = dataclasses.replace(dress()[0], upper_end=covered, print_cells=full_print, print_colour=white)
+    chest = np.full(400, Part.CHEST, np.uint8)
+    u = np.repeat(np.linspace(-0.09, 0.09, 20), 20).astype(np.float32)
+    v = np.tile(np.linspace(0.35, 0.6, 20), 20).astype(np.float32)
+    span = np.tile(np.array([[0.9, 0.45]], np.float32), (400, 1))
+    front = outfit.albedo(chest, u, v, span)
+    back = outfit.albedo(chest, np.where(u < 0, u + 0.5, u - 0.5).astype(np.float32), v, span)
+    assert np.allclose(front, white)
+    assert np.allclose(back, RED)
+
+
+@pytest.mark.parametrize("pattern", ["rings", "stripes", "diagonal", "checks", "dots", "blocks"])
+def test_patterns_show_both_colours(pattern):
+    cloth = Cloth(pattern, np.array([[0, 0, 0], [1, 1, 1]], np.float32), 0.2)
+    across, along = np.random.default_rng(0).uniform(-0.5, 0.5, (2, 500)).astype(np.float32)
+    assert 0.1 < cloth.colour(across, along)[:, 0].mean() < 0.9
