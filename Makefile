@@ -41,7 +41,7 @@ lint: install ## check style and types
 	$(BIN)/ruff check && $(BIN)/ruff format --check && $(BIN)/mypy
 format: install ## format the code
 	$(BIN)/ruff check --fix && $(BIN)/ruff format
-test: install ## run the fast tests, under 5 minutes on 2 cores
+test: install ## run the fast tests, about 4 minutes on 2 cores
 	$(BIN)/pytest -n 2
 test-all: install ## run all tests
 	$(BIN)/pytest -n 2 -m ""
