@@ -107,7 +107,7 @@ def test_one_identity_has_no_interval_and_no_replicates(files, pairs, columns, s
 
 
 def test_undefined_metrics_are_listed_and_the_others_written(files, pairs, columns, ssim, caplog):
-    metrics = [InceptionScore(SHARED), ssim, PCKh(SIZE, Corner())]
+    metrics = [InceptionScore(SHARED), ssim, PCKh(PATN, SIZE, Corner())]
     content = write_scores(files, {}, pairs, columns, metrics, MISSING)
     assert [entry["metric"] for entry in content["values"]] == ["ssim"]
     splits = "expected 1 to 8 splits for 8 images, got 10"

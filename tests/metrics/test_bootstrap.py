@@ -7,7 +7,7 @@ from twostream.metrics.bootstrap import resample
 from twostream.metrics.inception import FeatureColumns, FrechetDistance, InceptionScore, moments
 from twostream.metrics.metric import Metric
 from twostream.metrics.pckh import PCKh
-from twostream.metrics.protocols import STANDARD
+from twostream.metrics.protocols import PATN, STANDARD
 
 SHARED = FeatureColumns(FewFeatures(), STANDARD, (40, 32))
 
@@ -20,9 +20,6 @@ class MeanOf(Metric):
 
     def update(self, images):
         raise NotImplementedError
-
-    def compute(self, columns, rows):
-        return float(columns[self.columns[0]][rows].mean())
 
 
 @pytest.fixture
@@ -127,7 +124,7 @@ def test_one_identity_has_no_interval(values):
 
 def test_a_metric_that_is_undefined_on_a_resample_has_no_interval(random):
     columns = {"pckh_right/patn": np.array([1, 2, 0]), "pckh_total/patn": np.array([2, 2, 0])}
-    metric = PCKh((40, 32), Corner())
+    metric = PCKh(PATN, (40, 32), Corner())
     assert metric.compute(columns, np.arange(3)) == 0.75
     # Two people, one of them without joints to count, who is drawn twice in a quarter of the resamples.
     assert resample(metric, columns, ["a", "a", "b"], 0.75) is None
@@ -151,7 +148,7 @@ def test_every_kind_of_metric_has_an_interval_of_its_number_of_resamples(random,
         (FrechetDistance("fid_test", SHARED, "test", reference), 100),
         (InceptionScore(SHARED), 200),
         (MeanOf(), 1000),
-        (PCKh((40, 32), Corner()), 1000),
+        (PCKh(PATN, (40, 32), Corner()), 1000),
     ):
         value = metric.compute(columns, np.arange(96))
         result = resample(metric, columns, identities, value)

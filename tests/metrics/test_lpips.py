@@ -7,6 +7,7 @@ from torchvision.models import AlexNet_Weights
 from stand_ins import CPU, check_refuses_bad_weights, draw_batch, random_alexnet, save_weights, without_joints
 from twostream.files import sha256_of
 from twostream.metrics.lpips import ALEXNET, LPIPS, LPIPSNet
+from twostream.metrics.protocols import STANDARD
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +59,7 @@ def test_too_small_images_are_refused(net, size):
     with pytest.raises(ValueError, match=rf"one size, at least 31x31, got \(2, 3, {size[0]}, {size[1]}\)"):
         net(images, images)
     with pytest.raises(ValueError, match=f"LPIPS: expected images of at least 31x31, got {size[0]}x{size[1]}"):
-        LPIPS(size, net)
+        LPIPS(STANDARD, size, net)
 
 
 def test_the_network_is_frozen_and_runs_in_inference_mode(net):
@@ -78,7 +79,7 @@ def test_bad_weights_are_refused(tmp_path):
 
 def test_the_metric_is_the_mean_distance_of_generated_and_true_images(net, alexnet_path):
     images = draw_batch((40, 32))
-    metric = LPIPS((40, 32), net)
+    metric = LPIPS(STANDARD, (40, 32), net)
     columns = metric.update(without_joints(images))
     generated, true = (torch.from_numpy(array).permute(0, 3, 1, 2) for array in images[:2])
     np.testing.assert_allclose(columns["lpips/standard"], net(generated, true), rtol=1e-5)

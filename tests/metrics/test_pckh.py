@@ -4,6 +4,7 @@ import pytest
 from stand_ins import Corner, draw_batch
 from twostream.data.keypoints import JOINT_NAMES, found
 from twostream.metrics.pckh import HEAD, PCKh, pckh, pckh_counts
+from twostream.metrics.protocols import PATN
 
 NOSE, RIGHT_ELBOW = 0, 3
 
@@ -79,7 +80,7 @@ def test_the_metric_counts_the_joints_that_the_estimator_finds():
     # The head box of the first is 10x10, so a joint is correct less than 5 pixels from (0, 0).
     annotated[0, :3] = [4, 4], [14, 14], [4, 5]
     annotated[1, 2] = 0, 0  # no head
-    metric = PCKh((40, 32), Corner())
+    metric = PCKh(PATN, (40, 32), Corner())
     columns = metric.update(draw_batch((40, 32), count=2)._replace(joints=list(annotated)))
     assert {name: column.tolist() for name, column in columns.items()} == {
         "pckh_right/patn": [1, 0],
@@ -88,6 +89,6 @@ def test_the_metric_counts_the_joints_that_the_estimator_finds():
     assert (metric.name, metric.protocol) == ("pckh", "patn")
     assert metric.compute(columns, np.arange(2)) == pytest.approx(1 / 3)
     assert metric.details == {"version": 1, "frame": "40x32", "estimator": "corner", "estimator_hash": "123"}
-    assert PCKh((256, 176), Corner()).details["frame"] == "256x176"
+    assert PCKh(PATN, (256, 176), Corner()).details["frame"] == "256x176"
     with pytest.raises(ValueError, match="got 1 without"):
         metric.compute(columns, np.array([1]))

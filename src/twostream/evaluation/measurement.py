@@ -20,7 +20,7 @@ from twostream.data.pose import person_mask
 from twostream.files import atomic_write, write_json, write_text
 from twostream.metrics.bootstrap import SEED, resample
 from twostream.metrics.inception import FeatureColumns, Moments, moments
-from twostream.metrics.metric import Columns, ImageBatch, Metric, Panel, ScoredPair, update_all
+from twostream.metrics.metric import Columns, ImageBatch, Metric, Panel, ScoredPair, to_tensor, update_all
 
 log = logging.getLogger(__name__)
 FORMAT = 2
@@ -54,7 +54,7 @@ def measure(
 
     Raises ValueError for an image that is unreadable or of another size than its true image.
     """
-    _discard_stale_shards(cache, _key(pairs, metrics))
+    discard_if_stale(cache, "key", _key(pairs, metrics))
     # The temporary file of a killed process has another name.
     paths = sorted(cache.glob("[0-9]*.npz"))
     shards = [_load(path) for path in paths]
@@ -120,7 +120,7 @@ def reference_moments(
         with tqdm(total=len(panels), desc=f"True images ({shared.net.name})", unit="image", disable=None) as bar:
             for start in range(0, len(panels), batch_size):
                 images = np.stack([panel.read(image_size) for panel in panels[start : start + batch_size]])
-                features.append(shared.outputs(images)[0])
+                features.append(shared.net(to_tensor(images)).features)
                 bar.update(len(images))
         computed = moments(np.concatenate(features))
         _save(path, {"mean": computed.mean, "covariance": computed.covariance})
@@ -195,11 +195,12 @@ def _key(pairs: Sequence[ScoredPair], metrics: Sequence[Metric]) -> str:
     return hashlib.sha256(json.dumps([files, joints, described]).encode()).hexdigest()
 
 
-def _discard_stale_shards(cache: Path, key: str) -> None:
-    marker = cache / "key"
-    if not marker.is_file() or marker.read_text(encoding="utf-8") != key:
-        shutil.rmtree(cache, ignore_errors=True)
-        write_text(marker, key)
+def discard_if_stale(folder: Path, marker: str, key: str) -> None:
+    """Empty a folder of intermediate results unless its file `marker` contains `key`, and write that file."""
+    path = folder / marker
+    if not path.is_file() or path.read_text(encoding="utf-8").strip() != key:
+        shutil.rmtree(folder, ignore_errors=True)
+        write_text(path, key + "\n")
 
 
 def _save(path: Path, columns: Columns) -> None:
