@@ -19,8 +19,7 @@ from twostream.cli import CONF
 from twostream.cli.train import train_and_evaluate
 from twostream.data.dataset import PairDataset, to_pose_pair
 from twostream.data.pose import person_mask
-from twostream.evaluation.generation import image_name, load_generator
-from twostream.evaluation.run_evaluation import evaluate_run, generate_run, score_run
+from twostream.evaluation.run_evaluation import evaluate_run, generate_run, image_name, load_generator, score_run
 from twostream.metrics.correspondence import count_correct, read_surface, true_matches
 from twostream.metrics.protocols import STANDARD
 from twostream.metrics.ssim import ssim
