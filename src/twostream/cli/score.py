@@ -12,7 +12,8 @@ from twostream.cli import CONF
 from twostream.cli.errors import exit_on_error
 from twostream.cli.evaluate import print_scores
 from twostream.data.keypoints import read_annotations
-from twostream.evaluation.external import score_external, usable_pairs
+from twostream.evaluation.external import usable_pairs
+from twostream.evaluation.scoring import score_external
 
 log = logging.getLogger(__name__)
 

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from twostream.data.pose_estimators import PoseEstimator
+from twostream.evaluation.external import image_names
 from twostream.evaluation.measurement import Missing, ScoreFiles, measure, reference_moments, write_scores
 from twostream.metrics.inception import (
     FeatureColumns,
@@ -21,7 +22,7 @@ from twostream.metrics.inception import (
 from twostream.metrics.lpips import LPIPS, LPIPSNet
 from twostream.metrics.metric import Metric, Panel, ScoredPair
 from twostream.metrics.pckh import PCKh
-from twostream.metrics.protocols import EVALUATOR, EvaluationProtocol
+from twostream.metrics.protocols import EVALUATOR, EvaluationProtocol, protocols_named
 from twostream.metrics.ssim import SSIM, MaskSSIM
 from twostream.metrics.surrogate import EvaluatorColumns, EvaluatorPCKh, EvaluatorTraining
 from twostream.weights import WeightStore
@@ -85,6 +86,37 @@ def score(images: ScoredImages, scoring: Scoring, files: ScoreFiles, device: tor
     content = write_scores(files, record, images.pairs, columns, metrics, [*chosen.missing, *images.missing])
     shutil.rmtree(files.cache)
     return content
+
+
+def score_external(
+    pairs: Sequence[ScoredPair],
+    scoring: Scoring,
+    out: Path,
+    record: Mapping[str, Any],
+    device: torch.device,
+    *,
+    protocol: str = "all",
+    train_images: Path | None = None,
+    people_root: Path | None = None,
+) -> dict[str, Any]:
+    """Score pairs of one size; return the values as in a run's `metrics.json` and write them with their files to `out`.
+
+    `train_images` is the folder of the training split's true images, for FID; `people_root` that of synthetic datasets,
+    for the evaluator. Raises ValueError for a metric that needs more than images, and for an `out` that is not .json.
+    """
+    if out.suffix != ".json":
+        raise ValueError(f"out: expected a name that ends in .json, got {out}")
+    if "correspondence" in scoring.metrics:
+        raise ValueError("metrics: correspondence needs the network, not its images: twostream-evaluate run=FOLDER")
+    pairs = sorted(pairs, key=lambda pair: pair.name)
+    height, width, _ = pairs[0].true.read().shape
+    references = {"test": list({pair.target: pair.true for pair in pairs}.values())}
+    if train_images is not None:
+        references = {"train": [Panel(train_images / name) for name in image_names(train_images)], **references}
+    images = ScoredImages(pairs, (height, width), protocols_named(protocol), references, record, people_root)
+    cache = out.with_name(f".{out.stem}.scoring")
+    files = ScoreFiles(out, out.with_suffix(".csv"), out.with_suffix(".bootstrap.json"), cache)
+    return score(images, scoring, files, device)
 
 
 class MetricSelection:
