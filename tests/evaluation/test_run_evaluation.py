@@ -19,13 +19,12 @@ from twostream.cli import CONF
 from twostream.cli.train import train_and_evaluate
 from twostream.data.dataset import PairDataset, to_pose_pair
 from twostream.data.pose import person_mask
-from twostream.evaluation.run_evaluation import evaluate_run, generate_run, image_name, load_generator, score_run
+from twostream.evaluation.run_evaluation import evaluate_run, generate_run, image_name, load_generator
 from twostream.metrics.correspondence import count_correct, read_surface, true_matches
 from twostream.metrics.protocols import STANDARD
 from twostream.metrics.ssim import ssim
 from twostream.nets.inspection import best_matches
 from twostream.nets.patn import PATNGenerator
-from twostream.registry import build, model_config
 from twostream.resume import load_checkpoint
 from twostream.runs import read_provenance, read_run, update_run
 from twostream.tables.render import write_tables
@@ -106,18 +105,6 @@ def test_values_are_those_of_the_image_files(finished, metrics, people_folder):
     assert values["mask_ssim", "standard"]["value"] == pytest.approx(np.mean(masked), abs=1e-9)
 
 
-def test_there_is_one_row_per_image(finished, metrics):
-    rows = list(csv.DictReader((finished[1] / "scores.csv").read_text().splitlines()))
-    assert len(rows) == 6
-    for entry in metrics["values"]:
-        if "ssim" in entry["metric"]:
-            column = [float(row[f"{entry['metric']}/{entry['protocol']}"]) for row in rows]
-            assert np.mean(column) == pytest.approx(entry["value"])
-    right, total = (sum(float(row[f"pckh_{count}/evaluator"]) for row in rows) for count in ("right", "total"))
-    pckh = next(entry for entry in metrics["values"] if entry["metric"] == "pckh")
-    assert pckh["value"] == pytest.approx(right / total)
-
-
 def test_missing_values_have_a_reason(metrics):
     missing = {(entry["metric"], entry["protocol"]): entry["reason"] for entry in metrics["missing"]}
     of_inception = [(f"{m}inception_score", p) for m in ("", "mask_") for p in ("patn", "standard")]
@@ -148,18 +135,6 @@ def test_every_value_has_its_details(finished, metrics):
     bootstrap = read(finished[1] / "bootstrap.json")
     assert {key: bootstrap[key] for key in ("identities", "pairs_hash")} == metrics["test"]
     assert {len(entry["values"]) for entry in bootstrap["replicates"]} == {100, 1000}
-
-
-def test_without_at_module_there_is_no_correspondence(finished, run_dir, scoring):
-    provenance = read_provenance(run_dir)
-    run = generate_run(run_dir, CPU, batch_size=2)
-    description = model_config(finished[0])["generator"]
-    other = build(description | {"at_module": {"option": "NoAppearanceTransfer"}})
-    metrics = score_run(replace(run, generator=other), scoring, CPU)
-    reasons = {entry["metric"]: entry["reason"] for entry in metrics["missing"]}
-    assert reasons["correspondence"] == "the generator has no AT-modules"
-    assert keys_of(metrics["values"]) == SSIM_VALUES | EVALUATOR_VALUES
-    assert provenance == read_provenance(run_dir)
 
 
 def test_the_record_describes_the_run(finished):

@@ -159,15 +159,11 @@ def test_a_pixel_has_the_match_of_its_position():
     assert count_correct(matches, truth, (20, 8)) == 2
 
 
-def test_chance_is_the_mean_over_random_matchings(shifted):
+def test_chance_is_the_mean_over_all_positions(shifted):
     centres = [(4 * row + 1.5, 4 * column + 1.5) for row in range(16) for column in range(8)]
     some = TrueMatches(shifted.target[::37], shifted.source[::37])
     near = sum(math.dist(centre, source) <= 6.4 for centre in centres for source in some.source.tolist())
     assert expected_correct(some, SIZE) == pytest.approx(near / 128)
-    random = np.random.default_rng(0)
-    counts = [count_correct(random.integers(128, size=128), shifted, SIZE) for _ in range(400)]
-    standard_error = np.std(counts) / np.sqrt(400)
-    assert np.mean(counts) == pytest.approx(expected_correct(shifted, SIZE), abs=3 * standard_error)
 
 
 PEOPLE_SIZE, PEOPLE_MAP = PEOPLE["image_size"], (8, 4)

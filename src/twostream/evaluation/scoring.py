@@ -140,9 +140,9 @@ class MetricSelection:
         protocols = [*images.protocols, *([EVALUATOR] if images.people_root else [])]
         self._requested = [(name, p) for p in protocols for name in p.metrics if name in scoring.metrics]
         if any(pair.joints is None for pair in images.pairs):
-            unavailable = [value for name in NEED_JOINTS for value in self._values(name)]
-            self._list_missing(unavailable, "keypoints unavailable: pass annotations=FILE")
-            self._requested = [value for value in self._requested if value not in unavailable]
+            for name in NEED_JOINTS:
+                self._list_missing(self._values(name), "keypoints unavailable: pass annotations=FILE")
+            self._requested = [value for value in self._requested if value[0] not in NEED_JOINTS]
         for metric in (SSIM, MaskSSIM):
             self.metrics += [metric(protocol, images.image_size) for _, protocol in self._values(metric.name)]
         distances = [(f"fid_{name}", protocol) for _, protocol in self._values("fid") for name in images.references]
