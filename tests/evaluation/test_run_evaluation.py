@@ -238,16 +238,10 @@ def test_an_unfinished_run_and_changed_data_are_refused(run_dir, scoring, change
         evaluate_run(run_dir, scoring, CPU)
 
 
-@pytest.mark.parametrize("content", [b"no checkpoint", b""])
-def test_a_broken_checkpoint_is_refused(tmp_path, content):
-    (tmp_path / "x.ckpt").write_bytes(content)
-    with pytest.raises(ValueError, match="expected an intact checkpoint that torch can load safely"):
-        load_checkpoint(tmp_path / "x.ckpt")
-    torch.save({"other": 1}, tmp_path / "y.ckpt")
+def test_a_file_that_is_no_checkpoint_is_refused(tmp_path):
+    torch.save({"other": 1}, tmp_path / "x.ckpt")
     with pytest.raises(ValueError, match="expected a checkpoint of this version"):
-        load_checkpoint(tmp_path / "y.ckpt")
-    with pytest.raises(ValueError, match="checkpoint not found"):
-        load_checkpoint(tmp_path / "z.ckpt")
+        load_checkpoint(tmp_path / "x.ckpt")
 
 
 def test_the_tables_contain_the_values(finished, metrics, tmp_path):
@@ -296,10 +290,3 @@ def test_patn_is_evaluated_without_what_requires_at_modules(people_parent, tmp_p
     assert metrics["run"]["variant"] == "patn"
     reasons = {entry["metric"]: entry["reason"] for entry in metrics["missing"]}
     assert reasons["correspondence"] == "the generator has no AT-modules"
-    specs = sorted((Path(CONF).parent / "experiments").glob("[!_]*.yaml"))
-    text = write_tables(specs, run_dir.parents[3], "synthetic", "smoke", [0], tmp_path)
-    value = next(e["value"] for e in metrics["values"] if (e["metric"], e["protocol"]) == ("ssim", "patn"))
-    (line,) = {line for line in text.splitlines() if line.startswith("| PATN (our code)") and line.endswith("1/1 |")}
-    assert f"{value:.3f}" in line
-    assert "synthetic/smoke/full/seed0: not run" in text
-    assert "can't be compared with synthetic people" in (tmp_path / "table1_market.md").read_text()

@@ -337,15 +337,6 @@ def test_a_folder_of_training_images_that_is_missing_or_empty_is_refused(score_p
             score_pairs(pairs, "fid", has_net=True, train_images=folder)
 
 
-def test_the_protocol_selects_the_metrics(score_pairs, pairs):
-    metrics = ("ssim", "inception_score", "fid", "pckh")
-    patn, standard, both = (score_pairs(pairs, *metrics, protocol=p, has_net=True) for p in ("patn", "standard", "all"))
-    assert set(values_of(patn)) == {(name, "patn") for name in ("ssim", "inception_score", "pckh")}
-    assert set(values_of(standard)) == {(name, "standard") for name in ("ssim", "inception_score", "fid_test")}
-    assert values_of(both) == values_of(patn) | values_of(standard)
-    assert both["missing"] == []
-
-
 @pytest.mark.parametrize("num_annotated", [0, 11])
 def test_without_the_joints_of_every_pair_what_needs_them_is_listed(score_pairs, pairs, num_annotated):
     pairs = [pair if i < num_annotated else replace(pair, joints=None) for i, pair in enumerate(pairs)]

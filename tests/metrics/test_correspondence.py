@@ -64,24 +64,6 @@ def test_u_wraps_around(u_target, u_source):
     assert as_dict(true_matches(source, target)) == {(2, 3): (1, 1)}
 
 
-@pytest.mark.parametrize(
-    ("u", "v", "is_visible"),
-    [
-        (0.09, 0.5, True),
-        (0.11, 0.5, False),
-        (0.0, 0.59, True),
-        (0.0, 0.61, False),
-        (0.06, 0.56, True),
-        (0.08, 0.58, False),
-        (0.5, 0.5, False),
-    ],
-)
-def test_a_pixel_without_a_near_point_is_occluded(u, v, is_visible):
-    source, target = (surface((2, 2), part4=(0, 1, *pixel(*point))) for point in ((0.0, 0.5), (u, v)))
-    assert is_visible == (math.hypot(u, v - 0.5) <= TOLERANCE)
-    assert len(true_matches(source, target).target) == is_visible
-
-
 @pytest.mark.parametrize("other", [{}, {"part2": (0, 0, *patch(3, 3))}])
 def test_without_a_common_part_there_is_no_match(other):
     source, target = surface((8, 8), part1=(0, 0, *patch(3, 3))), surface((8, 8), **other)
