@@ -1,15 +1,11 @@
 """Which pairs are found in folders of images, and what is reported about the other images."""
 
-import logging
 from pathlib import Path
 
 import numpy as np
 import pytest
-from hydra import compose, initialize_config_dir
-from hydra.utils import instantiate
 from PIL import Image
 
-from twostream.cli import CONF
 from twostream.evaluation.external import (
     FoundPairs,
     NameIndex,
@@ -310,12 +306,6 @@ def test_image_names_are_those_of_images_and_broken_links(tmp_path):
     assert image_names(images) == ["a.JPG", "b.png", "c.png"]
 
 
-@pytest.mark.parametrize(("option", "layout"), [("folders", TwoFolders()), ("strip3", STRIP3), ("strip5", STRIP5)])
-def test_every_option_builds_its_layout(option, layout):
-    with initialize_config_dir(version_base="1.3", config_dir=CONF):
-        assert instantiate(compose(overrides=[f"+layout={option}"]).layout) == layout
-
-
 def write(path: Path, size=(16, 12)) -> Path:
     """Noise, so that a file is long enough to be truncated anywhere."""
     noise = np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
@@ -407,23 +397,6 @@ def mixed(tmp_path) -> FoundPairs:
     pairs = [write_pair(tmp_path, name) for name in ("a.png", "b.png", "c.png")]
     (tmp_path / "b.png").write_bytes(b"not an image")
     return FoundPairs(pairs, ["x.png: of no pair"])
-
-
-def test_strict_refuses_all_if_one_is_wrong(mixed, tmp_path):
-    with pytest.raises(ValueError, match="2 problems in 4 images; strict=false scores the rest:") as error:
-        usable_pairs(mixed, strict=True)
-    lines = str(error.value).splitlines()
-    assert lines[1] == "x.png: of no pair"
-    assert lines[2].startswith(f"{tmp_path / 'b.png'}: expected an image")
-    assert len(lines) == 3
-
-
-def test_without_strict_the_rest_is_returned_and_each_problem_logged(mixed, tmp_path, caplog):
-    with caplog.at_level(logging.WARNING):
-        usable, num_left_out = usable_pairs(mixed, strict=False)
-    assert ([pair.name for pair in usable], num_left_out) == (["a.png", "c.png"], 2)
-    assert caplog.messages[0] == "x.png: of no pair"
-    assert caplog.messages[1].startswith(f"{tmp_path / 'b.png'}: ")
 
 
 def test_the_log_contains_every_problem_and_the_error_the_first_20(mixed, caplog):

@@ -46,9 +46,6 @@ class Difference(Metric):
             "process": np.array([os.getpid()] * len(difference)),
         }
 
-    def compute(self, columns, rows):
-        raise NotImplementedError
-
 
 class Network(Metric):
     """A metric with a network, which records its batches and fails after `limit` images."""
@@ -66,9 +63,6 @@ class Network(Metric):
             "features": images.generated.reshape(len(images.generated), -1)[:, :5].astype(np.float32),
             "joint": np.array([joints[0, 0] for joints in images.joints]),
         }
-
-    def compute(self, columns, rows):
-        raise NotImplementedError
 
 
 @pytest.fixture
