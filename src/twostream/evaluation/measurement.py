@@ -7,11 +7,12 @@ import json
 import logging
 import shutil
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from twostream.callbacks.run_log import code_version
@@ -27,7 +28,6 @@ FORMAT = 2
 BOOTSTRAP_FORMAT = 1
 SHARD_SIZE = 512  # images after which measurements are stored, so that an interrupted evaluation resumes
 
-Measured = tuple[ImageBatch, Columns]
 Missing = dict[str, str]  # metric, protocol and reason of a value that can't be computed
 
 
@@ -61,10 +61,13 @@ def measure(
     done = int(paths[-1].stem) if paths else 0
     has_joints = all(pair.joints is not None for pair in pairs)
     batches = [pairs[start : start + batch_size] for start in range(done, len(pairs), batch_size)]
-    dataset = MeasuredBatches(batches, has_joints, [metric for metric in metrics if metric.runs_in_workers])
-    # Processes are not worth their start for so few batches.
-    loader = DataLoader(dataset, batch_size=None, num_workers=num_workers if len(batches) > 2 else 0, collate_fn=tuple)
+    of_workers = [metric for metric in metrics if metric.runs_in_workers]
     of_networks = [metric for metric in metrics if not metric.runs_in_workers]
+    read = partial(_read_and_measure, has_joints=has_joints, metrics=of_workers)
+    # Processes are not worth their start for two batches.
+    num_workers = num_workers if len(batches) > 2 else 0
+    dataset: Any = batches  # a list has all that the loader needs of a dataset
+    loader = DataLoader(dataset, batch_size=None, num_workers=num_workers, collate_fn=read)
     unsaved: list[Columns] = []
     with tqdm(total=len(pairs), initial=done, desc="Score", unit="image", disable=None) as bar:
         for images, columns in loader:
@@ -78,31 +81,21 @@ def measure(
     return _concatenate(shards)
 
 
-class MeasuredBatches(Dataset[Measured]):
-    """Batches read from their files, with the columns of the metrics without a network."""
-
-    def __init__(self, batches: Sequence[Sequence[ScoredPair]], has_joints: bool, metrics: Sequence[Metric]) -> None:
-        self.batches = batches
-        self.has_joints = has_joints
-        self.metrics = metrics
-
-    def __len__(self) -> int:
-        return len(self.batches)
-
-    def __getitem__(self, index: int) -> Measured:
-        pairs = self.batches[index]
-        true = [pair.true.read() for pair in pairs]
-        sizes = [image.shape[:2] for image in true]
-        joints = [pair.joints for pair in pairs]
-        masks = [person_mask(j, size) for j, size in zip(joints, sizes, strict=True) if j is not None]
-        images = ImageBatch(
-            np.stack([pair.generated.read(size) for pair, size in zip(pairs, sizes, strict=True)]),
-            np.stack(true),
-            np.stack(masks) if self.has_joints else None,
-            joints,
-            [(pair.source, pair.target) for pair in pairs],
-        )
-        return images, update_all(self.metrics, images)
+def _read_and_measure(
+    pairs: Sequence[ScoredPair], has_joints: bool, metrics: Sequence[Metric]
+) -> tuple[ImageBatch, Columns]:
+    true = [pair.true.read() for pair in pairs]
+    sizes = [image.shape[:2] for image in true]
+    joints = [pair.joints for pair in pairs]
+    masks = [person_mask(j, size) for j, size in zip(joints, sizes, strict=True) if j is not None]
+    images = ImageBatch(
+        np.stack([pair.generated.read(size) for pair, size in zip(pairs, sizes, strict=True)]),
+        np.stack(true),
+        np.stack(masks) if has_joints else None,
+        joints,
+        [(pair.source, pair.target) for pair in pairs],
+    )
+    return images, update_all(metrics, images)
 
 
 def reference_moments(

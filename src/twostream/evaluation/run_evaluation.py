@@ -126,9 +126,8 @@ def generate_run(run_dir: Path, device: torch.device, batch_size: int, averaged:
 
 def score_run(run: GeneratedRun, scoring: Scoring, device: torch.device) -> dict[str, Any]:
     """Score a run's test images; write and return the values."""
-    folder, data, pairs = run.folder, run.data, run.dataset.pairs
+    data, pairs = run.data, run.dataset.pairs
     _, train_pairs = read_split(data.folder, "train")
-    references = {"train": image_names(train_pairs), "test": sorted({target for _, target in pairs})}
     more_metrics, missing = _correspondence(run, device) if "correspondence" in scoring.metrics else ([], [])
     images = ScoredImages(
         pairs=[
@@ -145,7 +144,8 @@ def score_run(run: GeneratedRun, scoring: Scoring, device: torch.device) -> dict
         image_size=data.image_size,
         protocols=PROTOCOLS,
         references={
-            split: [Panel(data.folder / split / name) for name in names] for split, names in references.items()
+            "train": [Panel(data.folder / "train" / name) for name in image_names(train_pairs)],
+            "test": [Panel(data.folder / "test" / name) for name in sorted({target for _, target in pairs})],
         },
         record=run.record,
         people_root=data.root if is_synthetic(data.source) else None,
@@ -153,7 +153,7 @@ def score_run(run: GeneratedRun, scoring: Scoring, device: torch.device) -> dict
         missing=missing,
     )
     names = ("metrics.json", "scores.csv", "bootstrap.json", "scoring")
-    return score(images, scoring, ScoreFiles(*(folder / name for name in names)), device)
+    return score(images, scoring, ScoreFiles(*(run.folder / name for name in names)), device)
 
 
 def _correspondence(run: GeneratedRun, device: torch.device) -> tuple[list[Metric], list[Missing]]:
