@@ -17,7 +17,7 @@ from tiny_run import overrides_of_tiny_run
 from twostream.build import build_scoring
 from twostream.cli import CONF
 from twostream.cli.train import train_and_evaluate
-from twostream.data.dataset import PairDataset, to_pose_pair
+from twostream.data.dataset import PairDataset
 from twostream.data.pose import person_mask
 from twostream.evaluation.run_evaluation import evaluate_run, generate_run, image_name, load_generator
 from twostream.metrics.correspondence import count_correct, read_surface, true_matches
@@ -173,8 +173,7 @@ def test_correspondence_counts_the_matches_of_the_at_modules(finished, people_fo
     for index, (source, target) in enumerate(run.dataset.pairs):
         surfaces = (read_surface(people_folder / "surface-test" / f"{Path(n).stem}.npz") for n in (source, target))
         truth = true_matches(*surfaces)
-        pair = to_pose_pair(run.dataset.batch([index]), run.data.heatmaps)
-        by_block = best_matches(run.generator, (pair.source_image, pair.source_heatmaps, pair.target_heatmaps))
+        by_block = best_matches(run.generator, run.inputs([index], CPU))
         (row,) = (row for row in rows if (row["source"], row["target"]) == (source, target))
         for block, matches in enumerate(by_block, start=1):
             expected = count_correct(matches[0].numpy(), truth, (32, 16))
