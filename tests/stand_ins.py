@@ -9,7 +9,7 @@ from skimage.metrics import structural_similarity
 
 from twostream.data.keypoints import NUM_JOINTS
 from twostream.files import sha256_of
-from twostream.metrics.inception import InceptionNet
+from twostream.metrics.inception import InceptionNet, Outputs
 from twostream.metrics.metric import ImageBatch, Panel
 from twostream.weights import WeightFile, WeightStore
 
@@ -42,7 +42,7 @@ class FewFeatures(InceptionNet):
     def __call__(self, images):
         self.inputs.append(images)
         means = images.float().mean(dim=(2, 3)).numpy()
-        return means, means / 20
+        return Outputs(means, means / 20)
 
 
 def draw_batch(size, count=3, seed=0):

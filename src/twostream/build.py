@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytorch_lightning as pl
+import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
@@ -46,6 +47,13 @@ def build_trainer(cfg: DictConfig) -> pl.Trainer:
 def build_scoring(cfg: DictConfig) -> Any:
     """Build the settings of `cfg.scoring`; no network is built yet."""
     return instantiate(cfg.scoring)
+
+
+def choose_device(name: str) -> torch.device:
+    """Return a device by name; `auto` is the GPU if there is one, and `gpu` is Lightning's name of it."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device("cuda" if name == "gpu" else name)
 
 
 def check(cfg: DictConfig) -> None:

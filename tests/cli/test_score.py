@@ -14,7 +14,7 @@ from PIL import Image
 
 from stand_ins import by_skimage
 from twostream.cli import CONF
-from twostream.cli.report import print_scores
+from twostream.cli.evaluate import print_scores
 from twostream.cli.score import main
 from twostream.data.keypoints import NUM_JOINTS, read_annotations, write_annotations
 from twostream.data.pose import person_mask

@@ -4,15 +4,93 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hydra import compose, initialize_config_dir
-from hydra.utils import instantiate
 from PIL import Image
 
-from twostream.cli import CONF
-from twostream.evaluation.external import Strips, TwoFolders, image_names
+from twostream.evaluation.external import (
+    FoundPairs,
+    NameIndex,
+    Strips,
+    TwoFolders,
+    check_images,
+    image_names,
+    source_and_target,
+    stem_of,
+    usable_pairs,
+)
+from twostream.metrics.metric import Panel, ScoredPair
 
 STRIP3, STRIP5 = Strips(3, 1, 2), Strips(5, 2, 4)
 AMBIGUOUS = "expected an unambiguous name of source and target, such as A_2_B.png"
+A, B = "0002_c1s1_000451_03", "0002_c2s1_000301_01"
+BLOUSE, BACK = "fashionWOMENBlouses_Shirtsid0000069302_2side", "fashionWOMENBlouses_Shirtsid0000069302_3back"
+
+
+@pytest.mark.parametrize(
+    ("name", "source", "target"),
+    [
+        (f"{A}.jpg___{B}.jpg_vis.jpg", f"{A}.jpg", f"{B}.jpg"),
+        (f"{A}.jpg___{B}.jpg_vis.png", f"{A}.jpg", f"{B}.jpg"),
+        (f"{A}.jpg___{B}.jpg.png", f"{A}.jpg", f"{B}.jpg"),
+        (f"{A}___{B}.png", A, B),
+        (f"{BLOUSE}.jpg___{BACK}.jpg_vis.jpg", f"{BLOUSE}.jpg", f"{BACK}.jpg"),
+        (f"{A}.jpg_{B}.jpg.png", f"{A}.jpg", f"{B}.jpg"),
+        (f"{A}.jpg_{B}.jpg_vis.png", f"{A}.jpg", f"{B}.jpg"),
+        (f"{BLOUSE}.jpg_{BACK}.jpg.png", f"{BLOUSE}.jpg", f"{BACK}.jpg"),
+        (f"{A}.JPG_{B}.JPEG.PNG", f"{A}.JPG", f"{B}.JPEG"),
+        (f"{A}_2_{B}_vis.jpg", A, B),
+        (f"{A}_2_{B}_vis.JPEG", A, B),
+        (f"{A}_2_{B}.png", A, B),
+        (f"{BLOUSE}_2_{BACK}.png", BLOUSE, BACK),
+        (f"{BLOUSE}_2_{BACK}_vis.jpg", BLOUSE, BACK),
+        (f"{A}.jpg_2_{B}_vis.png", f"{A}.jpg", B),
+        (f"{A}.jpg_2_{B}.jpg.png", f"{A}.jpg", f"{B}.jpg"),
+        ("me_2_a.jpg_you_2_b.jpg.png", "me_2_a.jpg", "you_2_b.jpg"),
+        ("me_2_a.jpg___you_2_b.jpg_vis.jpg", "me_2_a.jpg", "you_2_b.jpg"),
+        ("v1.5_2_v1.6.png", "v1.5", "v1.6"),
+    ],
+)
+def test_source_and_target_are_read_from_every_form(name, source, target):
+    for known in ([], ["c"]):
+        assert source_and_target(name, NameIndex(known)) == (source, target)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *(f"{A}.jpg", f"{A}_vis.jpg", f"{BLOUSE}.jpg", "a_b.png", "a.jpg_b.png", "_2_b.png", "a_2_.png", "a_2_vis.png"),
+        *("a_2_b_2_c.png", "a_2_2_b.png", "a___b___c.png", "a___b_2_c.png"),
+    ],
+)
+@pytest.mark.parametrize("known", [[], ["a", "b", "c"]])
+def test_a_name_of_no_form_and_an_ambiguous_one_are_not_parsed(name, known):
+    assert source_and_target(name, NameIndex(known)) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "known", "pair"),
+    [
+        ("a_2_b_2_c.png", ["a.jpg", "b_2_c.jpg", "c.jpg"], ("a", "b_2_c")),
+        ("a_2_b_2_c.png", ["a", "b_2_c", "a_2_b", "c"], None),
+        ("a_2_b_2_c_vis.jpg", ["a.jpg", "a_2_b.jpg", "c.jpg"], ("a_2_b", "c")),
+        ("a_2_2_b.png", ["a_2", "b", "a"], ("a_2", "b")),
+        ("a___b_2_c.png", ["a___b", "c"], ("a___b", "c")),
+    ],
+)
+def test_an_ambiguous_name_is_split_into_known_names_if_that_is_possible_in_one_way(name, known, pair):
+    assert source_and_target(name, NameIndex(known)) == pair
+
+
+def test_only_the_extension_of_an_image_is_removed():
+    names = ["a.jpg", "a.JPeG", "a.b.png", "v1.5", "a.jpg_b", "a.png.txt"]
+    assert [stem_of(name) for name in names] == ["a", "a", "a.b", "v1.5", "a.jpg_b", "a.png.txt"]
+
+
+def test_an_equal_name_is_found_before_those_of_equal_stem():
+    names = NameIndex(["a.jpg", "a.png", "b.jpg"])
+    assert names.find("a.png") == ["a.png"]
+    assert names.find("a") == names.find("a.jpeg") == ["a.jpg", "a.png"]
+    assert names.find("b") == names.find("b.PNG") == ["b.jpg"]
+    assert names.find("c.jpg") == []
 
 
 def joints_of(*names: str) -> dict:
@@ -142,12 +220,6 @@ def test_pairs_of_two_folders(find, images, targets, annotated, pairs, problems)
     assert find(images, targets, annotated) == (pairs, problems)
 
 
-@pytest.mark.parametrize("name", ["a.jpg___b.jpg_vis.jpg", "a.jpg_b.jpg.png", "a_2_b_vis.jpg", "a_2_b.png"])
-def test_every_form_of_a_name_is_paired_with_its_target(find, name):
-    ((_, source, target, true),), problems = find([name], ["a.jpg", "b.jpg", "c.jpg"])
-    assert (Path(source).stem, Path(target).stem, true, problems) == ("a", "b", "b.jpg", [])
-
-
 @pytest.mark.parametrize("name", ["a_2_b.png", "a.jpg___b.jpg_vis.jpg", "b.png"])
 @pytest.mark.parametrize("annotated", ["b.jpg", "b.png", "b"])
 def test_joints_are_those_of_the_target(tmp_path, name, annotated):
@@ -234,7 +306,111 @@ def test_image_names_are_those_of_images_and_broken_links(tmp_path):
     assert image_names(images) == ["a.JPG", "b.png", "c.png"]
 
 
-@pytest.mark.parametrize(("option", "layout"), [("folders", TwoFolders()), ("strip3", STRIP3), ("strip5", STRIP5)])
-def test_every_option_builds_its_layout(option, layout):
-    with initialize_config_dir(version_base="1.3", config_dir=CONF):
-        assert instantiate(compose(overrides=[f"+layout={option}"]).layout) == layout
+def write(path: Path, size=(16, 12)) -> Path:
+    """Noise, so that a file is long enough to be truncated anywhere."""
+    noise = np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(path)
+    return path
+
+
+def write_pair(folder: Path, name: str, size=(16, 12), true_size=None, num_panels=1) -> ScoredPair:
+    """A generated image and a true one, PNG and JPEG, or two panels of one strip."""
+    generated = write(folder / name, size)
+    true = write(folder / f"true_{name}.jpg", true_size or size) if num_panels == 1 else generated
+    panels = Panel(generated, num_panels - 1, num_panels), Panel(true, 0, num_panels)
+    return ScoredPair(name, name, name, *panels, joints=np.zeros((18, 2), dtype=np.int64))
+
+
+@pytest.mark.parametrize("num_workers", [0, 1])
+def test_good_images_pass_and_each_bad_one_is_named_once_in_order(tmp_path, num_workers):
+    pairs = [write_pair(tmp_path, f"{number:02d}.png") for number in range(40)]
+    for number in (3, 17, 38):
+        (tmp_path / f"{number:02d}.png").write_bytes(b"not an image")
+    problems = check_images(pairs, num_workers)
+    assert list(problems) == ["03.png", "17.png", "38.png"]
+    assert all(line.startswith(f"{tmp_path / name}: expected an image: ") for name, line in problems.items())
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.jpg"])
+def test_a_truncated_image_is_found(tmp_path, name):
+    pair = write_pair(tmp_path, name, size=(64, 48))
+    content = (tmp_path / name).read_bytes()
+    for fraction in (0.5, 0.95):
+        (tmp_path / name).write_bytes(content[: int(fraction * len(content))])
+        with Image.open(tmp_path / name) as file:
+            assert file.size == (48, 64)  # the header is intact
+        line = check_images([pair])[name]
+        assert line.startswith(f"{tmp_path / name}: expected an image: ")
+        assert "truncated" in line
+
+
+def test_each_kind_of_problem_has_its_line(tmp_path):
+    broken_true, missing = (write_pair(tmp_path, name) for name in ("a.png", "b.png"))
+    broken_true.true.path.write_bytes(b"")
+    missing.generated.path.unlink()
+    indivisible = write_pair(tmp_path, "c.png", size=(16, 37), num_panels=3)
+    other_size = write_pair(tmp_path, "d.png", size=(16, 12), true_size=(20, 14))
+    small_panel = write_pair(tmp_path, "e.png", size=(16, 30), num_panels=3)
+    low, narrow = write_pair(tmp_path, "f.png", size=(10, 12)), write_pair(tmp_path, "g.png", size=(12, 10))
+    fine = write_pair(tmp_path, "h.png", size=(11, 11))
+    pairs = [broken_true, missing, indivisible, other_size, small_panel, low, narrow, fine]
+    lines = {name: line.removeprefix(f"{tmp_path / name}: ") for name, line in check_images(pairs).items()}
+    assert lines.pop("a.png").startswith(f"its true image {broken_true.true.path}: expected an image: ")
+    assert lines == {
+        "b.png": "file not found",
+        "c.png": "expected 3 panels of equal width, got a width of 37",
+        "d.png": f"expected height x width 20x14, as of {other_size.true.path}, got 16x12",
+        "e.png": "expected an image over 10x10, got 16x10",
+        "f.png": "expected an image over 10x10, got 10x12",
+        "g.png": "expected an image over 10x10, got 12x10",
+    }
+
+
+def test_every_error_of_pillow_is_one_line(tmp_path):
+    """A wrong length of a chunk raises SyntaxError, one of the header ValueError."""
+    pairs = [write_pair(tmp_path, name) for name in ("a.png", "b.png")]
+    for name, chunk, length in (("a.png", b"IDAT", 99), ("b.png", b"IHDR", 5)):
+        content = bytearray((tmp_path / name).read_bytes())
+        start = content.index(chunk)
+        content[start - 4 : start] = length.to_bytes(4, "big")
+        (tmp_path / name).write_bytes(content)
+    problems = check_images(pairs)
+    assert list(problems) == ["a.png", "b.png"]
+    for name, line in problems.items():
+        assert line.startswith(f"{tmp_path / name}: ")
+        assert "\n" not in line
+
+
+def test_another_size_than_that_of_most_pairs_is_found(tmp_path):
+    sizes = [(20, 14), (16, 12), (16, 12), (14, 20)]
+    pairs = [write_pair(tmp_path, f"{index}.png", size) for index, size in enumerate(sizes)]
+    assert check_images(pairs) == {
+        name: f"{tmp_path / name}: expected height x width 16x12, as of most pairs, got {got}"
+        for name, got in (("0.png", "20x14"), ("3.png", "14x20"))
+    }
+    assert check_images([]) == {}
+
+
+@pytest.fixture
+def mixed(tmp_path) -> FoundPairs:
+    """Two good pairs, one broken, and an image without a pair."""
+    pairs = [write_pair(tmp_path, name) for name in ("a.png", "b.png", "c.png")]
+    (tmp_path / "b.png").write_bytes(b"not an image")
+    return FoundPairs(pairs, ["x.png: of no pair"])
+
+
+def test_the_log_contains_every_problem_and_the_error_the_first_20(mixed, caplog):
+    found = FoundPairs(mixed.pairs, [f"x{number}.png: of no pair 100%" for number in range(25)])
+    with pytest.raises(ValueError, match="26 problems in 28 images") as error:
+        usable_pairs(found, strict=True)
+    lines = str(error.value).splitlines()
+    assert lines[1:21] == found.problems[:20]
+    assert lines[21:] == ["and 6 more"]
+    assert usable_pairs(found, strict=False)[1] == len(caplog.messages) == 26
+
+
+@pytest.mark.parametrize("strict", [True, False])
+def test_no_usable_pair_is_an_error(mixed, strict):
+    found = FoundPairs(mixed.pairs[1:2], mixed.problems)
+    with pytest.raises(ValueError, match=r"2 problems in 2 images; none can be scored:\nx\.png: of no pair\n"):
+        usable_pairs(found, strict)

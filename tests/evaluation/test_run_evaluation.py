@@ -17,16 +17,14 @@ from tiny_run import overrides_of_tiny_run
 from twostream.build import build_scoring
 from twostream.cli import CONF
 from twostream.cli.train import train_and_evaluate
-from twostream.data.dataset import PairDataset, to_pose_pair
+from twostream.data.dataset import PairDataset
 from twostream.data.pose import person_mask
-from twostream.evaluation.generation import image_name, load_generator
-from twostream.evaluation.run_evaluation import evaluate_run, generate_run, score_run
+from twostream.evaluation.run_evaluation import evaluate_run, generate_run, image_name, load_generator
 from twostream.metrics.correspondence import count_correct, read_surface, true_matches
 from twostream.metrics.protocols import STANDARD
 from twostream.metrics.ssim import ssim
 from twostream.nets.inspection import best_matches
 from twostream.nets.patn import PATNGenerator
-from twostream.registry import build, model_config
 from twostream.resume import load_checkpoint
 from twostream.runs import read_provenance, read_run, update_run
 from twostream.tables.render import write_tables
@@ -107,18 +105,6 @@ def test_values_are_those_of_the_image_files(finished, metrics, people_folder):
     assert values["mask_ssim", "standard"]["value"] == pytest.approx(np.mean(masked), abs=1e-9)
 
 
-def test_there_is_one_row_per_image(finished, metrics):
-    rows = list(csv.DictReader((finished[1] / "scores.csv").read_text().splitlines()))
-    assert len(rows) == 6
-    for entry in metrics["values"]:
-        if "ssim" in entry["metric"]:
-            column = [float(row[f"{entry['metric']}/{entry['protocol']}"]) for row in rows]
-            assert np.mean(column) == pytest.approx(entry["value"])
-    right, total = (sum(float(row[f"pckh_{count}/evaluator"]) for row in rows) for count in ("right", "total"))
-    pckh = next(entry for entry in metrics["values"] if entry["metric"] == "pckh")
-    assert pckh["value"] == pytest.approx(right / total)
-
-
 def test_missing_values_have_a_reason(metrics):
     missing = {(entry["metric"], entry["protocol"]): entry["reason"] for entry in metrics["missing"]}
     of_inception = [(f"{m}inception_score", p) for m in ("", "mask_") for p in ("patn", "standard")]
@@ -149,18 +135,6 @@ def test_every_value_has_its_details(finished, metrics):
     bootstrap = read(finished[1] / "bootstrap.json")
     assert {key: bootstrap[key] for key in ("identities", "pairs_hash")} == metrics["test"]
     assert {len(entry["values"]) for entry in bootstrap["replicates"]} == {100, 1000}
-
-
-def test_without_at_module_there_is_no_correspondence(finished, run_dir, scoring):
-    provenance = read_provenance(run_dir)
-    run = generate_run(run_dir, CPU, batch_size=2)
-    description = model_config(finished[0])["generator"]
-    other = build(description | {"at_module": {"option": "NoAppearanceTransfer"}})
-    metrics = score_run(replace(run, generator=other), scoring, CPU)
-    reasons = {entry["metric"]: entry["reason"] for entry in metrics["missing"]}
-    assert reasons["correspondence"] == "the generator has no AT-modules"
-    assert keys_of(metrics["values"]) == SSIM_VALUES | EVALUATOR_VALUES
-    assert provenance == read_provenance(run_dir)
 
 
 def test_the_record_describes_the_run(finished):
@@ -199,11 +173,10 @@ def test_correspondence_counts_the_matches_of_the_at_modules(finished, people_fo
     for index, (source, target) in enumerate(run.dataset.pairs):
         surfaces = (read_surface(people_folder / "surface-test" / f"{Path(n).stem}.npz") for n in (source, target))
         truth = true_matches(*surfaces)
-        pair = to_pose_pair(run.dataset.batch([index]), run.data.heatmaps)
-        by_block = best_matches(run.generator, (pair.source_image, pair.source_heatmaps, pair.target_heatmaps))
+        by_block = best_matches(run.generator, run.inputs([index], CPU))
         (row,) = (row for row in rows if (row["source"], row["target"]) == (source, target))
         for block, matches in enumerate(by_block, start=1):
-            expected = count_correct(matches[0].numpy(), truth, (8, 4), (32, 16))
+            expected = count_correct(matches[0].numpy(), truth, (32, 16))
             assert float(row[f"correspondence/block_{block}"]) == expected
         assert float(row["correspondence/total"]) == len(truth.target) > 0
 
@@ -264,16 +237,10 @@ def test_an_unfinished_run_and_changed_data_are_refused(run_dir, scoring, change
         evaluate_run(run_dir, scoring, CPU)
 
 
-@pytest.mark.parametrize("content", [b"no checkpoint", b""])
-def test_a_broken_checkpoint_is_refused(tmp_path, content):
-    (tmp_path / "x.ckpt").write_bytes(content)
-    with pytest.raises(ValueError, match="expected an intact checkpoint that torch can load safely"):
-        load_checkpoint(tmp_path / "x.ckpt")
-    torch.save({"other": 1}, tmp_path / "y.ckpt")
+def test_a_file_that_is_no_checkpoint_is_refused(tmp_path):
+    torch.save({"other": 1}, tmp_path / "x.ckpt")
     with pytest.raises(ValueError, match="expected a checkpoint of this version"):
-        load_checkpoint(tmp_path / "y.ckpt")
-    with pytest.raises(ValueError, match="checkpoint not found"):
-        load_checkpoint(tmp_path / "z.ckpt")
+        load_checkpoint(tmp_path / "x.ckpt")
 
 
 def test_the_tables_contain_the_values(finished, metrics, tmp_path):
@@ -322,10 +289,3 @@ def test_patn_is_evaluated_without_what_requires_at_modules(people_parent, tmp_p
     assert metrics["run"]["variant"] == "patn"
     reasons = {entry["metric"]: entry["reason"] for entry in metrics["missing"]}
     assert reasons["correspondence"] == "the generator has no AT-modules"
-    specs = sorted((Path(CONF).parent / "experiments").glob("[!_]*.yaml"))
-    text = write_tables(specs, run_dir.parents[3], "synthetic", "smoke", [0], tmp_path)
-    value = next(e["value"] for e in metrics["values"] if (e["metric"], e["protocol"]) == ("ssim", "patn"))
-    (line,) = {line for line in text.splitlines() if line.startswith("| PATN (our code)") and line.endswith("1/1 |")}
-    assert f"{value:.3f}" in line
-    assert "synthetic/smoke/full/seed0: not run" in text
-    assert "can't be compared with synthetic people" in (tmp_path / "table1_market.md").read_text()

@@ -1,4 +1,9 @@
+"""Which metrics are computed on which images, and what `score` and `score_external` return."""
+
+import csv
+import json
 import sys
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -9,15 +14,17 @@ from stand_ins import CPU, Corner, FewFeatures, random_alexnet, random_inception
 from synthetic_people.evaluator import Evaluator, EvaluatorNet
 from synthetic_people.evaluator_training import EvaluatorTraining
 from twostream.data.keypoints import NUM_JOINTS
-from twostream.evaluation import scoring
+from twostream.evaluation import measurement, scoring
 from twostream.evaluation.measurement import ScoreFiles
-from twostream.evaluation.scoring import METRICS, MetricSelection, ScoredImages, Scoring, score
-from twostream.metrics.inception import INCEPTION, InceptionNet, inception_score, moments
+from twostream.evaluation.scoring import METRICS, MetricSelection, ScoredImages, Scoring, score, score_external
+from twostream.metrics.inception import INCEPTION, InceptionNet, frechet_distance, inception_score, moments
 from twostream.metrics.lpips import ALEXNET, LPIPSNet
 from twostream.metrics.metric import ScoredPair, to_tensor
 from twostream.metrics.protocols import PATN, PROTOCOLS, STANDARD
 
 SIZE = (40, 32)
+NUM_PAIRS = 12
+NO_JOINTS = "keypoints unavailable: pass annotations=FILE"
 
 
 def draw_panels(folder, count, seed=0):
@@ -75,8 +82,8 @@ def names_of(selection):
     return [(metric.name, metric.protocol) for metric in selection.metrics]
 
 
-def reasons_of(selection):
-    return {(entry["metric"], entry["protocol"]): entry["reason"] for entry in selection.missing}
+def reasons_of(missing):
+    return {(entry["metric"], entry["protocol"]): entry["reason"] for entry in missing}
 
 
 def test_unknown_metrics_are_refused(settings):
@@ -89,7 +96,7 @@ def test_unknown_metrics_are_refused(settings):
 
 def test_without_weights_metrics_are_listed_with_file_and_folder(settings, images, tmp_path, caplog):
     selection = select(settings(*METRICS), images(train=2, test=2))
-    reasons = reasons_of(selection)
+    reasons = reasons_of(selection.missing)
     by_inception = {(n, p) for n in ("inception_score", "mask_inception_score") for p in ("patn", "standard")}
     by_inception |= {("fid_train", "standard"), ("fid_test", "standard")}
     assert set(reasons) == by_inception | {("lpips", "standard")}
@@ -105,14 +112,14 @@ def test_without_weights_metrics_are_listed_with_file_and_folder(settings, image
 def test_without_torch_fidelity_metrics_are_listed(settings, images, monkeypatch):
     monkeypatch.setitem(sys.modules, "torch_fidelity.feature_extractor_inceptionv3", None)
     selection = select(settings("inception_score"), images([PATN]))
-    assert list(reasons_of(selection)) == [("inception_score", "patn")]
+    assert list(reasons_of(selection.missing)) == [("inception_score", "patn")]
     assert "pip install twostream[inception]" in selection.missing[0]["reason"]
 
 
 def test_weights_of_another_hash_are_listed(settings, images, tmp_path):
     (tmp_path / "weights").mkdir()
     (tmp_path / "weights" / ALEXNET.name).write_bytes(b"other")
-    reasons = reasons_of(select(settings("lpips"), images()))
+    reasons = reasons_of(select(settings("lpips"), images()).missing)
     assert "expected a SHA-256 that starts with 7be5be79" in reasons["lpips", "standard"]
 
 
@@ -122,13 +129,13 @@ def test_without_an_estimator_pckh_is_listed(settings, images, error):
         raise error
 
     selection = select(settings("pckh", "ssim", pose_estimator=fail), images())
-    assert reasons_of(selection) == {("pckh", "patn"): str(error)}
+    assert reasons_of(selection.missing) == {("pckh", "patn"): str(error)}
     assert names_of(selection) == [("ssim", "patn"), ("ssim", "standard")]
 
 
 def test_lpips_of_too_small_images_is_listed(settings, images, monkeypatch):
     monkeypatch.setattr(scoring, "LPIPSNet", lambda store, device: object.__new__(LPIPSNet))
-    reasons = reasons_of(select(settings("lpips"), images(size=(32, 16))))
+    reasons = reasons_of(select(settings("lpips"), images(size=(32, 16))).missing)
     assert reasons == {("lpips", "standard"): "LPIPS: expected images of at least 31x31, got 32x16"}
 
 
@@ -179,7 +186,7 @@ def test_an_unusable_reference_set_is_listed(settings, images, few_features, tmp
             save_image(path, 0, (41, 32))
             reason += " of height x width 40x32, got 41x32"
     selection = select(settings("fid", "inception_score"), scored)
-    assert list(reasons_of(selection)) == [("fid_train", "standard")]
+    assert list(reasons_of(selection.missing)) == [("fid_train", "standard")]
     assert selection.missing[0]["reason"].startswith(reason)
     scores = [("inception_score", "patn"), ("inception_score", "standard")]
     assert names_of(selection) == [*scores, ("fid_test", "standard")]
@@ -198,7 +205,7 @@ def test_the_evaluator_is_prepared_for_the_images(settings, images, monkeypatch,
     names = ("inception_score", "mask_inception_score", "frechet_test", "pckh")
     assert names_of(selection) == [(name, "evaluator") for name in names]
     few = "expected the features of at least 2 images, got 1"
-    assert reasons_of(selection) == {("frechet_train", "evaluator"): few}
+    assert reasons_of(selection.missing) == {("frechet_train", "evaluator"): few}
     assert selection.notes == [evaluator.describe()]
     true = np.stack([panel.read() for panel in scored.references["test"]])
     features = [evaluator(to_tensor(some)).features for some in (true[:4], true[4:])]
@@ -246,3 +253,135 @@ def fid_of_few(first, second):
     centred = [(f - m) / np.sqrt(len(f) - 1) for f, m in zip((first, second), means, strict=True)]
     trace_of_root = np.linalg.svd(centred[0] @ centred[1].T, compute_uv=False).sum()
     return ((means[0] - means[1]) ** 2).sum() + sum((x**2).sum() for x in centred) - 2 * trace_of_root
+
+
+@pytest.fixture
+def pairs(tmp_path):
+    """Twelve pairs of three people with six targets, in the opposite of their names' order."""
+    made = []
+    for i in reversed(range(NUM_PAIRS)):
+        source, target = f"000{i % 3}_{i:02d}.png", f"000{i % 3}_{i % 6}.png"
+        name = f"{source}___{target}_vis.png"
+        generated = save_image(tmp_path / "generated" / name, i, SIZE)
+        true = save_image(tmp_path / "true" / target, 50 + i % 6, SIZE)
+        joints = np.random.default_rng(i % 6).integers(0, SIZE, (NUM_JOINTS, 2))
+        made.append(ScoredPair(name, source, target, generated, true, joints))
+    return made
+
+
+@pytest.fixture
+def out(tmp_path):
+    return tmp_path / "new" / "scores.json"
+
+
+@pytest.fixture
+def score_pairs(settings, tmp_path, out, monkeypatch):
+    """Scores pairs with the stand-in of an estimator and, if `has_net`, of Inception, else without weights."""
+
+    def score_pairs(pairs, *metrics, has_net=False, **options):
+        if has_net:
+            monkeypatch.setattr(scoring, "InceptionNet", FewFeatures)
+        record = {"images": "folder", "scored": len(pairs), "left_out": 0}
+        return score_external(
+            pairs, settings(*metrics, batch_size=5), out, record, CPU, people_root=tmp_path / "people", **options
+        )
+
+    return score_pairs
+
+
+def values_of(content):
+    return {(entry["metric"], entry["protocol"]): entry["value"] for entry in content["values"]}
+
+
+def test_three_files_are_written_and_nothing_else(score_pairs, pairs, out):
+    content = score_pairs(pairs, "ssim", "pckh")
+    assert json.loads(out.read_text()) == content
+    assert {path.name for path in out.parent.iterdir()} == {"scores.json", "scores.csv", "scores.bootstrap.json"}
+    assert content["run"] == {"images": "folder", "scored": 12, "left_out": 0}
+    assert content["test"]["identities"] == 3
+    bootstrap = json.loads(out.with_name("scores.bootstrap.json").read_text())
+    assert {(e["metric"], len(e["values"])) for e in bootstrap["replicates"]} == {("ssim", 1000), ("pckh", 1000)}
+
+
+def test_images_are_scored_in_the_order_of_their_names(score_pairs, pairs, out):
+    content = score_pairs(pairs, "inception_score", "ssim", has_net=True)
+    rows = list(csv.DictReader(out.with_suffix(".csv").read_text().splitlines()))
+    names = sorted(pair.name for pair in pairs)
+    assert [row["image"] for row in rows] == names
+    logits = np.stack([pair.generated.read().mean(axis=(0, 1)) / 20 for pair in pairs])
+    order = [[pair.name for pair in pairs].index(name) for name in names]
+    value = values_of(content)["inception_score", "standard"]
+    assert value == pytest.approx(inception_score(logits[order])[0], rel=1e-5)
+    assert value != pytest.approx(inception_score(logits)[0], rel=1e-5)
+
+
+def test_fid_compares_with_the_targets_each_once_and_with_a_folder(score_pairs, pairs, tmp_path):
+    train = [save_image(tmp_path / "train" / name, 80 + i, SIZE) for i, name in enumerate(("a.png", "b.PNG", "c.jpg"))]
+    (tmp_path / "train" / ".hidden.png").write_bytes(b"not an image")
+    content = score_pairs(pairs, "fid", has_net=True, train_images=tmp_path / "train")
+    sets = [[pair.generated for pair in pairs], train, list({pair.target: pair.true for pair in pairs}.values())]
+    generated, *references = (moments(np.stack([p.read().mean(axis=(0, 1)) for p in panels])) for panels in sets)
+    names = [("fid_train", "standard"), ("fid_test", "standard")]
+    expected = {name: frechet_distance(generated, ref) for name, ref in zip(names, references, strict=True)}
+    assert values_of(content) == pytest.approx(expected, rel=1e-4)
+    assert [entry["reference_n"] for entry in content["values"]] == [3, 6]
+
+
+def test_a_folder_of_training_images_that_is_missing_or_empty_is_refused(score_pairs, pairs, tmp_path):
+    folder = tmp_path / "train"
+    for make in (lambda: None, folder.mkdir):
+        make()
+        with pytest.raises(ValueError, match=f"{folder}: expected"):
+            score_pairs(pairs, "fid", has_net=True, train_images=folder)
+
+
+@pytest.mark.parametrize("num_annotated", [0, 11])
+def test_without_the_joints_of_every_pair_what_needs_them_is_listed(score_pairs, pairs, num_annotated):
+    pairs = [pair if i < num_annotated else replace(pair, joints=None) for i, pair in enumerate(pairs)]
+    content = score_pairs(pairs, *set(METRICS) - {"correspondence"}, has_net=True)
+    reasons = reasons_of(content["missing"])
+    need_joints = {(name, p) for name in ("mask_ssim", "mask_inception_score") for p in ("patn", "standard")}
+    need_joints |= {("pckh", "patn"), ("evaluator", "evaluator")}
+    assert {name for name, reason in reasons.items() if reason == NO_JOINTS} == need_joints
+    assert set(reasons) == need_joints | {("lpips", "standard")}
+    both = {(name, p) for name in ("ssim", "inception_score") for p in ("patn", "standard")}
+    assert set(values_of(content)) == both | {("fid_test", "standard")}
+
+
+def test_without_joints_only_requested_metrics_are_listed(score_pairs, pairs):
+    unknown = [replace(pair, joints=None) for pair in pairs]
+    assert score_pairs(unknown, "ssim", "fid", has_net=True)["missing"] == []
+    content = score_pairs(unknown, "ssim", "mask_ssim", "pckh", protocol="standard")
+    assert reasons_of(content["missing"]) == {("mask_ssim", "standard"): NO_JOINTS}
+
+
+def test_other_metrics_are_computed_if_one_needs_more_images(score_pairs, pairs):
+    content = score_pairs(pairs[:1], "ssim", "inception_score", "fid", "pckh", has_net=True)
+    splits = "expected 1 to 1 splits for 1 images, got 10"
+    assert reasons_of(content["missing"]) == {
+        ("fid_test", "standard"): "expected the features of at least 2 images, got 1",
+        ("inception_score", "patn"): splits,
+        ("inception_score", "standard"): splits,
+    }
+    assert set(values_of(content)) == {("ssim", "patn"), ("ssim", "standard"), ("pckh", "patn")}
+    assert {entry["interval"] for entry in content["values"]} == {None}
+
+
+def test_an_interrupted_scoring_resumes(score_pairs, pairs, out, monkeypatch):
+    batches = []
+
+    def detect(self, images):
+        batches.append(len(images))
+        if sum(batches) == 10:
+            raise InterruptedError
+        return np.zeros((len(images), NUM_JOINTS, 2), dtype=np.int64)
+
+    monkeypatch.setattr(measurement, "SHARD_SIZE", 5)
+    monkeypatch.setattr(Corner, "__call__", detect)
+    with pytest.raises(InterruptedError):
+        score_pairs(pairs, "ssim", "pckh")
+    assert not out.exists()
+    content = score_pairs(pairs, "ssim", "pckh")
+    assert batches == [5, 5, 5, 2]
+    assert content["values"] == score_pairs(pairs, "ssim", "pckh")["values"]
+    assert {path.name for path in out.parent.iterdir()} == {"scores.json", "scores.csv", "scores.bootstrap.json"}

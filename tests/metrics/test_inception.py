@@ -70,18 +70,18 @@ def test_inception_score_equals_the_formula(random, n, num_splits):
     assert inception_score(logits, num_splits) == pytest.approx(score_by_loops(logits, num_splits), rel=1e-9, abs=1e-9)
 
 
-def test_equal_rows_score_1(random):
-    assert inception_score(np.tile(random.normal(size=7), (20, 1))) == pytest.approx((1, 0))
-
-
-@pytest.mark.parametrize("classes", [2, 5])
-def test_confident_rows_of_all_classes_score_their_number(classes):
-    confident = np.tile(1e4 * np.eye(classes, dtype=np.float32), (6, 1))
-    assert inception_score(confident, 3) == pytest.approx((classes, 0))
-
-
-def test_inception_score_is_finite_where_probabilities_underflow():
-    assert inception_score(np.array([[0.0, -744.4], [0.0, -1e30], [0.0, -1e30]]), 1) == pytest.approx((1, 0))
+@pytest.mark.parametrize(
+    ("logits", "num_splits", "score"),
+    [
+        (np.tile([0.3, -2, 5], (20, 1)), 10, 1),
+        (np.tile(1e4 * np.eye(2, dtype=np.float32), (6, 1)), 3, 2),
+        (np.tile(1e4 * np.eye(5, dtype=np.float32), (6, 1)), 3, 5),
+        (np.array([[0.0, -744.4], [0.0, -1e30], [0.0, -1e30]]), 1, 1),
+    ],
+    ids=["equal rows", "all of 2 classes", "all of 5 classes", "probabilities that underflow"],
+)
+def test_known_inception_scores(logits, num_splits, score):
+    assert inception_score(logits, num_splits) == pytest.approx((score, 0))
 
 
 @pytest.mark.parametrize("num_splits", [0, 4])
@@ -96,11 +96,6 @@ def test_moments_are_mean_and_unbiased_covariance_in_float64():
     np.testing.assert_array_equal(result.covariance, [[4, 6], [6, 12]])
     assert result.n == 3
     assert (result.mean.dtype, result.covariance.dtype) == (np.float64, np.float64)
-
-
-def test_moments_refuses_a_single_image():
-    with pytest.raises(ValueError, match="at least 2 images, got 1"):
-        moments(np.zeros((1, 4)))
 
 
 @pytest.mark.parametrize(("n", "num_features", "rank"), [(200, 12, 12), (12, 12, 11), (9, 40, 8)])
@@ -120,14 +115,11 @@ def test_frechet_distance_of_two_normal_distributions_of_one_number():
 
 
 @pytest.mark.parametrize("n", [100, 10])
-def test_frechet_distance_is_symmetric_and_0_between_equals(random, n):
+def test_frechet_distance_is_symmetric_and_0_between_equals_never_negative(random, n):
     first, second = (moments(random.normal(shift, 1, (n, 30))) for shift in (0, 0.2))
     assert frechet_distance(first, second) == pytest.approx(frechet_distance(second, first), rel=1e-6)
     assert frechet_distance(first, first) == pytest.approx(0, abs=1e-5)
-
-
-def test_frechet_distance_is_never_negative(random):
-    results = [moments(random.normal(size=(n, 20))) for n in range(5, 45)]
+    results = [moments(random.normal(size=(count, 20))) for count in range(5, 45)]
     assert min(frechet_distance(result, result) for result in results) == 0
 
 
@@ -141,7 +133,9 @@ def test_the_root_is_computed_once(random, monkeypatch):
     np.testing.assert_allclose(second.root @ second.root, second.covariance, atol=1e-12)
 
 
-def test_frechet_distance_refuses_features_of_different_length():
+def test_moments_and_distance_refuse_what_they_are_not_defined_for():
+    with pytest.raises(ValueError, match="at least 2 images, got 1"):
+        moments(np.zeros((1, 4)))
     with pytest.raises(ValueError, match="features of one length, got 3 and 2"):
         frechet_distance(moments(np.eye(3)), moments(np.eye(2)))
 

@@ -4,8 +4,9 @@ import pytest
 from stand_ins import Corner, draw_batch
 from twostream.data.keypoints import JOINT_NAMES, found
 from twostream.metrics.pckh import HEAD, PCKh, pckh, pckh_counts
+from twostream.metrics.protocols import PATN
 
-NOSE, RIGHT_ELBOW = 0, 3
+RIGHT_ELBOW = 3
 
 
 def joints(**by_index: tuple[int, int]) -> np.ndarray:
@@ -20,44 +21,37 @@ def joints(**by_index: tuple[int, int]) -> np.ndarray:
 TARGET = joints(j0=(10, 30), j1=(30, 34), j17=(12, 40), j2=(50, 20), j3=(70, 20))
 
 
-def test_hand_worked_counts():
-    detected = joints(j0=(19, 34), j1=(40, 34), j17=(12, 35), j2=(41, 16), j4=(70, 20))
-    # Nose and right shoulder are near; the neck is 10 too low and the ear 5 too far left, which is not less;
-    # the elbow is not found; the wrist is not annotated.
-    assert pckh_counts(detected, TARGET) == (2, 5)
+# Nose and right shoulder are near; the neck is 10 too low and the ear 5 too far left, which is not less;
+# the elbow is not found; the wrist is not annotated.
+MIXED = joints(j0=(19, 34), j1=(40, 34), j17=(12, 35), j2=(41, 16), j4=(70, 20))
+ONE_JOINT_OF_THE_HEAD = joints(j0=(10, 30), j2=(50, 20), j3=(70, 20))
+HEAD_BOX_OF_NO_WIDTH = joints(j0=(10, 30), j1=(30, 30))
 
 
-def test_each_axis_has_its_own_limit():
-    assert pckh_counts(joints(j2=(59, 20)), TARGET) == (1, 5)
-    assert pckh_counts(joints(j2=(50, 29)), TARGET) == (0, 5)
+@pytest.mark.parametrize(
+    ("detected", "target", "counts"),
+    [
+        (MIXED, TARGET, (2, 5)),
+        (joints(j2=(59, 20)), TARGET, (1, 5)),
+        (joints(j2=(50, 29)), TARGET, (0, 5)),
+        (TARGET, TARGET, (5, 5)),
+        (ONE_JOINT_OF_THE_HEAD, ONE_JOINT_OF_THE_HEAD, (0, 0)),
+        (HEAD_BOX_OF_NO_WIDTH, HEAD_BOX_OF_NO_WIDTH, (0, 2)),
+    ],
+    ids=["mixed", "near in y", "far in x", "equal", "one joint of the head", "head box of no width"],
+)
+def test_hand_worked_counts(detected, target, counts):
+    assert pckh_counts(detected, target) == counts
 
 
-def test_equal_joints_are_all_correct():
-    assert pckh_counts(TARGET, TARGET) == (5, 5)
-
-
-def test_a_target_with_one_joint_of_the_head_does_not_count():
-    target = joints(j0=(10, 30), j2=(50, 20), j3=(70, 20))
-    assert pckh_counts(target, target) == (0, 0)
-
-
-def test_a_box_of_no_width_has_no_correct_joint():
-    target = joints(j0=(10, 30), j1=(30, 30))
-    assert pckh_counts(target, target) == (0, 2)
-
-
-@pytest.mark.parametrize("elbow", [(-1, 22), (68, -1), (-1, -1), (0, 0), (-2, 22)])
-def test_annotated_joints_are_those_that_are_found(elbow):
-    target = TARGET.copy()
-    target[RIGHT_ELBOW] = elbow
-    is_found = int(found(target)[RIGHT_ELBOW])
-    assert pckh_counts(target, target) == (4 + is_found, 4 + is_found)
-
-
-@pytest.mark.parametrize("nose", [(-1, 2), (2, -1), (-1, -1), (0, 0), (-2, 2)])
-def test_detected_joints_are_those_that_are_found(nose):
-    target, detected = joints(j0=(1, 1), j1=(21, 21)), joints(j0=nose)
-    assert pckh_counts(detected, target) == (int(found(detected)[NOSE]), 2)
+@pytest.mark.parametrize("joint", [(-1, 2), (2, -1), (-1, -1), (0, 0), (-2, 2)])
+def test_joints_count_if_they_are_found(joint):
+    annotated = TARGET.copy()
+    annotated[RIGHT_ELBOW] = joint
+    is_found = int(found(annotated)[RIGHT_ELBOW])
+    assert pckh_counts(annotated, annotated) == (4 + is_found, 4 + is_found)
+    target, detected = joints(j0=(1, 1), j1=(21, 21)), joints(j0=joint)
+    assert pckh_counts(detected, target) == (is_found, 2)
 
 
 def test_the_head_is_nose_neck_eyes_and_ears():
@@ -79,7 +73,7 @@ def test_the_metric_counts_the_joints_that_the_estimator_finds():
     # The head box of the first is 10x10, so a joint is correct less than 5 pixels from (0, 0).
     annotated[0, :3] = [4, 4], [14, 14], [4, 5]
     annotated[1, 2] = 0, 0  # no head
-    metric = PCKh((40, 32), Corner())
+    metric = PCKh(PATN, (40, 32), Corner())
     columns = metric.update(draw_batch((40, 32), count=2)._replace(joints=list(annotated)))
     assert {name: column.tolist() for name, column in columns.items()} == {
         "pckh_right/patn": [1, 0],
@@ -88,6 +82,6 @@ def test_the_metric_counts_the_joints_that_the_estimator_finds():
     assert (metric.name, metric.protocol) == ("pckh", "patn")
     assert metric.compute(columns, np.arange(2)) == pytest.approx(1 / 3)
     assert metric.details == {"version": 1, "frame": "40x32", "estimator": "corner", "estimator_hash": "123"}
-    assert PCKh((256, 176), Corner()).details["frame"] == "256x176"
+    assert PCKh(PATN, (256, 176), Corner()).details["frame"] == "256x176"
     with pytest.raises(ValueError, match="got 1 without"):
         metric.compute(columns, np.array([1]))

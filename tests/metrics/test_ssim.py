@@ -6,7 +6,7 @@ from torchmetrics.functional.image import structural_similarity_index_measure
 from stand_ins import add_bands, by_skimage, draw_batch, without_joints
 from twostream.metrics.metric import update_all
 from twostream.metrics.protocols import PATN, PROTOCOLS, STANDARD
-from twostream.metrics.ssim import BORDER, SSIM, MaskSSIM, mask_ssim, masked, ssim
+from twostream.metrics.ssim import BORDER, SSIM, MaskSSIM, ssim
 
 
 @pytest.fixture
@@ -30,56 +30,26 @@ def by_torchmetrics(generated, target, data_range):
     return full[..., BORDER:-BORDER, BORDER:-BORDER].mean().item()
 
 
-def test_standard_equals_two_libraries(images):
-    assert ssim(*images, STANDARD) == by_skimage(*images, 255)
-    assert ssim(*images, STANDARD) == pytest.approx(by_torchmetrics(*images, 255.0), abs=1e-6)
-
-
-def test_patn_takes_the_range_of_the_generated_image(images):
-    generated, target = images
-    generated = (generated // 2 + 30).astype(np.uint8)
-    data_range = float(generated.max()) - float(generated.min())
-    assert ssim(generated, target, PATN) == by_skimage(generated, target, data_range)
-    assert ssim(generated, target, PATN) == pytest.approx(by_torchmetrics(generated, target, data_range), abs=1e-6)
-    assert ssim(generated, target, PATN) != pytest.approx(ssim(generated, target, STANDARD), abs=1e-3)
+@pytest.mark.parametrize("protocol", [PATN, STANDARD])
+@pytest.mark.parametrize("is_masked", [False, True])
+def test_equals_two_libraries(images, mask, protocol, is_masked):
+    generated, target = (image // 2 + 30 for image in images)
+    value = ssim(generated, target, protocol, mask if is_masked else None)
+    if is_masked:
+        generated, target = (np.where(mask[..., None], image, 0).astype(np.uint8) for image in (generated, target))
+    data_range = 255 if protocol is STANDARD else int(generated.max()) - int(generated.min())
+    assert value == by_skimage(generated, target, data_range)
+    assert value == pytest.approx(by_torchmetrics(generated, target, float(data_range)), abs=1e-6)
 
 
 @pytest.mark.parametrize("protocol", [PATN, STANDARD])
-def test_equal_images_have_1(images, protocol):
+def test_equal_images_and_black_ones_have_1(images, mask, protocol):
     assert ssim(images[0], images[0], protocol) == pytest.approx(1)
+    assert ssim(*images, protocol, np.zeros_like(mask)) == pytest.approx(1, abs=1e-12)
 
 
 def test_a_flat_image_is_defined(images):
     assert np.isfinite(ssim(np.full_like(images[0], 7), images[1], PATN))
-
-
-def test_masked_blackens_the_rest(images, mask):
-    image = masked(images[0], mask)
-    assert (image[mask] == images[0][mask]).all()
-    assert image[~mask].max() == 0
-    assert image.dtype == np.uint8
-
-
-@pytest.mark.parametrize("protocol", [PATN, STANDARD])
-def test_mask_ssim_is_the_ssim_of_the_multiplied_images(images, mask, protocol):
-    multiplied = [np.where(mask[..., None], image, 0).astype(np.uint8) for image in images]
-    assert mask_ssim(*images, mask, protocol) == ssim(*multiplied, protocol)
-    assert mask_ssim(*images, mask, protocol) != pytest.approx(ssim(*images, protocol), abs=1e-3)
-
-
-def test_mask_ssim_is_a_mean_over_the_whole_frame(images, mask):
-    multiplied = (masked(image, mask) for image in images)
-    by_hand = by_torchmetrics(*multiplied, 255.0)
-    assert mask_ssim(*images, mask, STANDARD) == pytest.approx(by_hand, abs=1e-6)
-    # Black on black is perfect: with an empty mask everything is.
-    assert mask_ssim(*images, np.zeros_like(mask), STANDARD) == pytest.approx(1, abs=1e-12)
-
-
-def test_mask_ssim_takes_the_range_of_the_blackened_image(images, mask):
-    generated, target = images
-    generated = (generated // 2 + 30).astype(np.uint8)
-    by_hand = by_skimage(masked(generated, mask), masked(target, mask), int(generated[mask].max()))
-    assert mask_ssim(generated, target, mask, PATN) == by_hand
 
 
 def test_images_smaller_than_the_window_are_refused(images):

@@ -13,10 +13,10 @@ import torch
 from omegaconf import DictConfig
 
 from twostream.benchmark import curves, output, profiles, throughput
+from twostream.build import choose_device
 from twostream.callbacks.run_log import PACKAGES, code_version, hardware
 from twostream.cli import CONF
 from twostream.cli.errors import exit_on_error
-from twostream.evaluation.generation import choose_device
 from twostream.files import write_json, write_text
 
 log = logging.getLogger(__name__)

@@ -2,15 +2,14 @@
 
 import logging
 from pathlib import Path
+from typing import Any
 
 import hydra
 from omegaconf import DictConfig
 
-from twostream.build import build_scoring
+from twostream.build import build_scoring, choose_device
 from twostream.cli import CONF
 from twostream.cli.errors import exit_on_error
-from twostream.cli.report import print_scores
-from twostream.evaluation.generation import choose_device
 from twostream.evaluation.run_evaluation import evaluate_run
 from twostream.runs import run_lock
 
@@ -25,3 +24,12 @@ def main(cfg: DictConfig) -> None:
         metrics = evaluate_run(run_dir, build_scoring(cfg), choose_device(cfg.device))
         print_scores(metrics)
         print(run_dir / "metrics.json")
+
+
+def print_scores(content: dict[str, Any]) -> None:
+    """Print values with their 95 % intervals, and the deviation of an Inception Score over its splits."""
+    for entry in content["values"]:
+        interval = "[{:.4f}, {:.4f}]".format(*entry["interval"]) if entry["interval"] else ""
+        name = f"{entry['metric']} ({entry['protocol']})"
+        splits = f", {entry['splits_std']:.4f} over {entry['splits']} splits" if "splits_std" in entry else ""
+        print(f"{name:>36}: {entry['value']:9.4f} {interval:>20}  n = {entry['n']}{splits}")

@@ -7,13 +7,13 @@ import hydra
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
-from twostream.build import build_scoring
+from twostream.build import build_scoring, choose_device
 from twostream.cli import CONF
 from twostream.cli.errors import exit_on_error
-from twostream.cli.report import print_scores
+from twostream.cli.evaluate import print_scores
 from twostream.data.keypoints import read_annotations
-from twostream.evaluation.external import score_external, usable_pairs
-from twostream.evaluation.generation import choose_device
+from twostream.evaluation.external import usable_pairs
+from twostream.evaluation.scoring import score_external
 
 log = logging.getLogger(__name__)
 

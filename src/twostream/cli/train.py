@@ -43,8 +43,7 @@ def train_and_evaluate(cfg: DictConfig, run_dir: Path) -> None:
     All ranks train; rank 0 alone locks the folder and evaluates. Raises ValueError for an invalid config or one that
     differs from the folder's.
     """
-    from twostream.build import build_scoring
-    from twostream.evaluation.generation import choose_device
+    from twostream.build import build_scoring, choose_device
     from twostream.evaluation.run_evaluation import evaluate_run, is_trained
 
     if not is_rank_zero():

@@ -1,4 +1,4 @@
-"""Images that were generated elsewhere: find the pairs in their folders, check them, score them."""
+"""Images that were generated elsewhere: find the pairs in their folders and check them."""
 
 import logging
 import re
@@ -7,18 +7,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
-import torch
 from tqdm import tqdm
 
 from twostream.data.keypoints import JointArray
 from twostream.data.pairs import Pair
-from twostream.evaluation.measurement import ScoreFiles
-from twostream.evaluation.scoring import ScoredImages, Scoring, score
 from twostream.files import IMAGE_SUFFIXES, first_lines
 from twostream.metrics.metric import Panel, ScoredPair
-from twostream.metrics.protocols import protocols_named
 from twostream.metrics.ssim import BORDER
 
 log = logging.getLogger(__name__)
@@ -28,7 +23,7 @@ SUFFIX = re.compile(rf"({ANY_SUFFIX})\Z", re.IGNORECASE)
 INNER_SUFFIX = re.compile(rf"({ANY_SUFFIX})_", re.IGNORECASE)
 SEPARATORS = ("___|_2_", "_")  # PATN's or GFLA's and ours; if a name contains neither, that of PATN's strips of three
 
-Size = tuple[int, int]
+Size = tuple[int, ...]  # height and width
 
 
 def stem_of(name: str) -> str:
@@ -130,11 +125,10 @@ class TwoFolders:
             else:
                 got, expected = ", ".join(matches) or "none", f"{name} or {target}" if pair else name
                 problems.append(f"{images / name}: expected one true image {expected} in {targets}, got {got}")
-        found = _with_joints(pairs, joints)
         if names_are_equal and pairs:
             unused = [targets / name for name in all_true if name not in compared]
             problems += [f"{path}: expected a generated image of it in {images}, got none" for path in unused]
-        return FoundPairs(found.pairs, problems + found.problems)
+        return _with_joints(pairs, problems, joints)
 
 
 @dataclass(frozen=True)
@@ -179,30 +173,29 @@ class Strips:
                 continue
             generated, true = (Panel(path, index, self.num_panels) for index in (self.generated, self.target))
             pairs.append(ScoredPair(name, *pair, generated, true, joints=None))
-        found = _with_joints(pairs, joints)
-        return FoundPairs(found.pairs, problems + found.problems)
+        return _with_joints(pairs, problems, joints)
 
 
-def _with_joints(pairs: Sequence[ScoredPair], joints: Mapping[str, JointArray]) -> FoundPairs:
-    """Add the joints of the targets; remove images of one pair and, if there are `joints`, targets without."""
+def _with_joints(pairs: Sequence[ScoredPair], problems: Iterable[str], joints: Mapping[str, JointArray]) -> FoundPairs:
+    """Add the joints of the targets; images of one pair and, if there are `joints`, targets without are problems."""
     annotated = NameIndex(joints)
     names_of = defaultdict(list)
     for pair in pairs:
         names_of[stem_of(pair.source), stem_of(pair.target)].append(pair.name)
-    usable, problems = [], []
+    found = FoundPairs([], [*problems])
     for pair in pairs:
         names = names_of[stem_of(pair.source), stem_of(pair.target)]
         entries = annotated.find(pair.target)
-        path = pair.generated.path
+        start = f"{pair.generated.path}: expected one"
         if len(names) > 1:
             of = f"source {pair.source} and target {pair.target}"
-            problems.append(f"{path}: expected one image of {of}, got {', '.join(names)}")
+            found.problems.append(f"{start} image of {of}, got {', '.join(names)}")
         elif joints and len(entries) != 1:
             got = ", ".join(entries) or "none"
-            problems.append(f"{path}: expected one annotation of its target {pair.target}, got {got}")
+            found.problems.append(f"{start} annotation of its target {pair.target}, got {got}")
         else:
-            usable.append(replace(pair, joints=joints[entries[0]] if entries else None))
-    return FoundPairs(usable, problems)
+            found.pairs.append(replace(pair, joints=joints[entries[0]] if entries else None))
+    return found
 
 
 def usable_pairs(found: FoundPairs, strict: bool, num_workers: int = 0) -> tuple[list[ScoredPair], int]:
@@ -211,9 +204,8 @@ def usable_pairs(found: FoundPairs, strict: bool, num_workers: int = 0) -> tuple
     Raises ValueError if `strict` and there is any problem, and if no pair can be scored.
     """
     refused = check_images(found.pairs, num_workers)
-    problems = found.problems + [problem for _, problem in refused]
-    names = {pair.name for pair, _ in refused}
-    usable = [pair for pair in found.pairs if pair.name not in names]
+    problems = [*found.problems, *refused.values()]
+    usable = [pair for pair in found.pairs if pair.name not in refused]
     if problems and (strict or not usable):
         advice = "strict=false scores the rest" if usable else "none can be scored"
         count = f"{len(problems)} problems in {len(usable) + len(problems)} images"
@@ -223,8 +215,8 @@ def usable_pairs(found: FoundPairs, strict: bool, num_workers: int = 0) -> tuple
     return usable, len(problems)
 
 
-def check_images(pairs: Sequence[ScoredPair], num_workers: int = 0) -> list[tuple[ScoredPair, str]]:
-    """Decode both images of every pair; return the pairs that can't be scored, each with its reason in one line.
+def check_images(pairs: Sequence[ScoredPair], num_workers: int = 0) -> dict[str, str]:
+    """Decode both images of every pair; return why pairs can't be scored: a line for each by its name.
 
     - An image is missing, broken or not divisible into its panels.
     - The generated image has another size than the true one, or is not over 10x10 pixels as SSIM requires.
@@ -232,68 +224,35 @@ def check_images(pairs: Sequence[ScoredPair], num_workers: int = 0) -> list[tupl
     """
     # Pillow releases the GIL while it decodes.
     with ThreadPoolExecutor(max(1, num_workers)) as pool:
-        checked = list(
-            tqdm(pool.map(_size_or_problem, pairs), desc="Check", unit="pair", total=len(pairs), disable=None)
-        )
+        results = pool.map(_size_or_problem, pairs)
+        checked = list(tqdm(results, desc="Check", unit="pair", total=len(pairs), disable=None))
     sizes = Counter(size for size in checked if not isinstance(size, str))
-    usual = sizes.most_common(1)[0][0] if sizes else None
-    problems = []
+    usual = max(sizes, key=sizes.__getitem__, default=())
+    problems = {}
     for pair, size in zip(pairs, checked, strict=True):
         if isinstance(size, str):
-            problems.append((pair, size))
-        elif usual is not None and size != usual:
-            problems.append((pair, _unexpected_size(pair, size, usual, "as of most pairs")))
+            problems[pair.name] = size
+        elif size != usual:
+            problems[pair.name] = _unexpected_size(pair, size, usual, "as of most pairs")
     return problems
 
 
 def _size_or_problem(pair: ScoredPair) -> Size | str:
-    sizes = []
-    for panel in (pair.generated, pair.true):
+    path = pair.generated.path
+    sizes: list[Size] = []
+    for panel, of in ((pair.generated, ""), (pair.true, f"{path}: its true image ")):
         try:
-            height, width, _ = panel.read().shape
+            sizes.append(panel.read().shape[:2])
         except ValueError as error:
-            of = "" if panel is pair.generated else f"{pair.generated.path}: its true image "
             return of + " ".join(str(error).split())
-        sizes.append((height, width))
     size, true_size = sizes
     if size != true_size:
         return _unexpected_size(pair, size, true_size, f"as of {pair.true.path}")
     if min(size) <= 2 * BORDER:
-        return f"{pair.generated.path}: expected an image over {2 * BORDER}x{2 * BORDER}, got {size[0]}x{size[1]}"
+        return f"{path}: expected an image over {2 * BORDER}x{2 * BORDER}, got {size[0]}x{size[1]}"
     return size
 
 
 def _unexpected_size(pair: ScoredPair, got: Size, expected: Size, where: str) -> str:
-    expected_text, got_text = ("{}x{}".format(*size) for size in (expected, got))
+    expected_text, got_text = ("x".join(map(str, size)) for size in (expected, got))
     return f"{pair.generated.path}: expected height x width {expected_text}, {where}, got {got_text}"
-
-
-def score_external(
-    pairs: Sequence[ScoredPair],
-    scoring: Scoring,
-    out: Path,
-    record: Mapping[str, Any],
-    device: torch.device,
-    *,
-    protocol: str = "all",
-    train_images: Path | None = None,
-    people_root: Path | None = None,
-) -> dict[str, Any]:
-    """Score pairs of one size; return the values as in a run's `metrics.json` and write them with their files to `out`.
-
-    `train_images` is the folder of the training split's true images, for FID; `people_root` that of synthetic datasets,
-    for the evaluator. Raises ValueError for a metric that needs more than images, and for an `out` that is not .json.
-    """
-    if out.suffix != ".json":
-        raise ValueError(f"out: expected a name that ends in .json, got {out}")
-    if "correspondence" in scoring.metrics:
-        raise ValueError("metrics: correspondence needs the network, not its images: twostream-evaluate run=FOLDER")
-    pairs = sorted(pairs, key=lambda pair: pair.name)
-    height, width, _ = pairs[0].true.read().shape
-    references = {"test": list({pair.target: pair.true for pair in pairs}.values())}
-    if train_images is not None:
-        references = {"train": [Panel(train_images / name) for name in image_names(train_images)], **references}
-    images = ScoredImages(pairs, (height, width), protocols_named(protocol), references, record, people_root)
-    cache = out.with_name(f".{out.stem}.scoring")
-    files = ScoreFiles(out, out.with_suffix(".csv"), out.with_suffix(".bootstrap.json"), cache)
-    return score(images, scoring, files, device)

@@ -7,11 +7,12 @@ import json
 import logging
 import shutil
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from twostream.callbacks.run_log import code_version
@@ -20,14 +21,13 @@ from twostream.data.pose import person_mask
 from twostream.files import atomic_write, write_json, write_text
 from twostream.metrics.bootstrap import SEED, resample
 from twostream.metrics.inception import FeatureColumns, Moments, moments
-from twostream.metrics.metric import Columns, ImageBatch, Metric, Panel, ScoredPair, update_all
+from twostream.metrics.metric import Columns, ImageBatch, Metric, Panel, ScoredPair, to_tensor, update_all
 
 log = logging.getLogger(__name__)
 FORMAT = 2
 BOOTSTRAP_FORMAT = 1
 SHARD_SIZE = 512  # images after which measurements are stored, so that an interrupted evaluation resumes
 
-Measured = tuple[ImageBatch, Columns]
 Missing = dict[str, str]  # metric, protocol and reason of a value that can't be computed
 
 
@@ -54,17 +54,20 @@ def measure(
 
     Raises ValueError for an image that is unreadable or of another size than its true image.
     """
-    _discard_stale_shards(cache, _key(pairs, metrics))
+    discard_if_stale(cache, "key", _key(pairs, metrics))
     # The temporary file of a killed process has another name.
     paths = sorted(cache.glob("[0-9]*.npz"))
     shards = [_load(path) for path in paths]
     done = int(paths[-1].stem) if paths else 0
     has_joints = all(pair.joints is not None for pair in pairs)
     batches = [pairs[start : start + batch_size] for start in range(done, len(pairs), batch_size)]
-    dataset = MeasuredBatches(batches, has_joints, [metric for metric in metrics if metric.runs_in_workers])
-    # Processes are not worth their start for so few batches.
-    loader = DataLoader(dataset, batch_size=None, num_workers=num_workers if len(batches) > 2 else 0, collate_fn=tuple)
+    of_workers = [metric for metric in metrics if metric.runs_in_workers]
     of_networks = [metric for metric in metrics if not metric.runs_in_workers]
+    read = partial(_read_and_measure, has_joints=has_joints, metrics=of_workers)
+    # Processes are not worth their start for two batches.
+    num_workers = num_workers if len(batches) > 2 else 0
+    dataset: Any = batches  # a list has all that the loader needs of a dataset
+    loader = DataLoader(dataset, batch_size=None, num_workers=num_workers, collate_fn=read)
     unsaved: list[Columns] = []
     with tqdm(total=len(pairs), initial=done, desc="Score", unit="image", disable=None) as bar:
         for images, columns in loader:
@@ -78,31 +81,21 @@ def measure(
     return _concatenate(shards)
 
 
-class MeasuredBatches(Dataset[Measured]):
-    """Batches read from their files, with the columns of the metrics without a network."""
-
-    def __init__(self, batches: Sequence[Sequence[ScoredPair]], has_joints: bool, metrics: Sequence[Metric]) -> None:
-        self.batches = batches
-        self.has_joints = has_joints
-        self.metrics = metrics
-
-    def __len__(self) -> int:
-        return len(self.batches)
-
-    def __getitem__(self, index: int) -> Measured:
-        pairs = self.batches[index]
-        true = [pair.true.read() for pair in pairs]
-        sizes = [image.shape[:2] for image in true]
-        joints = [pair.joints for pair in pairs]
-        masks = [person_mask(j, size) for j, size in zip(joints, sizes, strict=True) if j is not None]
-        images = ImageBatch(
-            np.stack([pair.generated.read(size) for pair, size in zip(pairs, sizes, strict=True)]),
-            np.stack(true),
-            np.stack(masks) if self.has_joints else None,
-            joints,
-            [(pair.source, pair.target) for pair in pairs],
-        )
-        return images, update_all(self.metrics, images)
+def _read_and_measure(
+    pairs: Sequence[ScoredPair], has_joints: bool, metrics: Sequence[Metric]
+) -> tuple[ImageBatch, Columns]:
+    true = [pair.true.read() for pair in pairs]
+    sizes = [image.shape[:2] for image in true]
+    joints = [pair.joints for pair in pairs]
+    masks = [person_mask(j, size) for j, size in zip(joints, sizes, strict=True) if j is not None]
+    images = ImageBatch(
+        np.stack([pair.generated.read(size) for pair, size in zip(pairs, sizes, strict=True)]),
+        np.stack(true),
+        np.stack(masks) if has_joints else None,
+        joints,
+        [(pair.source, pair.target) for pair in pairs],
+    )
+    return images, update_all(metrics, images)
 
 
 def reference_moments(
@@ -120,7 +113,7 @@ def reference_moments(
         with tqdm(total=len(panels), desc=f"True images ({shared.net.name})", unit="image", disable=None) as bar:
             for start in range(0, len(panels), batch_size):
                 images = np.stack([panel.read(image_size) for panel in panels[start : start + batch_size]])
-                features.append(shared.outputs(images)[0])
+                features.append(shared.net(to_tensor(images)).features)
                 bar.update(len(images))
         computed = moments(np.concatenate(features))
         _save(path, {"mean": computed.mean, "covariance": computed.covariance})
@@ -195,11 +188,12 @@ def _key(pairs: Sequence[ScoredPair], metrics: Sequence[Metric]) -> str:
     return hashlib.sha256(json.dumps([files, joints, described]).encode()).hexdigest()
 
 
-def _discard_stale_shards(cache: Path, key: str) -> None:
-    marker = cache / "key"
-    if not marker.is_file() or marker.read_text(encoding="utf-8") != key:
-        shutil.rmtree(cache, ignore_errors=True)
-        write_text(marker, key)
+def discard_if_stale(folder: Path, marker: str, key: str) -> None:
+    """Empty a folder of intermediate results unless its file `marker` contains `key`, and write that file."""
+    path = folder / marker
+    if not path.is_file() or path.read_text(encoding="utf-8").strip() != key:
+        shutil.rmtree(folder, ignore_errors=True)
+        write_text(path, key + "\n")
 
 
 def _save(path: Path, columns: Columns) -> None:

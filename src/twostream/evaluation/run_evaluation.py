@@ -1,37 +1,43 @@
 """A finished run -> its test images and their scores."""
 
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from PIL import Image
 from torch import nn
+from tqdm import tqdm
 
 from twostream.callbacks.averaging import KEY as AVERAGED
 from twostream.data.datamodule import PairDataModule
-from twostream.data.dataset import PairDataset, image_names, read_split, to_pose_pair
+from twostream.data.dataset import PairDataset, image_names, read_split, to_pose_pair, to_uint8
 from twostream.data.images import read_image
 from twostream.data.pairs import Pair
 from twostream.data.visualize import sample_grid
-from twostream.evaluation.generation import generate, image_name, load_generator
-from twostream.evaluation.measurement import Missing, ScoreFiles
+from twostream.evaluation.measurement import Missing, ScoreFiles, discard_if_stale
 from twostream.evaluation.scoring import ScoredImages, Scoring, score
-from twostream.files import atomic_write, sha256_of, write_text
+from twostream.files import atomic_write, sha256_of
 from twostream.loggers.wandb_logger import log_summary
 from twostream.metrics.correspondence import PROTOCOL as CORRESPONDENCE
 from twostream.metrics.correspondence import Correspondence, CorrespondenceColumns
 from twostream.metrics.metric import Metric, Panel, ScoredPair
 from twostream.metrics.protocols import PROTOCOLS
 from twostream.metrics.surrogate import is_synthetic
-from twostream.nets.inspection import at_modules, best_matches
+from twostream.nets.inspection import Inputs, at_modules, best_matches
 from twostream.registry import build
 from twostream.resume import load_checkpoint
 from twostream.runs import read_provenance
 
 CHECKPOINT = Path("checkpoints", "last.ckpt")
 NUM_GRID_PAIRS = 16
+
+
+def image_name(pair: Pair) -> str:
+    """Return the file name of a pair's generated image."""
+    source, target = (Path(name).stem for name in pair)
+    return f"{source}_2_{target}.png"
 
 
 @dataclass(frozen=True)
@@ -43,6 +49,34 @@ class GeneratedRun:
     generator: nn.Module
     data: PairDataModule
     dataset: PairDataset  # the test pairs
+
+    @property
+    def grid(self) -> Path:
+        """Path of the image with some of the test pairs."""
+        return self.folder / "samples" / "test.png"
+
+    def image_path(self, pair: Pair) -> Path:
+        """Return the path of a pair's generated image."""
+        return self.folder / "images" / image_name(pair)
+
+    def inputs(self, indices: Sequence[int], device: torch.device) -> Inputs:
+        """Return the generator's arguments for some test pairs."""
+        pair = to_pose_pair(self.dataset.batch(indices).to(device), self.data.heatmaps)
+        return pair.source_image, pair.source_heatmaps, pair.target_heatmaps
+
+
+def load_generator(checkpoint: dict[str, Any], device: torch.device, averaged: bool = False) -> nn.Module:
+    """Build a checkpoint's generator with its weights or their average, in evaluation mode.
+
+    Raises ValueError if the checkpoint describes something else than the registered options, see `twostream.registry`.
+    """
+    generator = build(checkpoint["hyper_parameters"]["generator"], "generator")
+    prefix = "generator."
+    weights = {
+        key.removeprefix(prefix): value for key, value in checkpoint["state_dict"].items() if key.startswith(prefix)
+    }
+    generator.load_state_dict(checkpoint[AVERAGED] if averaged else weights)
+    return generator.to(device).eval()
 
 
 def evaluate_run(run_dir: Path, scoring: Scoring, device: torch.device) -> dict[str, Any]:
@@ -57,7 +91,7 @@ def evaluate_run(run_dir: Path, scoring: Scoring, device: torch.device) -> dict[
     for averaged in [True, False] if has_average else [False]:
         run = generate_run(run_dir, device, scoring.batch_size, averaged)
         content = score_run(run, scoring, device)
-        log_summary(run_dir, content, "averaged" if averaged else "final", run.folder / "samples" / "test.png")
+        log_summary(run_dir, content, "averaged" if averaged else "final", run.grid)
     return content
 
 
@@ -83,19 +117,17 @@ def generate_run(run_dir: Path, device: torch.device, batch_size: int, averaged:
             f"{data.folder}: expected the data that the run was trained on, of hash {record['data_hash']}, "
             f"got data of hash {data.data_hash}"
         )
-    dataset = data.test_dataset()
-    images = folder / "images"
-    _discard_images_of_other_weights(images, checkpoint_path)
-    generate(generator, dataset, data.heatmaps, images, device, batch_size)
-    _draw_grid(dataset, images, folder / "samples" / "test.png")
-    return GeneratedRun(folder, record, generator, data, dataset)
+    run = GeneratedRun(folder, record, generator, data, data.test_dataset())
+    discard_if_stale(folder / "images", "checkpoint.sha256", sha256_of(checkpoint_path))
+    _generate_missing_images(run, device, batch_size)
+    _draw_grid(run)
+    return run
 
 
 def score_run(run: GeneratedRun, scoring: Scoring, device: torch.device) -> dict[str, Any]:
     """Score a run's test images; write and return the values."""
-    folder, data, pairs = run.folder, run.data, run.dataset.pairs
+    data, pairs = run.data, run.dataset.pairs
     _, train_pairs = read_split(data.folder, "train")
-    references = {"train": image_names(train_pairs), "test": sorted({target for _, target in pairs})}
     more_metrics, missing = _correspondence(run, device) if "correspondence" in scoring.metrics else ([], [])
     images = ScoredImages(
         pairs=[
@@ -103,7 +135,7 @@ def score_run(run: GeneratedRun, scoring: Scoring, device: torch.device) -> dict
                 name=image_name(pair),
                 source=pair[0],
                 target=pair[1],
-                generated=Panel(folder / "images" / image_name(pair)),
+                generated=Panel(run.image_path(pair)),
                 true=Panel(data.folder / "test" / pair[1]),
                 joints=run.dataset.joints[pair[1]],
             )
@@ -112,7 +144,8 @@ def score_run(run: GeneratedRun, scoring: Scoring, device: torch.device) -> dict
         image_size=data.image_size,
         protocols=PROTOCOLS,
         references={
-            split: [Panel(data.folder / split / name) for name in names] for split, names in references.items()
+            "train": [Panel(data.folder / "train" / name) for name in image_names(train_pairs)],
+            "test": [Panel(data.folder / "test" / name) for name in sorted({target for _, target in pairs})],
         },
         record=run.record,
         people_root=data.root if is_synthetic(data.source) else None,
@@ -120,7 +153,7 @@ def score_run(run: GeneratedRun, scoring: Scoring, device: torch.device) -> dict
         missing=missing,
     )
     names = ("metrics.json", "scores.csv", "bootstrap.json", "scoring")
-    return score(images, scoring, ScoreFiles(*(folder / name for name in names)), device)
+    return score(images, scoring, ScoreFiles(*(run.folder / name for name in names)), device)
 
 
 def _correspondence(run: GeneratedRun, device: torch.device) -> tuple[list[Metric], list[Missing]]:
@@ -134,8 +167,7 @@ def _correspondence(run: GeneratedRun, device: torch.device) -> tuple[list[Metri
 
     @torch.inference_mode()
     def match(pairs: Sequence[Pair]) -> list[Any]:
-        batch = to_pose_pair(run.dataset.batch([index_of[pair] for pair in pairs]).to(device), run.data.heatmaps)
-        inputs = batch.source_image, batch.source_heatmaps, batch.target_heatmaps
+        inputs = run.inputs([index_of[pair] for pair in pairs], device)
         return [matches.cpu().numpy() for matches in best_matches(run.generator, inputs)]
 
     surfaces = run.data.folder / "surface-test"
@@ -151,17 +183,24 @@ def is_trained(run_dir: Path) -> bool:
         return False
 
 
-def _discard_images_of_other_weights(images: Path, checkpoint: Path) -> None:
-    digest = sha256_of(checkpoint)
-    marker = images / "checkpoint.sha256"
-    if not marker.is_file() or marker.read_text(encoding="utf-8").strip() != digest:
-        shutil.rmtree(images, ignore_errors=True)
-        write_text(marker, digest + "\n")
+@torch.inference_mode()
+def _generate_missing_images(run: GeneratedRun, device: torch.device, batch_size: int) -> None:
+    paths = [run.image_path(pair) for pair in run.dataset.pairs]
+    todo = [index for index, path in enumerate(paths) if not path.exists()]
+    with tqdm(total=len(paths), initial=len(paths) - len(todo), desc="Generate", unit="image", disable=None) as bar:
+        for start in range(0, len(todo), batch_size):
+            indices = todo[start : start + batch_size]
+            generated = run.generator(*run.inputs(indices, device))
+            for index, image in zip(indices, to_uint8(generated).permute(0, 2, 3, 1).cpu().numpy(), strict=True):
+                with atomic_write(paths[index]) as temporary:
+                    Image.fromarray(image).save(temporary)
+            bar.update(len(indices))
 
 
-def _draw_grid(dataset: PairDataset, images: Path, path: Path) -> None:
+def _draw_grid(run: GeneratedRun) -> None:
+    dataset = run.dataset
     count = min(NUM_GRID_PAIRS, len(dataset))
     indices = [i * len(dataset) // count for i in range(count)]
-    generated = [torch.from_numpy(read_image(images / image_name(dataset.pairs[i]))) for i in indices]
-    with atomic_write(path) as temporary:
+    generated = [torch.from_numpy(read_image(run.image_path(dataset.pairs[i]))) for i in indices]
+    with atomic_write(run.grid) as temporary:
         sample_grid(dataset.batch(indices), torch.stack(generated).permute(0, 3, 1, 2)).save(temporary)

@@ -2,8 +2,7 @@
 
 import logging
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 import torch
 
 from twostream.data.pose_estimators import PoseEstimator
+from twostream.evaluation.external import image_names
 from twostream.evaluation.measurement import Missing, ScoreFiles, measure, reference_moments, write_scores
 from twostream.metrics.inception import (
     FeatureColumns,
@@ -22,9 +22,9 @@ from twostream.metrics.inception import (
 from twostream.metrics.lpips import LPIPS, LPIPSNet
 from twostream.metrics.metric import Metric, Panel, ScoredPair
 from twostream.metrics.pckh import PCKh
-from twostream.metrics.protocols import PATN, STANDARD, EvaluationProtocol
+from twostream.metrics.protocols import EVALUATOR, EvaluationProtocol, protocols_named
 from twostream.metrics.ssim import SSIM, MaskSSIM
-from twostream.metrics.surrogate import EVALUATOR, EvaluatorColumns, EvaluatorPCKh, EvaluatorTraining
+from twostream.metrics.surrogate import EvaluatorColumns, EvaluatorPCKh, EvaluatorTraining
 from twostream.weights import WeightStore
 
 log = logging.getLogger(__name__)
@@ -33,7 +33,9 @@ METRICS = (
     *("evaluator", "correspondence"),
 )
 NEED_JOINTS = ("mask_ssim", "mask_inception_score", "pckh", "evaluator")
-SINGLE_PROTOCOL = {"fid": STANDARD, "lpips": STANDARD, "pckh": PATN}  # the other metrics have a value under each
+SCORES = {metric.name: metric for metric in (InceptionScore, MaskInceptionScore)}
+
+Value = tuple[str, EvaluationProtocol]  # metric and protocol
 
 
 @dataclass(frozen=True)
@@ -86,6 +88,37 @@ def score(images: ScoredImages, scoring: Scoring, files: ScoreFiles, device: tor
     return content
 
 
+def score_external(
+    pairs: Sequence[ScoredPair],
+    scoring: Scoring,
+    out: Path,
+    record: Mapping[str, Any],
+    device: torch.device,
+    *,
+    protocol: str = "all",
+    train_images: Path | None = None,
+    people_root: Path | None = None,
+) -> dict[str, Any]:
+    """Score pairs of one size; return the values as in a run's `metrics.json` and write them with their files to `out`.
+
+    `train_images` is the folder of the training split's true images, for FID; `people_root` that of synthetic datasets,
+    for the evaluator. Raises ValueError for a metric that needs more than images, and for an `out` that is not .json.
+    """
+    if out.suffix != ".json":
+        raise ValueError(f"out: expected a name that ends in .json, got {out}")
+    if "correspondence" in scoring.metrics:
+        raise ValueError("metrics: correspondence needs the network, not its images: twostream-evaluate run=FOLDER")
+    pairs = sorted(pairs, key=lambda pair: pair.name)
+    height, width, _ = pairs[0].true.read().shape
+    references = {"test": list({pair.target: pair.true for pair in pairs}.values())}
+    if train_images is not None:
+        references = {"train": [Panel(train_images / name) for name in image_names(train_images)], **references}
+    images = ScoredImages(pairs, (height, width), protocols_named(protocol), references, record, people_root)
+    cache = out.with_name(f".{out.stem}.scoring")
+    files = ScoreFiles(out, out.with_suffix(".csv"), out.with_suffix(".bootstrap.json"), cache)
+    return score(images, scoring, files, device)
+
+
 class MetricSelection:
     """The metrics that are requested and available.
 
@@ -104,89 +137,74 @@ class MetricSelection:
         self._scoring = scoring
         self._device = device
         self._store = WeightStore(Path(scoring.weights_dir) if scoring.weights_dir else None, scoring.download)
-        self._protocols = {name: self._requested_protocols(name) for name in METRICS}
+        protocols = [*images.protocols, *([EVALUATOR] if images.people_root else [])]
+        self._requested = [(name, p) for p in protocols for name in p.metrics if name in scoring.metrics]
         if any(pair.joints is None for pair in images.pairs):
             for name in NEED_JOINTS:
-                values = [(name, protocol) for protocol in self._protocols[name]]
-                self._list_missing(values, "keypoints unavailable: pass annotations=FILE")
-                self._protocols[name] = []
-        self._add_ssim()
-        self._add_inception()
-        self._add_lpips()
-        self._add_pckh()
-        self._add_evaluator()
+                self._list_missing(self._values(name), "keypoints unavailable: pass annotations=FILE")
+            self._requested = [value for value in self._requested if value[0] not in NEED_JOINTS]
+        for metric in (SSIM, MaskSSIM):
+            self.metrics += [metric(protocol, images.image_size) for _, protocol in self._values(metric.name)]
+        distances = [(f"fid_{name}", protocol) for _, protocol in self._values("fid") for name in images.references]
+        self._add([*self._values(*SCORES), *distances], self._inception)
+        self._add(self._values("lpips"), self._lpips)
+        self._add(self._values("pckh"), self._pckh)
+        if self._values("evaluator"):
+            self.metrics += self._evaluator()
         codec = ", ".join(sorted({pair.generated.path.suffix.lower().removeprefix(".") for pair in images.pairs}))
-        for metric in self.metrics:
-            metric.details["codec"] = codec
+        for chosen in self.metrics:
+            chosen.details["codec"] = codec
 
-    def _requested_protocols(self, name: str) -> list[EvaluationProtocol]:
-        if name not in self._scoring.metrics:
-            return []
-        if name == "evaluator":
-            return [EVALUATOR] if self._images.people_root else []
-        return [protocol for protocol in self._images.protocols if SINGLE_PROTOCOL.get(name, protocol) == protocol]
+    def _values(self, *names: str) -> list[Value]:
+        return [value for value in self._requested if value[0] in names]
 
-    def _list_missing(self, values: Sequence[tuple[str, EvaluationProtocol]], reason: str) -> None:
+    def _list_missing(self, values: Sequence[Value], reason: str) -> None:
         if values:
             log.warning("not computed: %s: %s", ", ".join(dict.fromkeys(name for name, _ in values)), reason)
         self.missing += [{"metric": name, "protocol": p.name, "reason": reason} for name, p in values]
 
-    @contextmanager
-    def _listed_on_failure(self, values: Sequence[tuple[str, EvaluationProtocol]]) -> Iterator[None]:
-        """List values (metric and protocol) as missing if building their metrics fails."""
-        try:
-            yield
-        except (ValueError, ImportError) as error:
-            self._list_missing(values, str(error))
+    def _add(self, values: Sequence[Value], build: Callable[[], Iterable[Metric]]) -> None:
+        """Build the metrics of some values, or list these as missing if that fails."""
+        if values:
+            try:
+                self.metrics += list(build())
+            except (ValueError, ImportError) as error:
+                self._list_missing(values, str(error))
 
-    def _add_ssim(self) -> None:
-        for metric in (SSIM, MaskSSIM):
-            self.metrics += [metric(protocol, self._images.image_size) for protocol in self._protocols[metric.name]]
+    def _inception(self) -> Iterator[Metric]:
+        net = InceptionNet(self._store, self._device)
+        shared = {protocol: FeatureColumns(net, protocol, self._images.image_size) for _, protocol in self._requested}
+        for name, protocol in self._values(*SCORES):
+            yield SCORES[name](shared[protocol])
+        for _, protocol in self._values("fid"):
+            yield from self._distances("fid", shared[protocol])
 
-    def _add_inception(self) -> None:
-        scores = [
-            (metric, protocol)
-            for protocol in self._images.protocols
-            for metric in (InceptionScore, MaskInceptionScore)
-            if protocol in self._protocols[metric.name]
-        ]
-        distances = [
-            (f"fid_{name}", protocol) for protocol in self._protocols["fid"] for name in self._images.references
-        ]
-        if not scores and not self._protocols["fid"]:
-            return
-        with self._listed_on_failure([*((metric.name, protocol) for metric, protocol in scores), *distances]):
-            net = InceptionNet(self._store, self._device)
-            shared = {p: FeatureColumns(net, p, self._images.image_size) for p in self._images.protocols}
-            self.metrics += [metric(shared[protocol]) for metric, protocol in scores]
-            for protocol in self._protocols["fid"]:
-                self._add_distances("fid", shared[protocol])
-
-    def _add_distances(self, prefix: str, shared: FeatureColumns) -> None:
+    def _distances(self, prefix: str, shared: FeatureColumns) -> Iterator[Metric]:
         for name, panels in self._images.references.items():
-            with self._listed_on_failure([(f"{prefix}_{name}", shared.protocol)]):
-                cache_dir, batch_size = Path(self._scoring.cache_dir), self._scoring.batch_size
+            cache_dir, batch_size = Path(self._scoring.cache_dir), self._scoring.batch_size
+            try:
                 reference = reference_moments(panels, self._images.image_size, shared, cache_dir, batch_size)
-                self.metrics.append(FrechetDistance(f"{prefix}_{name}", shared, name, reference))
+            except ValueError as error:
+                self._list_missing([(f"{prefix}_{name}", shared.protocol)], str(error))
+            else:
+                yield FrechetDistance(f"{prefix}_{name}", shared, name, reference)
 
-    def _add_lpips(self) -> None:
-        for protocol in self._protocols["lpips"]:
-            with self._listed_on_failure([("lpips", protocol)]):
-                self.metrics.append(LPIPS(self._images.image_size, LPIPSNet(self._store, self._device)))
+    def _lpips(self) -> Iterator[Metric]:
+        net = LPIPSNet(self._store, self._device)
+        for _, protocol in self._values("lpips"):
+            yield LPIPS(protocol, self._images.image_size, net)
 
-    def _add_pckh(self) -> None:
-        for protocol in self._protocols["pckh"]:
-            with self._listed_on_failure([("pckh", protocol)]):
-                self.metrics.append(PCKh(self._images.image_size, self._scoring.pose_estimator()))
+    def _pckh(self) -> Iterator[Metric]:
+        estimator = self._scoring.pose_estimator()
+        for _, protocol in self._values("pckh"):
+            yield PCKh(protocol, self._images.image_size, estimator)
 
-    def _add_evaluator(self) -> None:
-        if not self._protocols["evaluator"]:
-            return
+    def _evaluator(self) -> Iterator[Metric]:
         assert self._images.people_root is not None
         size, cache_dir = self._images.image_size, Path(self._scoring.cache_dir)
         evaluator = self._scoring.evaluator.prepare(size, self._images.people_root, cache_dir, self._device)
-        shared = EvaluatorColumns(evaluator, size)
-        self.metrics += [InceptionScore(shared), MaskInceptionScore(shared)]
-        self._add_distances("frechet", shared)
-        self.metrics.append(EvaluatorPCKh(shared))
         self.notes.append(evaluator.describe())
+        shared = EvaluatorColumns(evaluator, size)
+        yield from (InceptionScore(shared), MaskInceptionScore(shared))
+        yield from self._distances("frechet", shared)
+        yield EvaluatorPCKh(shared)

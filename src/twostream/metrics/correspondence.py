@@ -56,48 +56,36 @@ def true_matches(source: Surface, target: Surface) -> TrueMatches:
     return TrueMatches(*(np.concatenate(pixels) for pixels in zip(*found, strict=True)))
 
 
-def count_correct(
-    matches: Int[np.ndarray, " positions"], truth: TrueMatches, map_size: tuple[int, int], image_size: tuple[int, int]
-) -> int:
-    """Count the true matches that a matching of map positions finds.
+def count_correct(matches: Int[np.ndarray, " positions"], truth: TrueMatches, image_size: tuple[int, int]) -> int:
+    """Count the true matches that a matching of map positions (target -> source, row by row) finds.
 
     A target pixel has the match of its map position; it is correct if the centre of the matched position is at most
     `THRESHOLD` times the image height from the true pixel.
-
-    Args:
-        matches: source position of each target position, both row by row.
-        truth: the true matches in pixels.
-        map_size: rows and columns of the map.
-        image_size: height and width of the image.
     """
-    own = positions_of(truth.target, map_size, image_size)
-    centres = position_centres(map_size, image_size)[matches[own]]
-    return int((_distances(centres, truth.source) <= THRESHOLD * image_size[0]).sum())
+    centres = position_centres(image_size)[matches[positions_of(truth.target, image_size)]]
+    return int(_is_near(centres, truth.source, image_size).sum())
 
 
-def expected_correct(truth: TrueMatches, map_size: tuple[int, int], image_size: tuple[int, int]) -> float:
+def expected_correct(truth: TrueMatches, image_size: tuple[int, int]) -> float:
     """Return the expected count of true matches that uniformly drawn positions find."""
-    centres = position_centres(map_size, image_size)
-    near = _distances(centres[:, None], truth.source[None]) <= THRESHOLD * image_size[0]
+    near = _is_near(position_centres(image_size)[:, None], truth.source, image_size)
     return float(near.mean(axis=0).sum())
 
 
-def positions_of(
-    pixels: Int[np.ndarray, "k 2"], map_size: tuple[int, int], image_size: tuple[int, int]
-) -> Int[np.ndarray, " k"]:
+def positions_of(pixels: Int[np.ndarray, "k 2"], image_size: tuple[int, int]) -> Int[np.ndarray, " k"]:
     """Return the map position that contains each pixel (y, x)."""
-    rows, columns = (pixels * map_size // image_size).T
-    return rows * map_size[1] + columns
+    rows, columns = (pixels // STRIDE).T
+    return rows * (image_size[1] // STRIDE) + columns
 
 
-def position_centres(map_size: tuple[int, int], image_size: tuple[int, int]) -> Float[np.ndarray, "positions 2"]:
+def position_centres(image_size: tuple[int, int]) -> Float[np.ndarray, "positions 2"]:
     """Return the centre (y, x) of each map position in pixels, row by row."""
-    y, x = ((np.arange(count) + 0.5) * size / count - 0.5 for count, size in zip(map_size, image_size, strict=True))
+    y, x = (np.arange(size // STRIDE) * STRIDE + (STRIDE - 1) / 2 for size in image_size)
     return np.stack(np.meshgrid(y, x, indexing="ij"), axis=-1).reshape(-1, 2)
 
 
-def _distances(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    return np.linalg.norm(first - second, axis=-1)
+def _is_near(centres: np.ndarray, pixels: np.ndarray, image_size: tuple[int, int]) -> np.ndarray:
+    return np.linalg.norm(centres - pixels, axis=-1) <= THRESHOLD * image_size[0]
 
 
 class CorrespondenceColumns:
@@ -111,14 +99,13 @@ class CorrespondenceColumns:
         match: matches of the AT-modules.
         num_blocks: number of AT-blocks.
         surfaces: folder of surface coordinates, `<image's stem>.npz`.
-        image_size: height and width in pixels.
+        image_size: height and width in pixels, divisible by `STRIDE`.
 
     """
 
     def __init__(self, match: Matcher, num_blocks: int, surfaces: Path, image_size: tuple[int, int]) -> None:
         self.matchings = [*(f"block_{k}" for k in range(1, num_blocks + 1)), "same_place", "chance"]
         self.image_size = image_size
-        self.map_size = (image_size[0] // STRIDE, image_size[1] // STRIDE)
         self._match = match
         self._surface_of = lru_cache(maxsize=4096)(lambda name: read_surface(surfaces / f"{Path(name).stem}.npz"))
 
@@ -127,12 +114,12 @@ class CorrespondenceColumns:
 
         Raises ValueError for an image without surface coordinates.
         """
-        same_position = np.arange(self.map_size[0] * self.map_size[1])
+        same_position = np.arange(len(position_centres(self.image_size)))
         rows = []
         for (source, target), *by_block in zip(images.pairs, *self._match(images.pairs), strict=True):
             truth = true_matches(self._surface_of(source), self._surface_of(target))
-            correct = [count_correct(m, truth, self.map_size, self.image_size) for m in (*by_block, same_position)]
-            rows.append([*correct, expected_correct(truth, self.map_size, self.image_size), float(len(truth.target))])
+            correct = [count_correct(matches, truth, self.image_size) for matches in (*by_block, same_position)]
+            rows.append([*correct, expected_correct(truth, self.image_size), float(len(truth.target))])
         names = [f"correspondence/{name}" for name in (*self.matchings, "total")]
         return {name: np.array(column) for name, column in zip(names, zip(*rows, strict=True), strict=True)}
 
@@ -141,11 +128,9 @@ class Correspondence(Metric):
     """The fraction of true matches that one matching finds."""
 
     def __init__(self, matching: str, shared: CorrespondenceColumns) -> None:
-        details = {
-            "version": 1,
-            "map": "{}x{}".format(*shared.map_size),
-            "threshold": f"{THRESHOLD} of the image height",
-        }
+        height, width = shared.image_size
+        map_size = f"{height // STRIDE}x{width // STRIDE}"
+        details = {"version": 1, "map": map_size, "threshold": f"{THRESHOLD} of the image height"}
         columns = [f"correspondence/{matching}", "correspondence/total"]
         super().__init__(f"correspondence_{matching}", PROTOCOL, details, columns)
         self._shared = shared

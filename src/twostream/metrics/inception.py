@@ -6,7 +6,7 @@ On Inception's features the Frechet distance is FID. Both are computed in float6
 from dataclasses import dataclass
 from functools import cached_property
 from io import BytesIO
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -19,7 +19,6 @@ from typing_extensions import override
 from twostream.files import sha256_of
 from twostream.metrics.metric import Columns, ImageBatch, Metric, Rows, to_tensor
 from twostream.metrics.protocols import EvaluationProtocol
-from twostream.metrics.ssim import masked
 from twostream.weights import WeightFile, WeightStore, load_state
 
 INCEPTION = WeightFile(
@@ -28,8 +27,6 @@ INCEPTION = WeightFile(
     "6726825d",
 )
 """The Inception of the original IS and FID code, converted from TensorFlow by torch-fidelity."""
-
-Outputs = tuple[Float[np.ndarray, "b features"], Float[np.ndarray, "b classes"]]  # features and logits
 
 
 @dataclass(frozen=True)
@@ -101,7 +98,14 @@ class FeatureNet(Protocol):
     weights_hash: str  # SHA-256 in hex
 
     def __call__(self, images: UInt8[Tensor, "b 3 h w"]) -> Any:
-        """Return features and logits of each image, possibly among other outputs."""
+        """Return a named tuple with the `features` and `logits` of each image."""
+
+
+class Outputs(NamedTuple):
+    """Outputs of Inception: the features of FID and the logits (without bias) of IS."""
+
+    features: Float[np.ndarray, "b features"]
+    logits: Float[np.ndarray, "b classes"]
 
 
 class InceptionNet:
@@ -133,9 +137,8 @@ class InceptionNet:
 
     @torch.inference_mode()
     def __call__(self, images: UInt8[Tensor, "b 3 h w"]) -> Outputs:
-        """Return the features of FID and the logits (without bias) of IS."""
-        features, logits = self._net(images.to(self._device))
-        return features.cpu().numpy(), logits.cpu().numpy()
+        """Return the outputs for RGB images of any size."""
+        return Outputs(*(output.cpu().numpy() for output in self._net(images.to(self._device))))
 
 
 class FeatureColumns:
@@ -145,29 +148,23 @@ class FeatureColumns:
     """
 
     def __init__(self, net: FeatureNet, protocol: EvaluationProtocol, image_size: tuple[int, int]) -> None:
-        frame = f"{net.name}/{protocol.frame_name(image_size)}"
+        described = protocol.describe(image_size)
+        frame = f"{net.name}/{described['frame']}"
         self.features, self.logits, self.mask_logits = f"{frame}/features", f"{frame}/logits", f"{frame}/mask_logits"
         self.net = net
         self.protocol = protocol
-        self.details = protocol.describe(image_size) | {"feature_net": net.name, "feature_net_hash": net.weights_hash}
-
-    def outputs(self, images: UInt8[np.ndarray, "b h w 3"]) -> Outputs:
-        """Return the features and logits of images that are in the frame."""
-        return self.net(to_tensor(images))
+        self.details = described | {"feature_net": net.name, "feature_net_hash": net.weights_hash}
 
     def update(self, images: ImageBatch) -> Columns:
         """Return the features and logits of the generated images."""
-        features, logits = self.outputs(np.stack([self.protocol.frame(image) for image in images.generated]))
-        return {self.features: features, self.logits: logits}
+        outputs = self.net(to_tensor(np.stack([self.protocol.frame(image) for image in images.generated])))
+        return {self.features: outputs.features, self.logits: outputs.logits}
 
     def update_masked(self, images: ImageBatch) -> Columns:
         """Return the logits of the generated persons."""
         assert images.masks is not None
-        framed = [
-            masked(self.protocol.frame(image), self.protocol.frame_mask(mask))
-            for image, mask in zip(images.generated, images.masks, strict=True)
-        ]
-        return {self.mask_logits: self.outputs(np.stack(framed))[1]}
+        framed = [self.protocol.frame(*pair) for pair in zip(images.generated, images.masks, strict=True)]
+        return {self.mask_logits: self.net(to_tensor(np.stack(framed))).logits}
 
 
 class InceptionScore(Metric):

@@ -11,8 +11,8 @@ from torchvision.models import AlexNet_Weights
 from typing_extensions import override
 
 from twostream.files import sha256_of
-from twostream.metrics.metric import Columns, ImageBatch, Metric, Rows, to_tensor
-from twostream.metrics.protocols import STANDARD
+from twostream.metrics.metric import Columns, ImageBatch, Metric, to_tensor
+from twostream.metrics.protocols import EvaluationProtocol
 from twostream.weights import WeightFile, WeightStore, load_state
 
 ALEXNET = WeightFile("alexnet-owt-7be5be79.pth", AlexNet_Weights.IMAGENET1K_V1.url, "7be5be79")
@@ -48,15 +48,7 @@ class LPIPSNet:
 
     @torch.inference_mode()
     def __call__(self, generated: UInt8[Tensor, "b 3 h w"], target: UInt8[Tensor, "b 3 h w"]) -> Float[np.ndarray, "b"]:
-        """Return the distance of each pair of images; 0 for equal images.
-
-        Raises ValueError for images of different size or with a side under 31 pixels.
-        """
-        if generated.shape != target.shape or min(generated.shape[2:]) < MIN_SIZE:
-            raise ValueError(
-                f"expected two batches of images of one size, at least {MIN_SIZE}x{MIN_SIZE}, "
-                f"got {tuple(generated.shape)} and {tuple(target.shape)}"
-            )
+        """Return the distance of each pair of images of at least 31x31 pixels; 0 for equal images."""
         first, second = (images.to(self._device) / 127.5 - 1 for images in (generated, target))
         return self._net(first, second).flatten().cpu().numpy()
 
@@ -64,18 +56,14 @@ class LPIPSNet:
 class LPIPS(Metric):
     """The mean LPIPS of all images. Raises ValueError for images that are too small for AlexNet."""
 
-    def __init__(self, image_size: tuple[int, int], net: LPIPSNet) -> None:
+    def __init__(self, protocol: EvaluationProtocol, image_size: tuple[int, int], net: LPIPSNet) -> None:
         if min(image_size) < MIN_SIZE:
             height, width = image_size
             raise ValueError(f"LPIPS: expected images of at least {MIN_SIZE}x{MIN_SIZE}, got {height}x{width}")
-        details = STANDARD.describe(image_size) | {"feature_net": net.name, "feature_net_hash": net.weights_hash}
-        super().__init__("lpips", STANDARD.name, details, ["lpips/standard"])
+        details = protocol.describe(image_size) | {"feature_net": net.name, "feature_net_hash": net.weights_hash}
+        super().__init__("lpips", protocol.name, details, [f"lpips/{protocol.name}"])
         self._net = net
 
     @override
     def update(self, images: ImageBatch) -> Columns:
         return {self.columns[0]: self._net(to_tensor(images.generated), to_tensor(images.true))}
-
-    @override
-    def compute(self, columns: Columns, rows: Rows) -> float:
-        return float(columns[self.columns[0]][rows].mean())

@@ -91,9 +91,9 @@ class Metric(ABC):
     def update(self, images: ImageBatch) -> Columns:
         """Measure a batch; the result contains at least `columns`, with one row per image."""
 
-    @abstractmethod
     def compute(self, columns: Columns, rows: Rows) -> float:
-        """Return the value on the images `rows`. NaN or ValueError where it is not defined."""
+        """Return the value on the images `rows`, the mean by default. NaN or ValueError where it is not defined."""
+        return float(columns[self.columns[0]][rows].mean())
 
     def extras(self, columns: Columns) -> dict[str, float]:
         """Return further numbers on all images that are reported with the value."""

@@ -9,7 +9,7 @@ from typing_extensions import override
 from twostream.data.keypoints import JointArray, found
 from twostream.data.pose_estimators import PoseEstimator
 from twostream.metrics.metric import Columns, ImageBatch, Metric, Rows, to_tensor
-from twostream.metrics.protocols import PATN
+from twostream.metrics.protocols import EvaluationProtocol
 
 HEAD = (0, 1, 14, 15, 16, 17)  # nose, neck, eyes and ears in the order of the annotation files
 ALPHA = 0.5
@@ -44,10 +44,11 @@ def pckh(counts: Sequence[tuple[int, int]] | Int[np.ndarray, "n 2"]) -> float:
 class PCKh(Metric):
     """PCKh of the joints that a pose estimator finds in the generated images."""
 
-    def __init__(self, image_size: tuple[int, int], estimator: PoseEstimator) -> None:
-        details = PATN.describe(image_size) | {"frame": "{}x{}".format(*image_size)}
+    def __init__(self, protocol: EvaluationProtocol, image_size: tuple[int, int], estimator: PoseEstimator) -> None:
+        # The estimator gets the images without bands.
+        details = protocol.describe(image_size) | {"frame": "{}x{}".format(*image_size)}
         details |= {"estimator": estimator.name, "estimator_hash": estimator.weights_hash}
-        super().__init__("pckh", PATN.name, details, pckh_column_names(PATN.name))
+        super().__init__("pckh", protocol.name, details, pckh_column_names(protocol.name))
         self._estimator = estimator
 
     @override

@@ -17,6 +17,7 @@ class EvaluationProtocol:
     Attributes:
         name: name of the protocol.
         version: raised whenever its numbers change.
+        metrics: names of its metrics.
         data_range: the range L of SSIM; None for max - min of the generated image.
         has_bands: pad images of 256x176 by white bands of 40 pixels to 256x256.
 
@@ -24,45 +25,40 @@ class EvaluationProtocol:
 
     name: str
     version: int
+    metrics: tuple[str, ...]
     data_range: float | None
     has_bands: bool
 
-    def frame(self, image: UInt8[np.ndarray, "h w c"]) -> UInt8[np.ndarray, "h v c"]:
-        """Return an image in the frame in which it is scored."""
-        return self._pad(image, WHITE) if self._is_banded(image.shape[:2]) else image
-
-    def frame_mask(self, mask: Bool[np.ndarray, "h w"]) -> Bool[np.ndarray, "h v"]:
-        """Return a person's mask in the frame; it is False on the bands."""
-        return self._pad(mask, False) if self._is_banded(mask.shape) else mask
-
-    def frame_name(self, image_size: tuple[int, int]) -> str:
-        """Return the size of the frame of images of (height, width) as text."""
-        height, width = image_size
-        return f"{height}x{width + 2 * BAND} with bands" if self._is_banded(image_size) else f"{height}x{width}"
+    def frame(
+        self, image: UInt8[np.ndarray, "h w c"], mask: Bool[np.ndarray, "h w"] | None = None
+    ) -> UInt8[np.ndarray, "h v c"]:
+        """Return an image in the frame in which it is scored; with a person's mask, all else, bands too, is black."""
+        if mask is not None:
+            image = image * mask[:, :, None]
+        if not self._is_banded(image.shape[:2]):
+            return image
+        return np.pad(image, ((0, 0), (BAND, BAND), (0, 0)), constant_values=WHITE if mask is None else 0)
 
     def describe(self, image_size: tuple[int, int]) -> dict[str, object]:
-        """Return what is reported with every number of this protocol."""
-        return {"version": self.version, "frame": self.frame_name(image_size)}
-
-    def describe_ssim(self) -> dict[str, object]:
-        """Return what is reported with an SSIM of this protocol."""
-        data_range = "max - min of the generated image" if self.data_range is None else f"{self.data_range:g}"
-        return {"window": "gaussian 11x11, sigma 1.5", "data_range": data_range}
+        """Return what is reported with a number on images of (height, width): the version and the size of the frame."""
+        height, width = image_size
+        frame = f"{height}x{width + 2 * BAND} with bands" if self._is_banded(image_size) else f"{height}x{width}"
+        return {"version": self.version, "frame": frame}
 
     def _is_banded(self, image_size: tuple[int, ...]) -> bool:
         return self.has_bands and tuple(image_size) == BANDED_SIZE
 
-    @staticmethod
-    def _pad(array: np.ndarray, fill: int | bool) -> np.ndarray:
-        width = ((0, 0), (BAND, BAND)) + ((0, 0),) * (array.ndim - 2)
-        return np.pad(array, width, constant_values=fill)
 
+COMMON = ("ssim", "mask_ssim", "inception_score", "mask_inception_score")
 
-PATN = EvaluationProtocol("patn", version=1, data_range=None, has_bands=True)
+PATN = EvaluationProtocol("patn", 1, (*COMMON, "pckh"), data_range=None, has_bands=True)
 """PATN's evaluation (Zhu et al. 2019), which the paper follows."""
 
-STANDARD = EvaluationProtocol("standard", version=1, data_range=255, has_bands=False)
+STANDARD = EvaluationProtocol("standard", 1, (*COMMON, "fid", "lpips"), data_range=255, has_bands=False)
 """The protocol of later papers."""
+
+EVALUATOR = EvaluationProtocol("evaluator", 1, ("evaluator",), data_range=255, has_bands=False)
+"""The protocol of the evaluator network of synthetic people, whose numbers another network's can't be compared with."""
 
 PROTOCOLS = (PATN, STANDARD)
 

@@ -4,19 +4,15 @@ The only module of this package that depends on `synthetic_people`.
 """
 
 import numpy as np
-from jaxtyping import UInt8
 from typing_extensions import override
 
 from synthetic_people.evaluator import Evaluator
 from synthetic_people.evaluator_training import EvaluatorTraining as EvaluatorTraining
 from synthetic_people.people import SyntheticPeople
-from twostream.metrics.inception import FeatureColumns, Outputs
+from twostream.metrics.inception import FeatureColumns
 from twostream.metrics.metric import Columns, ImageBatch, Metric, Rows, to_tensor
 from twostream.metrics.pckh import pckh, pckh_column_names, pckh_columns
-from twostream.metrics.protocols import EvaluationProtocol
-
-EVALUATOR = EvaluationProtocol("evaluator", version=1, data_range=255, has_bands=False)
-"""The protocol of all numbers of the evaluator network, which are not comparable with another network's."""
+from twostream.metrics.protocols import EVALUATOR
 
 
 def is_synthetic(source: object) -> bool:
@@ -29,11 +25,6 @@ class EvaluatorColumns(FeatureColumns):
 
     def __init__(self, evaluator: Evaluator, image_size: tuple[int, int]) -> None:
         super().__init__(evaluator, EVALUATOR, image_size)
-
-    @override
-    def outputs(self, images: UInt8[np.ndarray, "b h w 3"]) -> Outputs:
-        _, features, logits = self.net(to_tensor(images))
-        return features, logits
 
     @override
     def update(self, images: ImageBatch) -> Columns:
