@@ -9,6 +9,7 @@ from PIL import Image
 from torch.utils.data import DataLoader
 
 from twostream.data import dataset as dataset_module
+from twostream.data import images as images_module
 from twostream.data.augment import Augmentation
 from twostream.data.dataset import AnnotatedImages, PairDataset, read_split, to_pose_pair, to_uint8, to_unit_range
 from twostream.data.images import read_image
@@ -49,14 +50,14 @@ def test_sampled_pairs_are_augmented_by_epoch_and_position(people_folder):
     augmentation = Augmentation({"HorizontalFlip": {"p": 0.5}, "ColorJitter": {"p": 1}})
     augmented = PairDataset(plain.images, plain.pairs, augmentation, seed=4)
     samples = [SampledPair(epoch=2, position=5, pair_index=1), SampledPair(epoch=3, position=5, pair_index=1)]
-    batch = augmented.__getitems__(samples)
+    batch = augmented[samples]
     alone = type(batch)(*(tensor[0] for tensor in plain.batch([1])))
     for i, sample in enumerate(samples):
         expected = augmentation(alone, 4, sample.epoch, sample.position)
         assert torch.equal(batch.source_image[i], expected.source_image)
         assert torch.equal(batch.target_image[i], expected.target_image)
     assert not torch.equal(batch.source_image[0], batch.source_image[1])
-    assert torch.equal(plain.__getitems__(samples).source_image, plain.batch([1, 1]).source_image)
+    assert torch.equal(plain[samples].source_image, plain.batch([1, 1]).source_image)
 
 
 def test_a_pose_pair_is_in_range(pairs):
@@ -117,9 +118,9 @@ def test_images_that_exceed_the_memory_are_refused(split, monkeypatch):
 def test_loader_processes_give_the_same_images(split):
     dataset = PairDataset(AnnotatedImages(*split, SIZE), list(pairwise(split[2])))
     batches = [[SampledPair(0, i, i) for i in indices] for indices in ([0, 3], [1], [2, 0, 1])]
-    loader = DataLoader(dataset, batch_sampler=batches, num_workers=2, collate_fn=list)
+    loader = DataLoader(dataset, sampler=batches, batch_size=None, num_workers=2)
     for loaded, batch in zip(loader, batches, strict=True):
-        assert torch.equal(loaded[0], dataset.__getitems__(batch).source_image)
+        assert torch.equal(loaded[0], dataset[batch].source_image)
 
 
 def test_all_unusable_images_are_named_at_once(folder):
@@ -153,13 +154,7 @@ def test_many_images_are_read_with_a_progress_bar_on_a_terminal(people_folder, m
         bars.append(options)
         return iterable
 
-    monkeypatch.setattr(dataset_module, "tqdm", bar)
-    monkeypatch.setattr(dataset_module, "MANY_IMAGES", threshold)
+    monkeypatch.setattr(images_module, "tqdm", bar)
+    monkeypatch.setattr(images_module, "MANY_IMAGES", threshold)
     PairDataset.of_split(people_folder, "test", SIZE)
     assert bars == [{"desc": "Read test", "unit": "image", "total": 8, "disable": disable}]
-
-
-def test_a_name_without_annotation_is_refused(split):
-    folder, joints, names = split
-    with pytest.raises(ValueError, match=r"1 images of the pairs have no annotation, first 'nobody\.jpg'"):
-        AnnotatedImages(folder, joints, [*names, "nobody.jpg"], SIZE)

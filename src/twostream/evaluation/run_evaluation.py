@@ -109,13 +109,13 @@ def score_run(run: GeneratedRun, scoring: Scoring, device: torch.device) -> dict
             )
             for pair in sorted(pairs, key=image_name)
         ],
-        image_size=data.image_size,
+        image_size=data.size,
         protocols=PROTOCOLS,
         references={
             split: [Panel(data.folder / split / name) for name in names] for split, names in references.items()
         },
         record=run.record,
-        people_root=data.root if is_synthetic(data.source) else None,
+        people_root=Path(data.root) if is_synthetic(data.source) else None,
         more_metrics=more_metrics,
         missing=missing,
     )
@@ -139,7 +139,7 @@ def _correspondence(run: GeneratedRun, device: torch.device) -> tuple[list[Metri
         return [matches.cpu().numpy() for matches in best_matches(run.generator, inputs)]
 
     surfaces = run.data.folder / "surface-test"
-    shared = CorrespondenceColumns(match, len(at_modules(run.generator)), surfaces, run.data.image_size)
+    shared = CorrespondenceColumns(match, len(at_modules(run.generator)), surfaces, run.data.size)
     return [Correspondence(matching, shared) for matching in shared.matchings], []
 
 
