@@ -417,7 +417,7 @@ def test_unreadable_images_are_named_before_anything_is_estimated(tmp_path, monk
     save_image(tmp_path / "a.png", (40, 50), "blue")
     (tmp_path / "b.png").write_bytes((tmp_path / "a.png").read_bytes()[:60])
     (tmp_path / "c.jpg").write_bytes(b"")
-    with pytest.raises(ValueError, match=r": 2 of 3 images can't be read:\n.*b\.png: expected .*\n.*c\.jpg: expected"):
+    with pytest.raises(ValueError, match=r": 2 of 3 images can't be used:\n.*b\.png: expected .*\n.*c\.jpg: expected"):
         annotate(tmp_path, Corners(), tmp_path / "out.csv")
     assert not (tmp_path / "out.csv").exists()
 
