@@ -11,11 +11,9 @@ from twostream.data.visualize import (
     correspondence_strip,
     paint_attention,
     points_of,
-    positions_of_points,
     stacked,
     warp_by_matches,
 )
-from twostream.metrics.correspondence import positions_of
 from twostream.types import ImagePair
 
 
@@ -36,13 +34,6 @@ def test_patches_move_to_where_they_match(image):
             top, left = (0, 8) if (row, column) == (4, 8) else (4, 0)
             expected = image[:, top : top + 4, left : left + 4]
             assert torch.equal(warped[:, row : row + 4, column : column + 4], expected)
-
-
-def test_positions_of_points_are_those_of_the_metric():
-    points = np.random.default_rng(0).integers(0, [32, 16], (50, 2))
-    got = positions_of_points(torch.from_numpy(points).float(), (8, 4), (32, 16))
-    assert got.tolist() == positions_of(points, (8, 4), (32, 16)).tolist()
-    assert positions_of_points(torch.zeros(0, 2), (8, 4), (32, 16)).tolist() == []
 
 
 def test_points_are_joints_found_inside_the_image():

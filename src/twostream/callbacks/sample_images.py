@@ -11,20 +11,13 @@ from typing_extensions import override
 from twostream.callbacks import data_of, module_of
 from twostream.data.dataset import to_pose_pair, to_uint8
 from twostream.data.pose import Heatmaps
-from twostream.data.visualize import (
-    BlockView,
-    correspondence_strip,
-    points_of,
-    positions_of_points,
-    sample_grid,
-    stacked,
-)
+from twostream.data.visualize import BlockView, correspondence_strip, points_of, sample_grid, stacked
 from twostream.files import atomic_write
+from twostream.metrics.correspondence import STRIDE, positions_of
 from twostream.module import TwoStreamModule
 from twostream.nets.inspection import at_modules, attention_matrices
 from twostream.types import ImagePair
 
-STRIDE = 4  # pixels per position of the AT-modules' feature maps
 FOOTNOTE = "dot: maximum of the attention matrix; ring: the joint itself; matched: source patches at their best match"
 
 
@@ -91,8 +84,8 @@ def draw_correspondence(generator: nn.Module, batch: ImagePair, heatmaps: Heatma
     height, width = generated.shape[-2:]
     map_size = (height // STRIDE, width // STRIDE)
     points = points_of(images.target_joints, (height, width))
-    positions = positions_of_points(images.target_joints[points], map_size, (height, width))
-    positions = positions.to(batch.source_image.device)
+    pixels = images.target_joints[points].round().long().numpy()
+    positions = torch.from_numpy(positions_of(pixels, map_size, (height, width))).to(batch.source_image.device)
     # Attention matrices are large: only the rows that are drawn leave the device.
     blocks = [
         BlockView(attention[0, positions].float().cpu(), attention[0].argmax(dim=1).cpu())

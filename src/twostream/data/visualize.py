@@ -72,14 +72,6 @@ def points_of(joints: Float[Tensor, "18 2"], image_size: tuple[int, int]) -> lis
     return [joint for joint in POINT_COLOURS if is_inside[joint]]
 
 
-def positions_of_points(
-    points: Float[Tensor, "points 2"], map_size: tuple[int, int], image_size: tuple[int, int]
-) -> Int[Tensor, " points"]:
-    """Return the map position of each point (y, x in pixels, inside the image)."""
-    rows, columns = (points.round().long() * torch.tensor(map_size) // torch.tensor(image_size)).unbind(dim=1)
-    return rows * map_size[1] + columns
-
-
 def warp_by_matches(
     source: UInt8[Tensor, "3 h w"], matches: Int[Tensor, " positions"], map_size: tuple[int, int]
 ) -> UInt8[Tensor, "3 h w"]:
