@@ -11,15 +11,18 @@ from hydra import compose, initialize_config_dir
 from twostream.build import build_datamodule, build_module, build_trainer
 from twostream.cli import CONF, dashboard
 from twostream.cli.dashboard import make_dashboard
-from twostream.loggers import wandb_upload
-from twostream.loggers.wandb_upload import (
+from twostream.loggers import wandb_dashboard
+from twostream.loggers.wandb_dashboard import (
+    WandbProject,
+    build_report,
+    build_workspace,
     check_online,
     log_tables,
+    logged_names,
     numeric_table,
     save_dashboard,
     upload_offline_runs,
 )
-from twostream.loggers.wandb_workspace import WandbProject, build_report, build_workspace, logged_names
 from twostream.runs import run_lock
 from twostream.tables.results import collect
 from twostream.tables.spec import load_spec
@@ -183,7 +186,7 @@ def synced(monkeypatch):
             if name.endswith(".wandb") and name not in fails:
                 Path(name).with_suffix(".wandb.synced").touch()
 
-    monkeypatch.setattr(wandb_upload.subprocess, "run", run)
+    monkeypatch.setattr(wandb_dashboard.subprocess, "run", run)
     return commands, fails
 
 
@@ -232,7 +235,7 @@ def make_saved(monkeypatch):
 
         from_url = staticmethod(server.__getitem__)
 
-    monkeypatch.setattr(wandb_upload, "CONTENT", {"workspace": ["content"], "report": ["content"]})
+    monkeypatch.setattr(wandb_dashboard, "CONTENT", {"workspace": ["content"], "report": ["content"]})
     return server, Saved
 
 
