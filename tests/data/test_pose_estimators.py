@@ -2,15 +2,15 @@ import sys
 import zipfile
 
 import numpy as np
-import onnx
 import pytest
 import torch
-from onnx import TensorProto, helper, numpy_helper
+from onnx import helper
 from PIL import Image
 from rtmlib import Body
 from rtmlib.tools.pose_estimation.post_processings import convert_coco_to_openpose
 from torchvision.models.detection import KeypointRCNN_ResNet50_FPN_Weights, keypointrcnn_resnet50_fpn
 
+from onnx_models import constant, save_constant, save_detector, save_onnx, save_rtmpose
 from twostream.data import pose_estimators as estimators
 from twostream.data.keypoints import found, read_annotations
 from twostream.data.pose_estimators import (
@@ -27,36 +27,6 @@ from twostream.weights import MissingWeightsError, WeightFile
 COCO_NOSE, COCO_LEFT_SHOULDER, COCO_RIGHT_SHOULDER, COCO_LEFT_WRIST = 0, 5, 6, 9
 NOSE, NECK, RIGHT_SHOULDER, LEFT_SHOULDER, LEFT_WRIST = 0, 1, 2, 5, 7
 MISSING = [-1, -1]
-
-
-def save_onnx(path, input_shape, nodes, outputs):
-    graph = helper.make_graph(
-        nodes,
-        "tiny",
-        [helper.make_tensor_value_info("input", TensorProto.FLOAT, input_shape)],
-        [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in outputs.items()],
-    )
-    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=10), path)
-    return path
-
-
-def constant(name, array):
-    return helper.make_node("Constant", [], [name], value=numpy_helper.from_array(np.asarray(array)))
-
-
-def save_constant(path, input_shape, **answers):
-    """A model that returns the same arrays for every image."""
-    nodes = [constant(name, array.astype(np.float32)) for name, array in answers.items()]
-    return save_onnx(path, input_shape, nodes, {name: array.shape for name, array in answers.items()})
-
-
-def simcc(size, peaks, num_joints=17, height=0.9):
-    """Peaks at bins (x, y), half a pixel of the model's input each, by COCO joint; none for the others."""
-    width, rows = size
-    simcc_x, simcc_y = np.zeros((1, num_joints, 2 * width)), np.zeros((1, num_joints, 2 * rows))
-    for joint, (x, y) in peaks.items():
-        simcc_x[0, joint, x], simcc_y[0, joint, y] = height, height
-    return {"simcc_x": simcc_x, "simcc_y": simcc_y}
 
 
 def save_brightest(path, channel):
@@ -87,7 +57,7 @@ PEAKS = {COCO_NOSE: (24, 16), COCO_LEFT_SHOULDER: (32, 24), COCO_RIGHT_SHOULDER:
 @pytest.fixture
 def pose_file(tmp_path):
     """A model of input 24x32 (width x height)."""
-    return save_constant(tmp_path / "pose.onnx", [1, 3, 32, 24], **simcc((24, 32), PEAKS))
+    return save_rtmpose(tmp_path / "pose.onnx", PEAKS)
 
 
 def test_the_order_is_that_of_rtmlibs_own_conversion():
@@ -132,15 +102,11 @@ def test_rtmpose_uses_the_frame_of_the_image_as_box(pose_file):
     assert joints[0, LEFT_WRIST].tolist() == MISSING  # at x = -6
     assert isinstance(estimator, PoseEstimator)
     assert (estimator.name, estimator.weights_hash) == ("RTMPose", sha256_of(pose_file))
-
-
-def test_rtmpose_omits_joints_below_the_threshold(pose_file):
     assert not found(RTMPoseEstimator(pose_file, threshold=0.95, device="cpu")(black(64, 48))[0]).any()
 
 
 def test_a_model_of_any_input_size_receives_rtmposes(tmp_path):
-    peaks = simcc((192, 256), {COCO_NOSE: (48, 64)})
-    path = save_constant(tmp_path / "pose.onnx", [1, 3, "height", "width"], **peaks)
+    path = save_rtmpose(tmp_path / "pose.onnx", {COCO_NOSE: (48, 64)}, (192, 256), [1, 3, "height", "width"])
     # 192x256 padded is 240x320: a bin is 0.625 pixels, and bin 0 is at (-24, -32).
     assert RTMPoseEstimator(path, device="cpu")(black(256, 192))[0, NOSE].tolist() == [8, 6]
 
@@ -162,10 +128,6 @@ def test_rtmpose_receives_rgb(tmp_path):
     assert estimator(image)[0, NOSE].tolist() == [20, 30]
 
 
-def save_detector(path, *boxes):
-    return save_constant(path, [1, 3, 32, 32], dets=np.array(boxes)[None])
-
-
 def test_rtmpose_crops_to_the_largest_person_that_yolox_finds(pose_file, tmp_path):
     # Boxes (left, top, right, bottom, score) in the detector's 32x32, half the image's size.
     boxes = [(0, 0, 4, 4, 0.9), (4, 8, 16, 24, 0.6), (0, 0, 32, 32, 0.2)]
@@ -173,12 +135,7 @@ def test_rtmpose_crops_to_the_largest_person_that_yolox_finds(pose_file, tmp_pat
     estimator = RTMPoseEstimator(pose_file, detect=True, detector_weights=detector, device="cpu")
     # (8, 16) to (32, 48) padded is 30x40 around (20, 32): a bin is 0.625 pixels, and bin 0 is at (5, 12).
     for joints in estimator(black(64, 48, count=2)):
-        assert joints[[NOSE, LEFT_SHOULDER, RIGHT_SHOULDER, LEFT_WRIST]].tolist() == [
-            [22, 20],
-            [27, 25],
-            [27, 15],
-            [27, 5],
-        ]
+        assert joints[[NOSE, LEFT_SHOULDER, LEFT_WRIST]].tolist() == [[22, 20], [27, 25], [27, 5]]
     assert estimator.name == "YOLOX + RTMPose"
 
 
@@ -225,19 +182,14 @@ def test_rtmlibs_file_is_downloaded_once_and_hashed(archive, pose_file):
     assert RTMPoseEstimator(device="cpu").weights_hash == sha256_of(pose_file)
 
 
-def test_a_file_that_can_not_be_fetched_says_what_to_do(archive):
-    url = archive.with_name("nothere.zip").as_uri()
-    message = (
-        rf"nothere\.zip can't be downloaded \(.*\): download {url} and pass the \.onnx file in it as detector_weights"
-    )
+@pytest.mark.parametrize(("archive_name", "key"), [("nothere", "detector_weights"), ("published", "pose_weights")])
+def test_a_file_that_can_not_be_fetched_says_what_to_do(archive, archive_name, key):
+    if key == "pose_weights":
+        archive.write_bytes(b"cut off")
+    url = archive.with_name(f"{archive_name}.zip").as_uri()
+    message = rf"{archive_name}\.zip can't be downloaded \(.*\): download {url} and pass the \.onnx file in it as {key}"
     with pytest.raises(MissingWeightsError, match=message):
         RTMPoseEstimator(detect=True, device="cpu")
-
-
-def test_a_file_that_was_cut_off_says_what_to_do(archive):
-    archive.write_bytes(b"cut off")
-    with pytest.raises(MissingWeightsError, match=r"published\.zip can't be downloaded .* as pose_weights"):
-        RTMPoseEstimator(device="cpu")
 
 
 @pytest.mark.parametrize("key", ["pose_weights", "detector_weights"])
@@ -247,20 +199,16 @@ def test_a_given_file_that_is_missing(pose_file, tmp_path, key):
         RTMPoseEstimator(**files, detect=True, device="cpu")
 
 
-def test_a_file_that_is_not_a_model(tmp_path):
-    path = tmp_path / "broken.onnx"
-    path.write_bytes(b"broken")
-    with pytest.raises(ValueError, match=r"broken\.onnx: expected a model for rtmlib's RTMPose, got: .*"):
-        RTMPoseEstimator(path, device="cpu")
-
-
-def test_a_model_of_another_kind(pose_file, tmp_path):
+def test_a_model_of_another_kind_is_refused(pose_file, tmp_path):
+    broken = tmp_path / "broken.onnx"
+    broken.write_bytes(b"broken")
+    detector = save_detector(tmp_path / "yolox.onnx", (0, 0, 32, 32, 0.2))
+    for path in (broken, detector):
+        with pytest.raises(ValueError, match=rf"{path}: expected a model for rtmlib's RTMPose, got: .*"):
+            RTMPoseEstimator(path, device="cpu")
     with pytest.raises(ValueError, match=r"pose\.onnx: expected a model for rtmlib's YOLOX"):
         RTMPoseEstimator(pose_file, detect=True, detector_weights=pose_file, device="cpu")
-    detector = save_detector(tmp_path / "yolox.onnx", (0, 0, 32, 32, 0.2))
-    with pytest.raises(ValueError, match=r"yolox\.onnx: expected a model for rtmlib's RTMPose"):
-        RTMPoseEstimator(detector, device="cpu")
-    hand = save_constant(tmp_path / "hand.onnx", [1, 3, 32, 24], **simcc((24, 32), {}, num_joints=21))
+    hand = save_rtmpose(tmp_path / "hand.onnx", {}, num_joints=21)
     with pytest.raises(ValueError, match=r"hand\.onnx: expected a model of COCO's 17 joints, got one of 21"):
         RTMPoseEstimator(hand, device="cpu")
 
@@ -347,7 +295,7 @@ def test_keypoint_rcnn_omits_joints_and_people_below_the_thresholds(two_people):
 
 def test_keypoint_rcnn_finds_nobody(save_people):
     folder = save_people(torch.zeros(0), torch.zeros(0, 17, 3), torch.zeros(0, 17))
-    assert (KeypointRCNNEstimator(folder, device="cpu")(black(64, 48)) == -1).all()
+    assert not found(KeypointRCNNEstimator(folder, device="cpu")(black(64, 48))[0]).any()
 
 
 def test_keypoint_rcnn_without_weights_says_where_to_put_them(tmp_path):
