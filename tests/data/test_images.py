@@ -7,12 +7,9 @@ from PIL import Image
 from twostream.data.images import read_image
 
 
-def save_noise(path, size=(32, 16), orientation=None):
-    exif = Image.Exif()
-    if orientation:
-        exif[0x0112] = orientation
-    noise = np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
-    Image.fromarray(noise).save(path, exif=exif)
+def save_noise(path, **options):
+    noise = np.random.default_rng(0).integers(0, 256, (32, 16, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(path, **options)
     return noise
 
 
@@ -22,11 +19,13 @@ def test_an_image_is_read_from_path_or_content(tmp_path):
     assert (read_image(path) == noise).all()
     assert (read_image(BytesIO(path.read_bytes()), (32, 16)) == noise).all()
     Image.new("L", (16, 32), 7).save(path)
-    assert (read_image(path) == 7).all()
+    assert (read_image(path) == np.full((32, 16, 3), 7)).all()
 
 
 def test_the_exif_orientation_is_applied_on_request(tmp_path):
-    noise = save_noise(tmp_path / "a.png", orientation=6)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    noise = save_noise(tmp_path / "a.png", exif=exif)
     assert (read_image(tmp_path / "a.png") == noise).all()
     assert (read_image(tmp_path / "a.png", apply_orientation=True) == np.rot90(noise, -1)).all()
 
