@@ -146,16 +146,12 @@ def test_colours_of_both_images_change_alike_and_joints_stay():
 )
 def test_the_draw_depends_on_seed_epoch_and_position_alone(copied):
     expected = ALL(PAIR, 3, 4, 5)
-    for position in range(5):
-        ALL(PAIR, 0, 0, position)
+    ALL(PAIR, 0, 0, 0)
     assert equal(ALL(PAIR, 3, 4, 5), expected)
     assert equal(copied(ALL)(PAIR, 3, 4, 5), expected)
-
-
-@pytest.mark.parametrize("varied", [0, 1, 2])
-def test_each_seed_epoch_and_position_has_another_draw(varied):
-    drawn = [MOVES(PAIR, *[i if k == varied else 1 for k in range(3)]).source_image for i in range(20)]
-    assert len({image.numpy().tobytes() for image in drawn}) == 20
+    for varied in range(3):
+        drawn = [MOVES(PAIR, *[i if k == varied else 1 for k in range(3)]).source_image for i in range(20)]
+        assert len({image.numpy().tobytes() for image in drawn}) == 20
 
 
 def test_transforms_are_drawn_independently():

@@ -62,9 +62,7 @@ def read_lines(path: Path) -> list[str]:
 def read_annotations(path: Path, width: int | None = None) -> dict[str, JointArray]:
     """Read an annotation file into image name -> joints, in the file's order.
 
-    Args:
-        path: the file.
-        width: of the images in pixels, to check that x belongs to them; None does not check x.
+    With the `width` of the images in pixels, x is checked to belong to them.
 
     Raises:
         ValueError: a line is malformed; the message has file, line and value.
