@@ -6,9 +6,8 @@ import torch
 from PIL import Image
 
 from twostream.data import dataset as dataset_module
-from twostream.data import images as images_module
 from twostream.data.dataset import AnnotatedImages, PairDataset, read_split, to_pose_pair, to_uint8, to_unit_range
-from twostream.data.images import decode_images, read_image
+from twostream.data.images import read_image
 from twostream.data.keypoints import read_annotations, write_annotations
 from twostream.data.pose import gaussian_heatmaps
 
@@ -105,25 +104,3 @@ def test_all_unusable_images_are_named_at_once(folder):
         lines = str(error.value).splitlines()[1:]
         assert [line.split(":")[0] for line in lines] == [str(folder / "test" / name) for name in names[:3]]
         assert lines[2].endswith("expected an image of height x width 32x16, got 31x16")
-
-
-def test_ten_unusable_images_are_listed_and_the_others_counted(tmp_path):
-    with pytest.raises(ValueError, match=r": 13 of 13 images can't be used:\n") as error:
-        decode_images([tmp_path / f"{i:02d}.png" for i in range(13)])
-    lines = str(error.value).splitlines()
-    assert "09.png: file not found" in lines[10]
-    assert lines[11:] == ["and 3 more"]
-
-
-@pytest.mark.parametrize(("threshold", "disable"), [(7, None), (8, True)])
-def test_many_images_are_read_with_a_progress_bar_on_a_terminal(people_folder, monkeypatch, threshold, disable):
-    bars = []
-
-    def bar(iterable, **options):
-        bars.append(options)
-        return iterable
-
-    monkeypatch.setattr(images_module, "tqdm", bar)
-    monkeypatch.setattr(images_module, "MANY_IMAGES", threshold)
-    PairDataset.of_split(people_folder, "test", SIZE)
-    assert bars == [{"desc": "Read test", "unit": "image", "total": 8, "disable": disable}]

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from twostream.data.images import read_image
+from twostream.data import images
+from twostream.data.images import decode_images, read_image
 
 
 def save_noise(path, **options):
@@ -59,3 +60,20 @@ def test_an_image_of_another_size_is_refused_before_it_is_decoded(tmp_path):
     path.write_bytes(path.read_bytes()[:1000])
     with pytest.raises(ValueError, match=r"a\.png: expected an image of height x width 32x16, got 2000x3000"):
         read_image(path, (32, 16))
+
+
+def test_ten_unusable_images_are_listed_and_the_others_counted(tmp_path):
+    with pytest.raises(ValueError, match=r": 13 of 13 images can't be used:\n") as error:
+        decode_images([tmp_path / f"{i:02d}.png" for i in range(13)])
+    lines = str(error.value).splitlines()
+    assert "09.png: file not found" in lines[10]
+    assert lines[11:] == ["and 3 more"]
+
+
+@pytest.mark.parametrize(("threshold", "disable"), [(7, None), (8, True)])
+def test_many_images_are_read_with_a_progress_bar_on_a_terminal(people_folder, monkeypatch, threshold, disable):
+    bars = []
+    monkeypatch.setattr(images, "tqdm", lambda iterable, **options: bars.append(options) or iterable)
+    monkeypatch.setattr(images, "MANY_IMAGES", threshold)
+    decode_images(sorted((people_folder / "test").iterdir()), (32, 16))
+    assert bars == [{"desc": "Read test", "unit": "image", "total": 8, "disable": disable}]

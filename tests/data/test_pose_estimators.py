@@ -31,18 +31,16 @@ MISSING = [-1, -1]
 
 def save_brightest(path, channel):
     """A model of 96x128 that finds every joint where a channel of its input is brightest."""
-    nodes = [constant("channel", np.int64(channel)), helper.make_node("Gather", ["input", "channel"], ["one"], axis=1)]
-    for name, length, other in (("simcc_x", 96, 1), ("simcc_y", 128, 2)):
+    nodes = [
+        *(constant("channel", np.int64([channel])), constant("twice", np.float32([1, 1, 2]))),
+        helper.make_node("Gather", ["input", "channel"], ["image"], axis=1),
+    ]
+    for name, length, other in (("simcc_x", 96, 2), ("simcc_y", 128, 3)):
         nodes += [
-            helper.make_node("ReduceMax", ["one"], [f"{name}_max"], axes=[other], keepdims=0),
-            constant(f"{name}_column", np.array([1, length, 1])),
-            constant(f"{name}_bins", np.array([1, length, 2])),
-            constant(f"{name}_row", np.array([1, 1, 2 * length])),
-            constant(f"{name}_joints", np.array([1, 17, 2 * length])),
-            helper.make_node("Reshape", [f"{name}_max", f"{name}_column"], [f"{name}_1"]),
-            helper.make_node("Expand", [f"{name}_1", f"{name}_bins"], [f"{name}_2"]),
-            helper.make_node("Reshape", [f"{name}_2", f"{name}_row"], [f"{name}_3"]),
-            helper.make_node("Expand", [f"{name}_3", f"{name}_joints"], [name]),
+            constant(f"{name}_shape", np.array([1, 17, length])),
+            helper.make_node("ReduceMax", ["image"], [f"{name}_max"], axes=[other], keepdims=0),
+            helper.make_node("Expand", [f"{name}_max", f"{name}_shape"], [f"{name}_joints"]),
+            helper.make_node("Resize", [f"{name}_joints", "", "twice"], [name], mode="nearest"),
         ]
     return save_onnx(path, [1, 3, 128, 96], nodes, {"simcc_x": [1, 17, 192], "simcc_y": [1, 17, 256]})
 
