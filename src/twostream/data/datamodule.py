@@ -101,8 +101,8 @@ class PairDataModule(LightningDataModule):
     def setup(self, stage: str) -> None:
         joints, pairs = read_split(self.folder, "train", self.size)
         train_pairs, val_pairs = split_identities(pairs, self.num_val_identities, self.num_val_pairs)
-        names = image_names(train_pairs + val_pairs)
-        images = AnnotatedImages(self.folder / "train", joints, names, self.size, self.cache != "none")
+        joints = {name: joints[name] for name in image_names(train_pairs + val_pairs)}
+        images = AnnotatedImages(self.folder / "train", joints, self.size, self.cache != "none")
         self.train = PairDataset(images, train_pairs, self.augmentation, self.seed)
         self.val = PairDataset(images, val_pairs)
         self.is_on_device = False

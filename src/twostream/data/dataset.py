@@ -27,8 +27,7 @@ class AnnotatedImages:
 
     Args:
         folder: of the images.
-        joints: image name -> joints.
-        names: of annotated images, in the order of their indices.
+        joints: image name -> joints, in the order of the images' indices.
         image_size: height and width in pixels.
         in_memory: keep the decoded images as uint8; otherwise they are read from disk each time.
 
@@ -37,19 +36,14 @@ class AnnotatedImages:
     """
 
     def __init__(
-        self,
-        folder: Path,
-        joints: dict[str, JointArray],
-        names: Sequence[str],
-        image_size: tuple[int, int],
-        in_memory: bool = True,
+        self, folder: Path, joints: dict[str, JointArray], image_size: tuple[int, int], in_memory: bool = True
     ) -> None:
-        self.index_of = {name: index for index, name in enumerate(names)}
-        self.joints = {name: joints[name] for name in names}
-        self._paths = [folder / name for name in names]
+        self.joints = joints
+        self.index_of = {name: index for index, name in enumerate(joints)}
+        self._paths = [folder / name for name in joints]
         self._image_size = image_size
-        self._joints = torch.stack([joints_to_tensor(array) for array in self.joints.values()])
-        self._images = _allocate(len(names), image_size) if in_memory else None
+        self._joints = torch.stack([joints_to_tensor(array) for array in joints.values()])
+        self._images = _allocate(len(joints), image_size) if in_memory else None
         decode_images(self._paths, image_size, self._images)
 
     def __len__(self) -> int:
@@ -107,7 +101,8 @@ class PairDataset(Dataset[ImagePair]):
     def of_split(cls, root: Path, split: str, image_size: tuple[int, int], in_memory: bool = True) -> "PairDataset":
         """Read the pairs of `split` (`train` or `test`) of a data folder."""
         joints, pairs = read_split(root, split, image_size)
-        return cls(AnnotatedImages(root / split, joints, image_names(pairs), image_size, in_memory), pairs)
+        joints = {name: joints[name] for name in image_names(pairs)}
+        return cls(AnnotatedImages(root / split, joints, image_size, in_memory), pairs)
 
     @property
     def joints(self) -> dict[str, JointArray]:
