@@ -231,12 +231,11 @@ def _onnx_file(given: str | Path | None, url: str, download: bool, key: str) -> 
     """Return the given file, or rtmlib's copy of `url`, which is downloaded once."""
     from rtmlib.tools.file import download_checkpoint
 
-    if given is not None:
-        if not Path(given).is_file():
-            raise MissingWeightsError(f"{key}: expected an .onnx file, file not found: {given}; rtmlib's is {url}")
+    if given is not None and Path(given).is_file():
         return Path(given)
-    if not download:
-        raise MissingWeightsError(f"{key}: expected an .onnx file, got none; rtmlib's is {url}")
+    if given is not None or not download:
+        got = "got none" if given is None else f"file not found: {given}"
+        raise MissingWeightsError(f"{key}: expected an .onnx file, {got}; rtmlib's is {url}")
     try:
         return Path(download_checkpoint(url))
     # rtmlib passes on all errors of the network, the disk and the archive.
