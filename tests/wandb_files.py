@@ -2,6 +2,7 @@
 
 import json
 import subprocess
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,12 @@ def written(run_dir: Path) -> list[Written]:
 def _read(file: Path) -> Written:
     # What `wandb leet inspect --json` calls, which itself takes seconds to start.
     command = [get_core_path(), "leet", "inspect", "--no-observability", "--json", "--run-file", str(file)]
-    done = subprocess.run([*command, str(file.parents[1])], capture_output=True, text=True, check=True)
+    # A run that has just finished may not be on the disk yet.
+    for _ in range(20):
+        done = subprocess.run([*command, str(file.parents[1])], capture_output=True, text=True, check=True)
+        if '"type":"exit"' in done.stdout.replace(" ", ""):
+            break
+        time.sleep(0.5)
     found = Written()
     for line in done.stdout.splitlines():
         record = json.loads(line)

@@ -7,13 +7,12 @@ import sys
 from pathlib import Path
 
 import numpy as np
-import onnx
 import pytest
 from hydra.utils import get_class
 from omegaconf import OmegaConf
-from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
+from onnx_models import save_rtmpose
 from twostream.cli import CONF
 from twostream.data.keypoints import read_annotations
 
@@ -27,21 +26,7 @@ def annotate(folder: Path, *arguments: str) -> subprocess.CompletedProcess:
 @pytest.fixture
 def pose_file(tmp_path):
     """An RTMPose of input 24x32 that finds every joint at the centre of its input."""
-    shapes = {"simcc_x": (1, 17, 48), "simcc_y": (1, 17, 64)}
-    nodes = []
-    for name, shape in shapes.items():
-        peak = np.zeros(shape, np.float32)
-        peak[:, :, shape[2] // 2] = 0.9
-        nodes.append(helper.make_node("Constant", [], [name], value=numpy_helper.from_array(peak)))
-    graph = helper.make_graph(
-        nodes,
-        "tiny",
-        [helper.make_tensor_value_info("input", TensorProto.FLOAT, (1, 3, 32, 24))],
-        [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in shapes.items()],
-    )
-    path = tmp_path / "pose.onnx"
-    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=10), path)
-    return path
+    return save_rtmpose(tmp_path / "pose.onnx", {joint: (24, 32) for joint in range(17)})
 
 
 def test_a_folder_of_photos_is_annotated(tmp_path, pose_file):

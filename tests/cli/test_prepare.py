@@ -7,12 +7,11 @@ import sys
 import zipfile
 
 import numpy as np
-import onnx
 import pytest
 from hydra import compose, initialize_config_dir
-from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
+from onnx_models import save_rtmpose
 from twostream.cli import CONF
 from twostream.cli.prepare import run_step
 from twostream.data.keypoints import read_annotations, write_annotations
@@ -27,17 +26,7 @@ def compose_prepare(*overrides: str):
 @pytest.fixture
 def pose_file(tmp_path):
     """An RTMPose of input 24x32 that finds every joint in the middle of its input."""
-    nodes, outputs = [], []
-    for name, shape in {"simcc_x": (1, 17, 48), "simcc_y": (1, 17, 64)}.items():
-        peak = np.zeros(shape, np.float32)
-        peak[:, :, shape[2] // 2] = 0.9
-        nodes.append(helper.make_node("Constant", [], [name], value=numpy_helper.from_array(peak)))
-        outputs.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, shape))
-    inputs = [helper.make_tensor_value_info("input", TensorProto.FLOAT, (1, 3, 32, 24))]
-    graph = helper.make_graph(nodes, "tiny", inputs, outputs)
-    path = tmp_path / "pose.onnx"
-    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=10), path)
-    return path
+    return save_rtmpose(tmp_path / "pose.onnx", {joint: (24, 32) for joint in range(17)})
 
 
 def test_a_zip_becomes_a_data_folder(tmp_path, people_folder, pose_file):

@@ -1,3 +1,4 @@
+import re
 from types import SimpleNamespace
 
 import pytest
@@ -5,7 +6,7 @@ import torch
 from hydra.utils import instantiate
 
 from twostream.data.augment import Augmentation
-from twostream.data.datamodule import PairDataModule
+from twostream.data.datamodule import COUNTS, PairDataModule
 from twostream.data.pairs import identity_of
 from twostream.data.sampling import PairStream
 from twostream.types import ImagePair
@@ -58,27 +59,36 @@ def test_a_missing_folder_is_refused(tiny_config, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("key", "value"),
-    [(key, "0") for key in ("batch_size", "num_val_identities", "num_val_pairs", "joint_size", "pairs_per_epoch")]
-    + [("joint_size", "nan"), ("joint_size", "inf"), ("joint_size", "-1")],
+    ("overrides", "message"),
+    [
+        *(([f"{key}=0"], f"{key}: expected a finite number above 0, got 0") for key in COUNTS),
+        *(
+            ([f"joint_size={x}"], f"joint_size: expected a finite number above 0, got {x}")
+            for x in ("nan", "inf", "-1")
+        ),
+        (["cache=disk"], "cache: expected auto, none, ram, device, got 'disk'"),
+        (["cache=device", "num_workers=1"], "cache=device: expected data.num_workers=0 and data/augmentation=none"),
+        (["cache=device", "augmentation=flip"], "cache=device: expected data.num_workers=0 and data/augmentation=none"),
+    ],
 )
-def test_numbers_that_are_not_above_0_are_refused(tiny_config, key, value):
-    with pytest.raises(Exception, match=rf"data\.{key}: expected a finite number above 0, got {value}"):
-        instantiate(tiny_config(f"data.{key}={value}").data)
-
-
-def test_an_unknown_cache_is_refused(tiny_config):
-    with pytest.raises(Exception, match=r"data\.cache: expected auto, none, ram, device, got 'disk'"):
-        instantiate(tiny_config("data.cache=disk").data)
+def test_settings_that_can_not_work_are_refused(tiny_config, overrides, message):
+    keys = [f"data/{o}" if o.startswith("augmentation") else f"data.{o}" for o in overrides]
+    with pytest.raises(Exception, match=rf"data\.{re.escape(message)}"):
+        instantiate(tiny_config(*keys).data)
 
 
 @pytest.mark.parametrize(
-    ("cache", "num_workers"), [("ram", 2), ("none", 0), ("none", 2), ("device", 0), ("auto", 0), ("auto", 2)]
+    ("cache", "num_workers", "augmentation"),
+    [
+        *(("ram", 2, "none"), ("none", 0, "none"), ("device", 0, "none"), ("auto", 0, "none")),
+        *(("ram", 2, "full"), ("none", 0, "full"), ("none", 2, "full"), ("auto", 2, "full")),
+    ],
 )
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
-def test_batches_do_not_depend_on_cache_and_workers(tiny_config, cache, num_workers):
-    expected = ready(tiny_config("data.cache=ram"))
-    other = ready(tiny_config(f"data.cache={cache}", f"data.num_workers={num_workers}"))
+def test_batches_do_not_depend_on_cache_and_workers(tiny_config, cache, num_workers, augmentation):
+    settings = f"data/augmentation={augmentation}"
+    expected = ready(tiny_config("data.cache=ram", settings))
+    other = ready(tiny_config(f"data.cache={cache}", f"data.num_workers={num_workers}", settings))
     for one, same in zip(expected.train_dataloader(), other.train_dataloader(), strict=True):
         assert equal(one, same)
 
@@ -94,45 +104,19 @@ def test_training_batches_are_those_of_the_stream_augmented(tiny_config):
             assert equal([tensor[i] for tensor in batch], expected)
 
 
-def test_training_resumes_from_the_iteration_of_the_module(tiny_config):
-    batches = list(ready(tiny_config()).train_dataloader())
+def test_training_resumes_from_the_iteration_of_the_module_whose_pairs_are_named(tiny_config):
+    data = ready(tiny_config())
+    batches = list(data.train_dataloader())
     rest = list(ready(tiny_config(), iteration=1).train_dataloader())
     assert len(batches) == 3
     assert all(equal(one, other) for one, other in zip(batches[1:], rest, strict=True))
-
-
-def test_the_pairs_of_an_iteration_are_named(tiny_config):
-    data = ready(tiny_config())
-    for iteration, batch in enumerate(data.train_dataloader()):
+    for iteration, batch in enumerate(batches):
         indices = [data.train.pairs.index(pair) for pair in data.pairs_of_iteration(iteration)]
         assert equal(data.train.batch(indices), batch)
 
 
-@pytest.mark.parametrize("override", ["data.num_workers=1", "data/augmentation=flip"])
-def test_a_device_cache_is_refused_if_the_cpu_needs_the_images(tiny_config, override):
-    with pytest.raises(Exception, match=r"data\.cache=device: expected data\.num_workers=0 and data/augmentation=none"):
-        instantiate(tiny_config("data.cache=device", override).data)
-
-
-def moves_to_gpu(monkeypatch, cfg, spare):
-    """Whether images move to a GPU that has four times their bytes and `spare` more free."""
-    data = instantiate(cfg.data)
-    data.setup("fit")
-    images = data.train.images
-    num_bytes = len(images) * images.gather(torch.tensor([[0, 1]])).source_image.nbytes
-    moved = []
-    monkeypatch.setattr(images, "move_to", moved.append)
-    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (4 * num_bytes + spare, 10**15))
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    data.move_to(GPU)
-    assert moved == [GPU] * data.is_on_device
-    # A tensor on a GPU can't be pinned.
-    assert data.training_loader(1).pin_memory is not data.is_on_device
-    return data.is_on_device
-
-
 @pytest.mark.parametrize(
-    ("overrides", "spare", "expected"),
+    ("overrides", "spare", "is_moved"),
     [
         (["data.cache=auto"], 0, True),
         (["data.cache=auto"], -1, False),
@@ -143,8 +127,20 @@ def moves_to_gpu(monkeypatch, cfg, spare):
         (["data.cache=device"], -1, True),
     ],
 )
-def test_images_move_to_a_gpu_with_room_if_the_cache_allows(tiny_config, monkeypatch, overrides, spare, expected):
-    assert moves_to_gpu(monkeypatch, tiny_config(*overrides), spare) is expected
+def test_images_move_to_a_gpu_with_room_if_the_cache_allows(tiny_config, monkeypatch, overrides, spare, is_moved):
+    """The GPU has four times the bytes of the images and `spare` more free."""
+    data = instantiate(tiny_config(*overrides).data)
+    data.setup("fit")
+    images = data.train.images
+    num_bytes = len(images) * images.gather(torch.tensor([[0, 1]])).source_image.nbytes
+    moved = []
+    monkeypatch.setattr(images, "move_to", moved.append)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (4 * num_bytes + spare, 10**15))
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    data.move_to(GPU)
+    assert (moved, data.is_on_device) == ([GPU] * is_moved, is_moved)
+    # A tensor on a GPU can't be pinned.
+    assert data.training_loader(1).pin_memory is not is_moved
 
 
 def test_auto_keeps_images_in_memory_without_a_gpu(tiny_config):

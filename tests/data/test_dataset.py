@@ -1,20 +1,15 @@
 import shutil
 from functools import partial
-from itertools import pairwise
 
-import numpy as np
 import pytest
 import torch
 from PIL import Image
-from torch.utils.data import DataLoader
 
 from twostream.data import dataset as dataset_module
-from twostream.data.augment import Augmentation
 from twostream.data.dataset import AnnotatedImages, PairDataset, read_split, to_pose_pair, to_uint8, to_unit_range
 from twostream.data.images import read_image
 from twostream.data.keypoints import read_annotations, write_annotations
 from twostream.data.pose import gaussian_heatmaps
-from twostream.data.sampling import SampledPair
 
 SIZE = (32, 16)
 
@@ -26,9 +21,9 @@ def folder(people_folder, tmp_path):
 
 @pytest.fixture
 def split(people_folder):
-    """Folder, joints, and all names of the test split."""
+    """Folder of images and joints of the test split."""
     joints, _ = read_split(people_folder, "test")
-    return people_folder / "test", joints, sorted(joints)
+    return people_folder / "test", joints
 
 
 @pytest.fixture
@@ -42,21 +37,6 @@ def test_pairs_of_a_split(people_folder, pairs):
     source, target = pairs.pairs[1]
     assert (batch.source_image[1].permute(1, 2, 0).numpy() == read_image(people_folder / "test" / source)).all()
     assert (batch.target_joints[1].nan_to_num(-1).numpy() == pairs.joints[target]).all()
-
-
-def test_sampled_pairs_are_augmented_by_epoch_and_position(people_folder):
-    plain = PairDataset.of_split(people_folder, "train", SIZE)
-    augmentation = Augmentation({"HorizontalFlip": {"p": 0.5}, "ColorJitter": {"p": 1}})
-    augmented = PairDataset(plain.images, plain.pairs, augmentation, seed=4)
-    samples = [SampledPair(epoch=2, position=5, pair_index=1), SampledPair(epoch=3, position=5, pair_index=1)]
-    batch = augmented.__getitems__(samples)
-    alone = type(batch)(*(tensor[0] for tensor in plain.batch([1])))
-    for i, sample in enumerate(samples):
-        expected = augmentation(alone, 4, sample.epoch, sample.position)
-        assert torch.equal(batch.source_image[i], expected.source_image)
-        assert torch.equal(batch.target_image[i], expected.target_image)
-    assert not torch.equal(batch.source_image[0], batch.source_image[1])
-    assert torch.equal(plain.__getitems__(samples).source_image, plain.batch([1, 1]).source_image)
 
 
 def test_a_pose_pair_is_in_range(pairs):
@@ -95,14 +75,15 @@ def test_images_on_disk_equal_those_in_memory(split):
     indices = torch.tensor([[0, 3], [2, 2]])
     for one, other in zip(in_memory.gather(indices), on_disk.gather(indices), strict=True):
         assert torch.equal(one.nan_to_num(-7), other.nan_to_num(-7))
-    assert len(in_memory) == len(on_disk) == len(split[2])
+    assert len(in_memory) == len(on_disk) == len(split[1])
 
 
 def test_an_image_that_is_deleted_later_is_named(folder):
     joints, _ = read_split(folder, "test")
-    images = AnnotatedImages(folder / "test", joints, sorted(joints), SIZE, in_memory=False)
-    (folder / "test" / sorted(joints)[1]).unlink()
-    with pytest.raises(ValueError, match=f"{sorted(joints)[1]}: file not found"):
+    images = AnnotatedImages(folder / "test", joints, SIZE, in_memory=False)
+    deleted = list(joints)[1]
+    (folder / "test" / deleted).unlink()
+    with pytest.raises(ValueError, match=f"{deleted}: file not found"):
         images.gather(torch.tensor([[0, 1]]))
 
 
@@ -111,15 +92,6 @@ def test_images_that_exceed_the_memory_are_refused(split, monkeypatch):
     with pytest.raises(ValueError, match=r"data\.cache: expected at most the 0\.0 GB of .*data\.cache=none reads them"):
         AnnotatedImages(*split, SIZE)
     assert AnnotatedImages(*split, SIZE, in_memory=False)
-
-
-@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
-def test_loader_processes_give_the_same_images(split):
-    dataset = PairDataset(AnnotatedImages(*split, SIZE), list(pairwise(split[2])))
-    batches = [[SampledPair(0, i, i) for i in indices] for indices in ([0, 3], [1], [2, 0, 1])]
-    loader = DataLoader(dataset, batch_sampler=batches, num_workers=2, collate_fn=list)
-    for loaded, batch in zip(loader, batches, strict=True):
-        assert torch.equal(loaded[0], dataset.__getitems__(batch).source_image)
 
 
 def test_all_unusable_images_are_named_at_once(folder):
@@ -133,33 +105,3 @@ def test_all_unusable_images_are_named_at_once(folder):
         lines = str(error.value).splitlines()[1:]
         assert [line.split(":")[0] for line in lines] == [str(folder / "test" / name) for name in names[:3]]
         assert lines[2].endswith("expected an image of height x width 32x16, got 31x16")
-
-
-def test_ten_unusable_images_are_listed_and_the_others_counted(tmp_path):
-    joints = {f"{i:02d}.png": np.ones((18, 2), dtype=np.int64) for i in range(13)}
-    with pytest.raises(ValueError, match=r": 13 of 13 images can't be used:\n") as error:
-        AnnotatedImages(tmp_path, joints, list(joints), SIZE)
-    lines = str(error.value).splitlines()
-    assert len(lines) == 12
-    assert "09.png: file not found" in lines[10]
-    assert lines[11] == "and 3 more"
-
-
-@pytest.mark.parametrize(("threshold", "disable"), [(7, None), (8, True)])
-def test_many_images_are_read_with_a_progress_bar_on_a_terminal(people_folder, monkeypatch, threshold, disable):
-    bars = []
-
-    def bar(iterable, **options):
-        bars.append(options)
-        return iterable
-
-    monkeypatch.setattr(dataset_module, "tqdm", bar)
-    monkeypatch.setattr(dataset_module, "MANY_IMAGES", threshold)
-    PairDataset.of_split(people_folder, "test", SIZE)
-    assert bars == [{"desc": "Read test", "unit": "image", "total": 8, "disable": disable}]
-
-
-def test_a_name_without_annotation_is_refused(split):
-    folder, joints, names = split
-    with pytest.raises(ValueError, match=r"1 images of the pairs have no annotation, first 'nobody\.jpg'"):
-        AnnotatedImages(folder, joints, [*names, "nobody.jpg"], SIZE)

@@ -29,12 +29,13 @@ def test_refuses_to_hold_out_every_identity():
         split_identities([("1_a", "1_b"), ("2_a", "2_b")], 2, 1)
 
 
-def test_round_trip_and_file_without_header(tmp_path):
+def test_round_trip_and_variants(tmp_path):
     pairs = [("a.jpg", "b.jpg"), ("b.jpg", "a.jpg")]
     write_pairs(tmp_path / "p.csv", pairs)
     assert read_pairs(tmp_path / "p.csv") == pairs
-    (tmp_path / "bare.csv").write_text("a.jpg,b.jpg\nb.jpg,a.jpg\n")
-    assert read_pairs(tmp_path / "bare.csv") == pairs
+    for content in (b"a.jpg,b.jpg\nb.jpg,a.jpg\n", b"from,to\r\na.jpg, b.jpg\r\n\r\nb.jpg,a.jpg\r\n"):
+        (tmp_path / "p.csv").write_bytes(content)
+        assert read_pairs(tmp_path / "p.csv") == pairs
 
 
 @pytest.mark.parametrize("row", ["a.jpg", "a.jpg,b.jpg,c.jpg", "a.jpg,", ",", "a.jpg;b.jpg"])
@@ -46,11 +47,6 @@ def test_malformed_rows_are_refused_with_file_line_and_row(tmp_path, row):
         read_pairs(path)
 
 
-def test_windows_line_ends_blank_lines_and_spaces_are_read(tmp_path):
-    (tmp_path / "p.csv").write_bytes(b"from,to\r\na.jpg, b.jpg\r\n\r\n")
-    assert read_pairs(tmp_path / "p.csv") == [("a.jpg", "b.jpg")]
-
-
 @pytest.mark.parametrize("pair", [("a.jpg", "nobody.jpg"), ("nobody.jpg", "a.jpg")])
 def test_a_name_without_annotation_is_refused_with_file_line_and_name(tmp_path, pair):
     write_pairs(tmp_path / "p.csv", [("a.jpg", "b.jpg"), pair])
@@ -58,14 +54,9 @@ def test_a_name_without_annotation_is_refused_with_file_line_and_name(tmp_path, 
         read_pairs(tmp_path / "p.csv", known={"a.jpg", "b.jpg"})
 
 
-@pytest.mark.parametrize("text", ["", "\n\n", "from,to\n"])
-def test_a_file_without_pairs_is_refused(tmp_path, text):
-    (tmp_path / "p.csv").write_text(text)
-    with pytest.raises(ValueError, match=r"p\.csv: expected at least one pose pair, got none"):
-        read_pairs(tmp_path / "p.csv")
-
-
-def test_bytes_that_are_not_text_are_refused_with_the_file(tmp_path):
-    (tmp_path / "p.csv").write_bytes(b"a.jpg,\x80.jpg\n")
-    with pytest.raises(ValueError, match=r"p\.csv: expected UTF-8 text, got byte 0x80 at offset 6"):
+@pytest.mark.parametrize("text", [b"", b"\n\n", b"from,to\n", b"a.jpg,\x80.jpg\n"])
+def test_a_file_without_pairs_and_one_that_is_not_text_are_refused(tmp_path, text):
+    (tmp_path / "p.csv").write_bytes(text)
+    expected = "UTF-8 text, got byte 0x80 at offset 6" if b"jpg" in text else "at least one pose pair, got none"
+    with pytest.raises(ValueError, match=rf"p\.csv: expected {expected}"):
         read_pairs(tmp_path / "p.csv")

@@ -2,15 +2,15 @@ import sys
 import zipfile
 
 import numpy as np
-import onnx
 import pytest
 import torch
-from onnx import TensorProto, helper, numpy_helper
+from onnx import helper
 from PIL import Image
 from rtmlib import Body
 from rtmlib.tools.pose_estimation.post_processings import convert_coco_to_openpose
 from torchvision.models.detection import KeypointRCNN_ResNet50_FPN_Weights, keypointrcnn_resnet50_fpn
 
+from onnx_models import constant, save_detector, save_onnx, save_rtmpose
 from twostream.data import pose_estimators as estimators
 from twostream.data.keypoints import found, read_annotations
 from twostream.data.pose_estimators import (
@@ -29,50 +29,18 @@ NOSE, NECK, RIGHT_SHOULDER, LEFT_SHOULDER, LEFT_WRIST = 0, 1, 2, 5, 7
 MISSING = [-1, -1]
 
 
-def save_onnx(path, input_shape, nodes, outputs):
-    graph = helper.make_graph(
-        nodes,
-        "tiny",
-        [helper.make_tensor_value_info("input", TensorProto.FLOAT, input_shape)],
-        [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in outputs.items()],
-    )
-    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=10), path)
-    return path
-
-
-def constant(name, array):
-    return helper.make_node("Constant", [], [name], value=numpy_helper.from_array(np.asarray(array)))
-
-
-def save_constant(path, input_shape, **answers):
-    """A model that returns the same arrays for every image."""
-    nodes = [constant(name, array.astype(np.float32)) for name, array in answers.items()]
-    return save_onnx(path, input_shape, nodes, {name: array.shape for name, array in answers.items()})
-
-
-def simcc(size, peaks, num_joints=17, height=0.9):
-    """Peaks at bins (x, y), half a pixel of the model's input each, by COCO joint; none for the others."""
-    width, rows = size
-    simcc_x, simcc_y = np.zeros((1, num_joints, 2 * width)), np.zeros((1, num_joints, 2 * rows))
-    for joint, (x, y) in peaks.items():
-        simcc_x[0, joint, x], simcc_y[0, joint, y] = height, height
-    return {"simcc_x": simcc_x, "simcc_y": simcc_y}
-
-
 def save_brightest(path, channel):
     """A model of 96x128 that finds every joint where a channel of its input is brightest."""
-    nodes = [constant("channel", np.int64(channel)), helper.make_node("Gather", ["input", "channel"], ["one"], axis=1)]
-    for name, length, other in (("simcc_x", 96, 1), ("simcc_y", 128, 2)):
+    nodes = [
+        *(constant("channel", np.int64([channel])), constant("twice", np.float32([1, 1, 2]))),
+        helper.make_node("Gather", ["input", "channel"], ["image"], axis=1),
+    ]
+    for name, length, other in (("simcc_x", 96, 2), ("simcc_y", 128, 3)):
         nodes += [
-            helper.make_node("ReduceMax", ["one"], [f"{name}_max"], axes=[other], keepdims=0),
-            constant(f"{name}_column", np.array([1, length, 1])),
-            constant(f"{name}_bins", np.array([1, length, 2])),
-            constant(f"{name}_row", np.array([1, 1, 2 * length])),
-            constant(f"{name}_joints", np.array([1, 17, 2 * length])),
-            helper.make_node("Reshape", [f"{name}_max", f"{name}_column"], [f"{name}_1"]),
-            helper.make_node("Expand", [f"{name}_1", f"{name}_bins"], [f"{name}_2"]),
-            helper.make_node("Reshape", [f"{name}_2", f"{name}_row"], [f"{name}_3"]),
-            helper.make_node("Expand", [f"{name}_3", f"{name}_joints"], [name]),
+            constant(f"{name}_shape", np.array([1, 17, length])),
+            helper.make_node("ReduceMax", ["image"], [f"{name}_max"], axes=[other], keepdims=0),
+            helper.make_node("Expand", [f"{name}_max", f"{name}_shape"], [f"{name}_joints"]),
+            helper.make_node("Resize", [f"{name}_joints", "", "twice"], [name], mode="nearest"),
         ]
     return save_onnx(path, [1, 3, 128, 96], nodes, {"simcc_x": [1, 17, 192], "simcc_y": [1, 17, 256]})
 
@@ -87,7 +55,7 @@ PEAKS = {COCO_NOSE: (24, 16), COCO_LEFT_SHOULDER: (32, 24), COCO_RIGHT_SHOULDER:
 @pytest.fixture
 def pose_file(tmp_path):
     """A model of input 24x32 (width x height)."""
-    return save_constant(tmp_path / "pose.onnx", [1, 3, 32, 24], **simcc((24, 32), PEAKS))
+    return save_rtmpose(tmp_path / "pose.onnx", PEAKS)
 
 
 def test_the_order_is_that_of_rtmlibs_own_conversion():
@@ -132,38 +100,23 @@ def test_rtmpose_uses_the_frame_of_the_image_as_box(pose_file):
     assert joints[0, LEFT_WRIST].tolist() == MISSING  # at x = -6
     assert isinstance(estimator, PoseEstimator)
     assert (estimator.name, estimator.weights_hash) == ("RTMPose", sha256_of(pose_file))
-
-
-def test_rtmpose_omits_joints_below_the_threshold(pose_file):
     assert not found(RTMPoseEstimator(pose_file, threshold=0.95, device="cpu")(black(64, 48))[0]).any()
 
 
 def test_a_model_of_any_input_size_receives_rtmposes(tmp_path):
-    peaks = simcc((192, 256), {COCO_NOSE: (48, 64)})
-    path = save_constant(tmp_path / "pose.onnx", [1, 3, "height", "width"], **peaks)
+    path = save_rtmpose(tmp_path / "pose.onnx", {COCO_NOSE: (48, 64)}, (192, 256), [1, 3, "height", "width"])
     # 192x256 padded is 240x320: a bin is 0.625 pixels, and bin 0 is at (-24, -32).
     assert RTMPoseEstimator(path, device="cpu")(black(256, 192))[0, NOSE].tolist() == [8, 6]
 
 
 @pytest.mark.parametrize(("height", "width", "y", "x"), [(64, 48, 50, 9), (64, 48, 3, 40), (40, 40, 20, 33)])
-def test_joints_are_mapped_back_to_the_image(tmp_path, height, width, y, x):
-    estimator = RTMPoseEstimator(save_brightest(tmp_path / "pose.onnx", channel=0), device="cpu")
-    image = black(height, width)
-    image[:, 0, y, x] = 255
-    assert estimator(image)[0, NOSE].tolist() == [y, x]
-
-
-def test_rtmpose_receives_rgb(tmp_path):
+def test_rtmpose_receives_rgb_and_its_joints_are_mapped_back_to_the_image(tmp_path, height, width, y, x):
     estimator = RTMPoseEstimator(save_brightest(tmp_path / "pose.onnx", channel=2), device="cpu")
-    image = black(64, 48)
-    image[:, 0, 50, 9] = 255
+    image = black(height, width)
+    image[:, 0, 30, 20] = 255
     assert not found(estimator(image)[0]).any()
-    image[:, 2, 20, 30] = 255
-    assert estimator(image)[0, NOSE].tolist() == [20, 30]
-
-
-def save_detector(path, *boxes):
-    return save_constant(path, [1, 3, 32, 32], dets=np.array(boxes)[None])
+    image[:, 2, y, x] = 255
+    assert estimator(image)[0, NOSE].tolist() == [y, x]
 
 
 def test_rtmpose_crops_to_the_largest_person_that_yolox_finds(pose_file, tmp_path):
@@ -173,12 +126,7 @@ def test_rtmpose_crops_to_the_largest_person_that_yolox_finds(pose_file, tmp_pat
     estimator = RTMPoseEstimator(pose_file, detect=True, detector_weights=detector, device="cpu")
     # (8, 16) to (32, 48) padded is 30x40 around (20, 32): a bin is 0.625 pixels, and bin 0 is at (5, 12).
     for joints in estimator(black(64, 48, count=2)):
-        assert joints[[NOSE, LEFT_SHOULDER, RIGHT_SHOULDER, LEFT_WRIST]].tolist() == [
-            [22, 20],
-            [27, 25],
-            [27, 15],
-            [27, 5],
-        ]
+        assert joints[[NOSE, LEFT_SHOULDER, LEFT_WRIST]].tolist() == [[22, 20], [27, 25], [27, 5]]
     assert estimator.name == "YOLOX + RTMPose"
 
 
@@ -186,16 +134,6 @@ def test_without_a_person_there_are_no_joints(pose_file, tmp_path):
     detector = save_detector(tmp_path / "yolox.onnx", (0, 0, 32, 32, 0.2))
     estimator = RTMPoseEstimator(pose_file, detect=True, detector_weights=detector, device="cpu")
     assert (estimator(black(64, 48)) == -1).all()
-
-
-def test_yolox_without_suppression_in_the_model(pose_file, tmp_path):
-    """YOLOX's own output: a row for each cell of the strides 8, 16 and 32; one of them has a person."""
-    rows = np.zeros((16 + 4 + 1, 6))
-    rows[20] = [0.625, 1, np.log(0.75), np.log(1), 1, 0.9]  # centre and size over the stride, objectness, class
-    detector = save_constant(tmp_path / "yolox.onnx", [1, 3, 32, 32], output=rows[None])
-    estimator = RTMPoseEstimator(pose_file, detect=True, detector_weights=detector, device="cpu")
-    # Centre (20, 32), size 24x32 in the detector; twice that in the image: 60x80 around (40, 64), bin 0 at (10, 24).
-    assert estimator(black(64, 64))[0, NOSE].tolist() == [44, 40]
 
 
 def test_rtmlib_does_not_print_to_stdout(pose_file, capsys):
@@ -225,19 +163,14 @@ def test_rtmlibs_file_is_downloaded_once_and_hashed(archive, pose_file):
     assert RTMPoseEstimator(device="cpu").weights_hash == sha256_of(pose_file)
 
 
-def test_a_file_that_can_not_be_fetched_says_what_to_do(archive):
-    url = archive.with_name("nothere.zip").as_uri()
-    message = (
-        rf"nothere\.zip can't be downloaded \(.*\): download {url} and pass the \.onnx file in it as detector_weights"
-    )
+@pytest.mark.parametrize(("archive_name", "key"), [("nothere", "detector_weights"), ("published", "pose_weights")])
+def test_a_file_that_can_not_be_fetched_says_what_to_do(archive, archive_name, key):
+    if key == "pose_weights":
+        archive.write_bytes(b"cut off")
+    url = archive.with_name(f"{archive_name}.zip").as_uri()
+    message = rf"{archive_name}\.zip can't be downloaded \(.*\): download {url} and pass the \.onnx file in it as {key}"
     with pytest.raises(MissingWeightsError, match=message):
         RTMPoseEstimator(detect=True, device="cpu")
-
-
-def test_a_file_that_was_cut_off_says_what_to_do(archive):
-    archive.write_bytes(b"cut off")
-    with pytest.raises(MissingWeightsError, match=r"published\.zip can't be downloaded .* as pose_weights"):
-        RTMPoseEstimator(device="cpu")
 
 
 @pytest.mark.parametrize("key", ["pose_weights", "detector_weights"])
@@ -247,20 +180,16 @@ def test_a_given_file_that_is_missing(pose_file, tmp_path, key):
         RTMPoseEstimator(**files, detect=True, device="cpu")
 
 
-def test_a_file_that_is_not_a_model(tmp_path):
-    path = tmp_path / "broken.onnx"
-    path.write_bytes(b"broken")
-    with pytest.raises(ValueError, match=r"broken\.onnx: expected a model for rtmlib's RTMPose, got: .*"):
-        RTMPoseEstimator(path, device="cpu")
-
-
-def test_a_model_of_another_kind(pose_file, tmp_path):
+def test_a_model_of_another_kind_is_refused(pose_file, tmp_path):
+    broken = tmp_path / "broken.onnx"
+    broken.write_bytes(b"broken")
+    detector = save_detector(tmp_path / "yolox.onnx", (0, 0, 32, 32, 0.2))
+    for path in (broken, detector):
+        with pytest.raises(ValueError, match=rf"{path}: expected a model for rtmlib's RTMPose, got: .*"):
+            RTMPoseEstimator(path, device="cpu")
     with pytest.raises(ValueError, match=r"pose\.onnx: expected a model for rtmlib's YOLOX"):
         RTMPoseEstimator(pose_file, detect=True, detector_weights=pose_file, device="cpu")
-    detector = save_detector(tmp_path / "yolox.onnx", (0, 0, 32, 32, 0.2))
-    with pytest.raises(ValueError, match=r"yolox\.onnx: expected a model for rtmlib's RTMPose"):
-        RTMPoseEstimator(detector, device="cpu")
-    hand = save_constant(tmp_path / "hand.onnx", [1, 3, 32, 24], **simcc((24, 32), {}, num_joints=21))
+    hand = save_rtmpose(tmp_path / "hand.onnx", {}, num_joints=21)
     with pytest.raises(ValueError, match=r"hand\.onnx: expected a model of COCO's 17 joints, got one of 21"):
         RTMPoseEstimator(hand, device="cpu")
 
@@ -290,11 +219,10 @@ def test_the_device_must_be_available_to_onnxruntime(pose_file, monkeypatch):
 class TinyRCNN(torch.nn.Module):
     """Returns its weights, and remembers its input."""
 
-    def __init__(self, num_people=2):
+    def __init__(self, weights):
         super().__init__()
-        self.register_buffer("scores", torch.zeros(num_people))
-        self.register_buffer("keypoints", torch.zeros(num_people, 17, 3))
-        self.register_buffer("keypoints_scores", torch.zeros(num_people, 17))
+        for name, tensor in weights.items():
+            self.register_buffer(name, torch.zeros_like(tensor))
 
     def forward(self, images):
         assert not self.training
@@ -306,12 +234,11 @@ class TinyRCNN(torch.nn.Module):
 def save_people(tmp_path, monkeypatch):
     """Replaces torchvision's model by a tiny one with this output."""
 
-    def save(scores, keypoints, keypoints_scores):
-        state = {"scores": scores, "keypoints": keypoints, "keypoints_scores": keypoints_scores}
+    def save(**output):
         path = tmp_path / "tiny.pth"
-        torch.save(state, path)
+        torch.save(output, path)
         monkeypatch.setattr(estimators, "KEYPOINT_RCNN", WeightFile(path.name, "https://nowhere", sha256_of(path)))
-        monkeypatch.setattr(estimators, "keypoint_rcnn", lambda: TinyRCNN(len(scores)))
+        monkeypatch.setattr(estimators, "keypoint_rcnn", lambda: TinyRCNN(output))
         return tmp_path
 
     return save
@@ -325,7 +252,7 @@ def two_people(save_people):
     keypoints[1, COCO_NOSE, :2] = torch.tensor([4.5, 7.5])
     scores = torch.full((2, 17), 5.0)
     scores[1, COCO_LEFT_WRIST] = 1.9
-    return save_people(torch.tensor([0.6, 0.8]), keypoints, scores)
+    return save_people(scores=torch.tensor([0.6, 0.8]), keypoints=keypoints, keypoints_scores=scores)
 
 
 def test_keypoint_rcnn_uses_the_person_of_the_highest_score(two_people):
@@ -346,8 +273,9 @@ def test_keypoint_rcnn_omits_joints_and_people_below_the_thresholds(two_people):
 
 
 def test_keypoint_rcnn_finds_nobody(save_people):
-    folder = save_people(torch.zeros(0), torch.zeros(0, 17, 3), torch.zeros(0, 17))
-    assert (KeypointRCNNEstimator(folder, device="cpu")(black(64, 48)) == -1).all()
+    people = {"scores": torch.zeros(0), "keypoints": torch.zeros(0, 17, 3), "keypoints_scores": torch.zeros(0, 17)}
+    folder = save_people(**people)
+    assert not found(KeypointRCNNEstimator(folder, device="cpu")(black(64, 48))[0]).any()
 
 
 def test_keypoint_rcnn_without_weights_says_where_to_put_them(tmp_path):
@@ -378,7 +306,7 @@ def test_keypoint_rcnn_runs(tmp_path, monkeypatch):
 
 
 class Corners:
-    """Finds shoulders and hips at the last pixel of an image, and the nose of a red image at the first."""
+    """Finds shoulders and hips at the last pixel of an image."""
 
     name = "corners"
     weights_hash = "0"
@@ -386,45 +314,38 @@ class Corners:
     def __call__(self, images):
         joints = np.full((len(images), 18, 2), -1)
         joints[:, [2, 5, 8, 11]] = images.shape[2] - 1, images.shape[3] - 1
-        joints[(images[:, 0] > images[:, 2]).flatten(1).all(1).numpy(), NOSE] = 0
         return joints
 
 
-def save_image(path, size, colour, orientation=None):
-    exif = Image.Exif()
-    if orientation:
-        exif[0x0112] = orientation
-    Image.new("RGB", size, colour).save(path, exif=exif)
-
-
 def test_a_folder_is_annotated_in_the_order_of_names(tmp_path):
-    save_image(tmp_path / "b.JPG", (20, 30), "red", orientation=6)
-    save_image(tmp_path / "a.png", (40, 50), "blue")
-    (tmp_path / "notes.txt").write_text("not an image")
+    exif = Image.Exif()
+    exif[0x0112] = 6  # the orientation: an image of 20x30 in the file is shown as 30x20
+    Image.new("RGB", (20, 30)).save(tmp_path / "b.JPG", exif=exif)
     (tmp_path / "deeper").mkdir()
-    save_image(tmp_path / "deeper" / "c.png", (40, 50), "blue")
+    for name in ("a.png", "deeper/c.png"):
+        Image.new("RGB", (40, 50)).save(tmp_path / name)
+    (tmp_path / "notes.txt").write_text("not an image")
     out = tmp_path / "new" / "annotation.csv"
     joints = annotate(tmp_path, Corners(), out)
     assert list(joints) == list(read_annotations(out)) == ["a.png", "b.JPG"]
     assert all((array == joints[name]).all() for name, array in read_annotations(out).items())
     assert joints["a.png"][[NOSE, RIGHT_SHOULDER]].tolist() == [MISSING, [49, 39]]
-    # With orientation 6 an image of 20x30 in the file is shown as 30x20.
-    assert joints["b.JPG"][[NOSE, RIGHT_SHOULDER]].tolist() == [[0, 0], [19, 29]]
+    assert joints["b.JPG"][RIGHT_SHOULDER].tolist() == [19, 29]
 
 
 def test_unreadable_images_are_named_before_anything_is_estimated(tmp_path, monkeypatch):
     monkeypatch.setattr(Corners, "__call__", lambda *_: pytest.fail("estimated too early"))
-    save_image(tmp_path / "a.png", (40, 50), "blue")
+    Image.new("RGB", (40, 50)).save(tmp_path / "a.png")
     (tmp_path / "b.png").write_bytes((tmp_path / "a.png").read_bytes()[:60])
     (tmp_path / "c.jpg").write_bytes(b"")
-    with pytest.raises(ValueError, match=r": 2 of 3 images can't be read:\n.*b\.png: expected .*\n.*c\.jpg: expected"):
+    with pytest.raises(ValueError, match=r": 2 of 3 images can't be used:\n.*b\.png: expected .*\n.*c\.jpg: expected"):
         annotate(tmp_path, Corners(), tmp_path / "out.csv")
     assert not (tmp_path / "out.csv").exists()
 
 
 @pytest.mark.parametrize("name", ["12:30.png", " a.png", "a\nb.png"])
 def test_a_name_that_the_file_format_excludes_is_refused(tmp_path, name):
-    save_image(tmp_path / name, (40, 50), "blue")
+    Image.new("RGB", (40, 50)).save(tmp_path / name)
     with pytest.raises(ValueError, match=r"expected names without ':', line breaks and spaces at either end, got \["):
         annotate(tmp_path, Corners(), tmp_path / "out.csv")
 

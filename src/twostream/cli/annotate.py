@@ -22,7 +22,7 @@ def main(cfg: DictConfig) -> None:
     with exit_on_error(log):
         estimator = instantiate(cfg.pose_estimator)
         joints = annotate(Path(cfg.images), estimator, Path(cfg.out))
-        is_found = np.stack([found(array) for array in joints.values()])
+        is_found = found(np.stack(list(joints.values())))
         print(f"{estimator.name}: {is_found.sum()} joints in {len(joints)} images")
         print(f"both shoulders and both hips found in {is_found[:, TORSO].all(axis=1).sum()} of them")
         print(cfg.out)

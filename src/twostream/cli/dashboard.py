@@ -8,8 +8,17 @@ from omegaconf import DictConfig
 
 from twostream.cli import CONF
 from twostream.cli.errors import exit_on_error
-from twostream.loggers.wandb_upload import ADDRESSES, check_online, log_tables, save_dashboard, upload_offline_runs
-from twostream.loggers.wandb_workspace import WandbProject, build_report, build_workspace, logged_names
+from twostream.loggers.wandb_dashboard import (
+    ADDRESSES,
+    WandbProject,
+    build_report,
+    build_workspace,
+    check_online,
+    log_tables,
+    logged_names,
+    save_dashboard,
+    upload_offline_runs,
+)
 from twostream.tables.results import collect
 from twostream.tables.spec import load_spec
 

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -19,6 +20,7 @@ from twostream.files import read_json
 from twostream.types import ImagePair, PosePair
 
 CACHES = ("auto", "none", "ram", "device")
+COUNTS = ("batch_size", "num_val_identities", "num_val_pairs", "joint_size", "pairs_per_epoch")
 
 
 @runtime_checkable
@@ -30,94 +32,60 @@ class Source(Protocol):
         ...
 
 
+@dataclass(eq=False)
 class PairDataModule(LightningDataModule):
     """Serves the pose pairs of a data folder: a stream of training pairs, and pairs of held-out identities.
 
-    Args:
-        name: of the data set, as in run folders.
-        label: name of the data set in tables.
-        root: the data folder, or the parent of the folder that `source` makes.
-        source: renders the data; None for a prepared folder.
-        image_size: height and width in pixels.
-        heatmaps: draws joints.
-        joint_size: size of a drawn joint in pixels, which the config passes to `heatmaps`; it is checked here.
-        batch_size: pairs in an iteration, of all processes together.
-        num_val_identities: training identities that are held out for validation.
-        num_val_pairs: number of random pairs of the held-out identities.
-        cache: location of the decoded images: `ram`, the memory of the training `device`, or `none` to read them from
-            disk each time. `auto` is `device` on a GPU if that is allowed and the images need at most a quarter of its
-            free memory, else `ram`.
-        num_workers: loader processes of each training process.
-        seed: of the order of the training pairs and of their augmentation.
-        augmentation: of the training pairs.
-        pairs_per_epoch: training pairs drawn with replacement in an epoch, as in PATN; None makes full passes.
+    `cache` is the location of the decoded images: `ram`, the memory of the training `device`, or `none` to read them
+    from disk each time. `auto` is `device` on a GPU if that is allowed and the images need at most a quarter of its
+    free memory, else `ram`.
 
     Raises:
         ValueError: a number is not above 0, the cache is unknown, or it is `device` although the CPU needs the images.
     """
 
-    def __init__(
-        self,
-        name: str,
-        label: str,
-        root: str | Path,
-        source: Source | None,
-        image_size: Sequence[int],
-        heatmaps: Heatmaps,
-        joint_size: float,
-        batch_size: int,
-        num_val_identities: int,
-        num_val_pairs: int,
-        cache: str,
-        num_workers: int,
-        seed: int,
-        augmentation: Augmentation,
-        pairs_per_epoch: int | None,
-    ) -> None:
+    name: str = field()  # of the data set, as in run folders; the field replaces Lightning's default
+    label: str  # name of the data set in tables
+    root: str | Path  # the data folder, or the parent of the folder that `source` makes
+    source: Source | None  # renders the data; None for a prepared folder
+    image_size: Sequence[int]  # height and width in pixels
+    heatmaps: Heatmaps  # draws joints
+    joint_size: float  # of a drawn joint in pixels, which the config passes to `heatmaps`; it is checked here
+    batch_size: int  # pairs in an iteration, of all processes together
+    num_val_identities: int  # training identities that are held out for validation
+    num_val_pairs: int  # number of random pairs of the held-out identities
+    cache: str
+    num_workers: int  # loader processes of each training process
+    seed: int  # of the order of the training pairs and of their augmentation
+    augmentation: Augmentation  # of the training pairs
+    pairs_per_epoch: int | None  # training pairs drawn with replacement, as in PATN; None makes full passes
+
+    def __post_init__(self) -> None:
         super().__init__()
-        height, width = image_size
-        _check_positive(
-            batch_size=batch_size,
-            num_val_identities=num_val_identities,
-            num_val_pairs=num_val_pairs,
-            joint_size=joint_size,
-            pairs_per_epoch=1 if pairs_per_epoch is None else pairs_per_epoch,
-        )
-        if cache not in CACHES:
-            raise ValueError(f"data.cache: expected {', '.join(CACHES)}, got {cache!r}")
-        needs_cpu = num_workers > 0 or augmentation.is_on
-        if cache == "device" and needs_cpu:
+        height, width = self.image_size
+        self.size = (int(height), int(width))
+        for key in COUNTS:
+            value = getattr(self, key)
+            if value is not None and not 0 < value < math.inf:
+                raise ValueError(f"data.{key}: expected a finite number above 0, got {value}")
+        if self.cache not in CACHES:
+            raise ValueError(f"data.cache: expected {', '.join(CACHES)}, got {self.cache!r}")
+        if self.cache == "device" and self.needs_cpu:
             raise ValueError(
                 "data.cache=device: expected data.num_workers=0 and data/augmentation=none, which need the images in "
-                f"the CPU's memory, got num_workers={num_workers} and transforms={augmentation.transforms}"
+                f"the CPU's memory, got num_workers={self.num_workers} and transforms={self.augmentation.transforms}"
             )
-        self.name = name
-        self.label = label
-        self.root = Path(root)
-        self.source = source
-        self.image_size = (int(height), int(width))
-        self.heatmaps = heatmaps
-        self.batch_size = batch_size
-        self.num_val_identities = num_val_identities
-        self.num_val_pairs = num_val_pairs
-        self.cache = cache
-        self.needs_cpu = needs_cpu
-        self.num_workers = num_workers
-        self.seed = seed
-        self.augmentation = augmentation
-        self.pairs_per_epoch = pairs_per_epoch
 
-    @override
-    def prepare_data(self) -> None:
-        if self.source is not None:
-            self.source.prepare(self.root)
-        elif not self.root.is_dir():
-            raise ValueError(f"data.root: expected a prepared data folder, folder not found: {self.root}")
+    @property
+    def needs_cpu(self) -> bool:
+        """Whether the images are read by other processes or augmented, both on the CPU."""
+        return self.num_workers > 0 or self.augmentation.is_on
 
     @property
     def folder(self) -> Path:
         """The folder with `train/`, `test/`, annotations and pairs."""
-        return self.root if self.source is None else self.source.prepare(self.root)
+        root = Path(self.root)
+        return root if self.source is None else self.source.prepare(root)
 
     @property
     def data_hash(self) -> str:
@@ -125,11 +93,16 @@ class PairDataModule(LightningDataModule):
         return read_json(self.folder / "manifest.json")["data_hash"]
 
     @override
+    def prepare_data(self) -> None:
+        if not self.folder.is_dir():
+            raise ValueError(f"data.root: expected a prepared data folder, folder not found: {self.folder}")
+
+    @override
     def setup(self, stage: str) -> None:
-        joints, pairs = read_split(self.folder, "train", self.image_size)
+        joints, pairs = read_split(self.folder, "train", self.size)
         train_pairs, val_pairs = split_identities(pairs, self.num_val_identities, self.num_val_pairs)
-        names = image_names(train_pairs + val_pairs)
-        images = AnnotatedImages(self.folder / "train", joints, names, self.image_size, self.cache != "none")
+        joints = {name: joints[name] for name in image_names(train_pairs + val_pairs)}
+        images = AnnotatedImages(self.folder / "train", joints, self.size, self.cache != "none")
         self.train = PairDataset(images, train_pairs, self.augmentation, self.seed)
         self.val = PairDataset(images, val_pairs)
         self.is_on_device = False
@@ -173,7 +146,7 @@ class PairDataModule(LightningDataModule):
 
     def test_dataset(self) -> PairDataset:
         """Return the test pairs in the order of their file, for evaluation only."""
-        return PairDataset.of_split(self.folder, "test", self.image_size, self.cache != "none")
+        return PairDataset.of_split(self.folder, "test", self.size, self.cache != "none")
 
     def pairs_of_iteration(self, iteration: int) -> list[Pair]:
         """Return the names of the pairs, of all processes, that an iteration, counted from 0, trains on."""
@@ -186,15 +159,15 @@ class PairDataModule(LightningDataModule):
 
     def _fits(self, device: torch.device) -> bool:
         """Whether the device is a GPU and the images need at most a quarter of its free memory."""
-        num_bytes = len(self.train.images) * 3 * math.prod(self.image_size)
+        num_bytes = len(self.train.images) * 3 * math.prod(self.size)
         return device.type == "cuda" and 4 * num_bytes <= torch.cuda.mem_get_info(device)[0]
 
     def _loader(self, pairs: PairDataset, batches: Any, num_workers: int) -> DataLoader[ImagePair]:
         return PairLoader(
             pairs,
-            batch_sampler=batches,
+            sampler=batches,
+            batch_size=None,  # PairDataset returns batches
             num_workers=num_workers,
-            collate_fn=_identity,  # PairDataset returns batches
             pin_memory=not self.is_on_device and torch.cuda.is_available(),
         )
 
@@ -208,13 +181,3 @@ class PairLoader(DataLoader[ImagePair]):
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Do nothing."""
-
-
-def _identity(batch: Any) -> Any:
-    return batch
-
-
-def _check_positive(**values: float) -> None:
-    for key, value in values.items():
-        if not 0 < value < math.inf:
-            raise ValueError(f"data.{key}: expected a finite number above 0, got {value}")

@@ -2,25 +2,21 @@
 
 import os
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 from torch.utils.data import Dataset
-from tqdm import tqdm
 
 from twostream.data.augment import Augmentation
-from twostream.data.images import read_image
+from twostream.data.images import decode_images, read_image
 from twostream.data.keypoints import JointArray, read_annotations
 from twostream.data.pairs import Pair, read_pairs
 from twostream.data.pose import Heatmaps, joints_to_tensor
 from twostream.data.sampling import SampledPair
-from twostream.files import first_lines
 from twostream.types import ImagePair, PosePair
-
-MANY_IMAGES = 2000  # more are read with a progress bar
 
 
 class AnnotatedImages:
@@ -31,33 +27,24 @@ class AnnotatedImages:
 
     Args:
         folder: of the images.
-        joints: image name -> joints.
-        names: of the images, in the order of their indices.
+        joints: image name -> joints, in the order of the images' indices.
         image_size: height and width in pixels.
         in_memory: keep the decoded images as uint8; otherwise they are read from disk each time.
 
     Raises:
-        ValueError: a name has no annotation, images can't be used (one error for all), or they exceed the memory.
+        ValueError: images can't be used (one error for all), or they exceed the memory.
     """
 
     def __init__(
-        self,
-        folder: Path,
-        joints: dict[str, JointArray],
-        names: Sequence[str],
-        image_size: tuple[int, int],
-        in_memory: bool = True,
+        self, folder: Path, joints: dict[str, JointArray], image_size: tuple[int, int], in_memory: bool = True
     ) -> None:
-        unknown = [name for name in names if name not in joints]
-        if unknown:
-            raise ValueError(f"{folder}: {len(unknown)} images of the pairs have no annotation, first {unknown[0]!r}")
-        self.index_of = {name: index for index, name in enumerate(names)}
-        self.joints = {name: joints[name] for name in names}
-        self._paths = [folder / name for name in names]
+        self.joints = joints
+        self.index_of = {name: index for index, name in enumerate(joints)}
+        self._paths = [folder / name for name in joints]
         self._image_size = image_size
-        self._joints = torch.stack([joints_to_tensor(joints[name]) for name in names])
-        self._images = _allocate(len(names), image_size) if in_memory else None
-        _decode_all(self._paths, image_size, self._images)
+        self._joints = torch.stack([joints_to_tensor(array) for array in joints.values()])
+        self._images = _allocate(len(joints), image_size) if in_memory else None
+        decode_images(self._paths, image_size, self._images)
 
     def __len__(self) -> int:
         return len(self._paths)
@@ -75,7 +62,8 @@ class AnnotatedImages:
     def _gather(self, indices: Int[Tensor, "b"]) -> UInt8[Tensor, "b 3 h w"]:
         if self._images is not None:
             return self._images[indices]
-        return torch.stack([_read(self._paths[index], self._image_size) for index in indices.tolist()])
+        images = [read_image(self._paths[index], self._image_size) for index in indices.tolist()]
+        return torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).contiguous()
 
 
 def _allocate(count: int, image_size: tuple[int, int]) -> UInt8[Tensor, "n 3 h w"]:
@@ -87,35 +75,6 @@ def _allocate(count: int, image_size: tuple[int, int]) -> UInt8[Tensor, "n 3 h w
             f"{needed / 1e9:.1f} GB; data.cache=none reads them from disk"
         )
     return torch.empty(count, 3, *image_size, dtype=torch.uint8)
-
-
-def _decode_all(paths: Sequence[Path], image_size: tuple[int, int], images: UInt8[Tensor, "n 3 h w"] | None) -> None:
-    """Decode every image in threads, into `images` if given; one error lists those that can't be used."""
-
-    def decode(index: int) -> str | None:
-        try:
-            image = _read(paths[index], image_size)
-        except ValueError as error:
-            return str(error)
-        if images is not None:
-            images[index] = image
-        return None
-
-    folder = paths[0].parent
-    # `None` draws the bar on a terminal only.
-    hide_bar = True if len(paths) <= MANY_IMAGES else None
-    # Pillow releases the GIL while it decodes.
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        results = pool.map(decode, range(len(paths)))
-        bar = tqdm(results, desc=f"Read {folder.name}", unit="image", total=len(paths), disable=hide_bar)
-        errors = [error for error in bar if error is not None]
-    if errors:
-        heading = f"{folder}: {len(errors)} of {len(paths)} images can't be used:"
-        raise ValueError("\n".join([heading, *first_lines(errors, 10)]))
-
-
-def _read(path: Path, image_size: tuple[int, int]) -> UInt8[Tensor, "3 h w"]:
-    return torch.from_numpy(read_image(path, image_size)).permute(2, 0, 1).contiguous()
 
 
 class PairDataset(Dataset[ImagePair]):
@@ -142,7 +101,8 @@ class PairDataset(Dataset[ImagePair]):
     def of_split(cls, root: Path, split: str, image_size: tuple[int, int], in_memory: bool = True) -> "PairDataset":
         """Read the pairs of `split` (`train` or `test`) of a data folder."""
         joints, pairs = read_split(root, split, image_size)
-        return cls(AnnotatedImages(root / split, joints, image_names(pairs), image_size, in_memory), pairs)
+        joints = {name: joints[name] for name in image_names(pairs)}
+        return cls(AnnotatedImages(root / split, joints, image_size, in_memory), pairs)
 
     @property
     def joints(self) -> dict[str, JointArray]:
@@ -156,7 +116,7 @@ class PairDataset(Dataset[ImagePair]):
         """Return the pairs of `indices` as one batch, without augmentation."""
         return self.images.gather(self._indices[list(indices)])
 
-    def __getitems__(self, samples: Sequence[SampledPair]) -> ImagePair:
+    def __getitem__(self, samples: Sequence[SampledPair]) -> ImagePair:
         """Return sampled pairs as one batch, augmented."""
         batch = self.batch([sample.pair_index for sample in samples])
         if self.augmentation is None or not self.augmentation.is_on:

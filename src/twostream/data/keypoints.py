@@ -5,29 +5,17 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Bool, Int
 
 from twostream.files import write_text
 
 JOINT_NAMES = (
-    "nose",
-    "neck",
-    "right shoulder",
-    "right elbow",
-    "right wrist",
-    "left shoulder",
-    "left elbow",
-    "left wrist",
-    "right hip",
-    "right knee",
-    "right ankle",
-    "left hip",
-    "left knee",
-    "left ankle",
-    "right eye",
-    "left eye",
-    "right ear",
-    "left ear",
+    *("nose", "neck"),
+    *("right shoulder", "right elbow", "right wrist"),
+    *("left shoulder", "left elbow", "left wrist"),
+    *("right hip", "right knee", "right ankle"),
+    *("left hip", "left knee", "left ankle"),
+    *("right eye", "left eye", "right ear", "left ear"),
 )
 NUM_JOINTS = len(JOINT_NAMES)
 
@@ -57,9 +45,9 @@ JointArray = Int[np.ndarray, "18 2"]
 """Joints of an image as (y, x) in pixels; (-1, -1) for a missing joint."""
 
 
-def found(joints: JointArray) -> np.ndarray:
-    """Return which of the 18 joints were found: those without -1. Other negative coordinates are outside the image."""
-    return (joints != MISSING).all(axis=1)
+def found(joints: Int[np.ndarray, "*n 18 2"]) -> Bool[np.ndarray, "*n 18"]:
+    """Return which joints were found: those without -1. Other negative coordinates are outside the image."""
+    return (joints != MISSING).all(axis=-1)
 
 
 def read_lines(path: Path) -> list[str]:
@@ -74,9 +62,7 @@ def read_lines(path: Path) -> list[str]:
 def read_annotations(path: Path, width: int | None = None) -> dict[str, JointArray]:
     """Read an annotation file into image name -> joints, in the file's order.
 
-    Args:
-        path: the file.
-        width: of the images in pixels, to check that x belongs to them; None does not check x.
+    With the `width` of the images in pixels, x is checked to belong to them.
 
     Raises:
         ValueError: a line is malformed; the message has file, line and value.
@@ -86,20 +72,21 @@ def read_annotations(path: Path, width: int | None = None) -> dict[str, JointArr
     if not lines or lines[0].rstrip(", ") != HEADER:
         raise ValueError(f"{path}:1: expected the header {HEADER!r}, got {lines[0] if lines else '(empty file)'!r}")
     annotations: dict[str, JointArray] = {}
-    numbers = []
+    places = []
     for number, line in enumerate(lines[1:], start=2):
         if not line.strip():
             continue
-        name, joints = _row(line, f"{path}:{number}")
+        place = f"{path}:{number}"
+        name, joints = _row(line, place)
         if name in annotations:
-            raise ValueError(f"{path}:{number}: {name!r} is annotated twice")
+            raise ValueError(f"{place}: {name!r} is annotated twice")
         annotations[name] = joints
-        numbers.append(number)
+        places.append(place)
     if annotations:
         stacked = np.stack(list(annotations.values()))
-        _check_missing(stacked, path, numbers)
+        _check_missing(stacked, places)
         if width is not None:
-            _check_frame(stacked, path, numbers, width)
+            _check_frame(stacked, places, width)
     return annotations
 
 
@@ -129,18 +116,18 @@ def _coordinates(field: str, where: str) -> list[int]:
     return values
 
 
-def _check_missing(joints: Int[np.ndarray, "n 18 2"], path: Path, numbers: list[int]) -> None:
+def _check_missing(joints: Int[np.ndarray, "n 18 2"], places: list[str]) -> None:
     """Refuse missing joints that are written as 0, as in a fork's format: two joints are never both in the corner."""
     in_corner = (joints == 0).all(axis=2).sum(axis=1)
     if (joints != MISSING).all() and in_corner.max() > 1:
         row = int(np.argmax(in_corner > 1))
         raise ValueError(
-            f"{path}:{numbers[row]}: {in_corner[row]} joints are at (0, 0), and no joint of the file is {MISSING}: "
+            f"{places[row]}: {in_corner[row]} joints are at (0, 0), and no joint of the file is {MISSING}: "
             f"expected {MISSING} for both coordinates of a missing joint, not 0"
         )
 
 
-def _check_frame(joints: Int[np.ndarray, "n 18 2"], path: Path, numbers: list[int], width: int) -> None:
+def _check_frame(joints: Int[np.ndarray, "n 18 2"], places: list[str], width: int) -> None:
     """Refuse x that belongs to images of another width.
 
     DeepFashion's images of width 176 are those of width 256 without 40 pixels at each side, and joints are not clipped:
@@ -150,14 +137,14 @@ def _check_frame(joints: Int[np.ndarray, "n 18 2"], path: Path, numbers: list[in
     # As at width 176: joints are outside by at most this fraction of the width.
     reach = CROP * width // NARROW
     lowest, highest = -reach, width - 1 + reach
-    x = np.where((joints != MISSING).all(axis=2), joints[..., 1], width // 2)
+    x = np.where(found(joints), joints[..., 1], width // 2)
     if width == WIDE and x.min() <= -CLEARLY_OUTSIDE and x.max() < WIDE - CROP:
         lowest, highest = 0, WIDE - 1
     outside = (x < lowest) | (x > highest)
     if outside.any():
         row, joint = np.argwhere(outside)[0]
         raise ValueError(
-            f"{path}:{numbers[row]}: x = {x[row, joint]} belongs to another frame: expected {lowest} to {highest} for "
+            f"{places[row]}: x = {x[row, joint]} belongs to another frame: expected {lowest} to {highest} for "
             f"images of width {width}; set data.image_size to the size that the file was made for, or shift all x "
             f"(DeepFashion's at width {NARROW} are those at width {WIDE} minus {CROP})"
         )

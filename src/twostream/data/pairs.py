@@ -35,11 +35,10 @@ def matching_pairs(joints: Mapping[str, JointArray]) -> list[Pair]:
     """
     names_of = defaultdict(list)
     for name in sorted(joints):
-        if found(joints[name])[list(TORSO)].all():
-            names_of[identity_of(name)].append(name)
-    return [
-        pair for identity, names in names_of.items() if identity not in DISTRACTORS for pair in permutations(names, 2)
-    ]
+        identity = identity_of(name)
+        if identity not in DISTRACTORS and found(joints[name])[list(TORSO)].all():
+            names_of[identity].append(name)
+    return [pair for names in names_of.values() for pair in permutations(names, 2)]
 
 
 def split_identities(
@@ -68,12 +67,8 @@ def split_identities(
 def read_pairs(path: Path, known: Container[str] | None = None) -> list[Pair]:
     """Read a pairs file, with or without its header line, in the file's order.
 
-    Args:
-        path: the file.
-        known: names of the annotated images; None does not check names.
-
     Raises:
-        ValueError: a row is not two known names (with file and line), or there is no row.
+        ValueError: a row is not two names, both in `known` if given (with file and line), or there is no row.
         FileNotFoundError: the file does not exist.
     """
     pairs = []
@@ -83,9 +78,8 @@ def read_pairs(path: Path, known: Container[str] | None = None) -> list[Pair]:
             continue
         if len(row) != 2 or not all(row):
             raise ValueError(f"{path}:{number}: expected two names separated by ',', got {line!r}")
-        for name in row:
-            if known is not None and name not in known:
-                raise ValueError(f"{path}:{number}: expected names of annotated images, got {name!r}")
+        if unknown := [name for name in row if known is not None and name not in known]:
+            raise ValueError(f"{path}:{number}: expected names of annotated images, got {unknown[0]!r}")
         pairs.append((row[0], row[1]))
     if not pairs:
         raise ValueError(f"{path}: expected at least one pose pair, got none")

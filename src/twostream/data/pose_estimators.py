@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Callable
 from contextlib import redirect_stdout
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -15,9 +16,9 @@ from torchvision.models.detection.backbone_utils import resnet_fpn_backbone
 from torchvision.ops import FrozenBatchNorm2d
 from tqdm import tqdm
 
-from twostream.data.images import read_image
+from twostream.data.images import decode_images, read_image
 from twostream.data.keypoints import MISSING, NUM_JOINTS, JointArray, write_annotations
-from twostream.files import IMAGE_SUFFIXES, first_lines, sha256_of
+from twostream.files import IMAGE_SUFFIXES, sha256_of
 from twostream.weights import MissingWeightsError, WeightFile, WeightStore, load_state
 
 NUM_COCO_JOINTS = 17
@@ -125,7 +126,7 @@ class RTMPoseEstimator:
             boxes = self._detector(np.ascontiguousarray(rgb[:, :, ::-1]))
         # Without a box, rtmlib would use the image's frame.
         if len(boxes) == 0:
-            return _no_joints()
+            return np.full((NUM_JOINTS, 2), MISSING)
         largest = max(boxes, key=lambda box: (box[2] - box[0]) * (box[3] - box[1]))
         keypoints, scores = self._pose(rgb, [largest])
         return coco_to_openpose(keypoints[0], scores[0], self._threshold, (height, width))
@@ -176,7 +177,7 @@ class KeypointRCNNEstimator:
     def _joints(self, image: UInt8[Tensor, "3 h w"]) -> JointArray:
         people = self._model([image.to(self._device).float() / 255])[0]
         if len(people["scores"]) == 0 or people["scores"].max() < self._person_threshold:
-            return _no_joints()
+            return np.full((NUM_JOINTS, 2), MISSING)
         best = people["scores"].argmax()
         # torchvision's origin is the image's corner: the centre of the first pixel is at 0.5.
         keypoints = people["keypoints"][best, :, :2].cpu().numpy() - 0.5
@@ -186,12 +187,9 @@ class KeypointRCNNEstimator:
 
 def keypoint_rcnn() -> nn.Module:
     """Build torchvision's Keypoint R-CNN for its published weights, without downloading them."""
-    model = KeypointRCNN(resnet_fpn_backbone(backbone_name="resnet50", weights=None), num_classes=2)
-    # torchvision's constructor does this for these weights, but only together with the download.
-    for module in model.modules():
-        if isinstance(module, FrozenBatchNorm2d):
-            module.eps = 0.0
-    return model
+    # torchvision's constructor sets eps for these weights, but only together with the download.
+    norm = partial(FrozenBatchNorm2d, eps=0.0)
+    return KeypointRCNN(resnet_fpn_backbone(backbone_name="resnet50", weights=None, norm_layer=norm), num_classes=2)
 
 
 def annotate(folder: Path, estimator: PoseEstimator, out: Path) -> dict[str, JointArray]:
@@ -201,7 +199,7 @@ def annotate(folder: Path, estimator: PoseEstimator, out: Path) -> dict[str, Joi
     estimate.
 
     Raises:
-        ValueError: there is no image, images can't be read, or the annotation file can't hold a name.
+        ValueError: there is no image, images can't be used, or the annotation file can't hold a name.
     """
     paths = sorted(path for path in folder.glob("*") if path.suffix.lower() in IMAGE_SUFFIXES)
     if not paths:
@@ -211,25 +209,13 @@ def annotate(folder: Path, estimator: PoseEstimator, out: Path) -> dict[str, Joi
         raise ValueError(
             f"{folder}: expected names without ':', line breaks and spaces at either end, got {unwritable}"
         )
-    errors = []
-    for path in paths:
-        try:
-            read_image(path)
-        except ValueError as error:
-            errors.append(str(error))
-    if errors:
-        heading = f"{folder}: {len(errors)} of {len(paths)} images can't be read:"
-        raise ValueError("\n".join([heading, *first_lines(errors)]))
+    decode_images(paths)
     joints = {}
     for path in tqdm(paths, desc="Annotate", unit="image", disable=None):
         image = torch.from_numpy(read_image(path, apply_orientation=True))
         joints[path.name] = estimator(image.permute(2, 0, 1)[None])[0]
     write_annotations(out, joints)
     return joints
-
-
-def _no_joints() -> JointArray:
-    return np.full((NUM_JOINTS, 2), MISSING)
 
 
 def _onnx_device(name: str, providers: list[str]) -> str:
@@ -245,12 +231,11 @@ def _onnx_file(given: str | Path | None, url: str, download: bool, key: str) -> 
     """Return the given file, or rtmlib's copy of `url`, which is downloaded once."""
     from rtmlib.tools.file import download_checkpoint
 
-    if given is not None:
-        if not Path(given).is_file():
-            raise MissingWeightsError(f"{key}: expected an .onnx file, file not found: {given}; rtmlib's is {url}")
+    if given is not None and Path(given).is_file():
         return Path(given)
-    if not download:
-        raise MissingWeightsError(f"{key}: expected an .onnx file, got none; rtmlib's is {url}")
+    if given is not None or not download:
+        got = "got none" if given is None else f"file not found: {given}"
+        raise MissingWeightsError(f"{key}: expected an .onnx file, {got}; rtmlib's is {url}")
     try:
         return Path(download_checkpoint(url))
     # rtmlib passes on all errors of the network, the disk and the archive.

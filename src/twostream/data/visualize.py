@@ -38,14 +38,13 @@ def draw_pose(joints: Float[Tensor, "18 2"], image_size: tuple[int, int], zoom: 
     height, width = image_size
     canvas = Image.new("RGB", (width * zoom, height * zoom))
     draw = ImageDraw.Draw(canvas)
-    points = [None if joint.isnan().any() else tuple((joint.flip(0) + 0.5).mul(zoom).tolist()) for joint in joints]
+    points = _zoomed_points(joints, zoom)
     thickness = max(1, round(zoom * height / 64))
     for start, end in LIMBS:
-        if (first := points[start]) and (last := points[end]):
-            draw.line([first, last], fill=COLOURS[end], width=thickness)
-    for point, colour in zip(points, COLOURS, strict=True):
-        if point:
-            draw.circle(point, thickness, fill=colour)
+        if start in points and end in points:
+            draw.line([points[start], points[end]], fill=COLOURS[end], width=thickness)
+    for joint, point in points.items():
+        draw.circle(point, thickness, fill=COLOURS[joint])
     small = canvas.resize((width, height), Image.Resampling.BOX)
     return torch.from_numpy(np.asarray(small).transpose(2, 0, 1).copy())
 
@@ -153,15 +152,18 @@ def _zoom(image: UInt8[Tensor, "3 h w"], zoom: int) -> Image.Image:
 def _mark(image: Image.Image, points: Float[Tensor, "n 2"], colours: Sequence[str], zoom: int, ring: bool) -> None:
     """Draw a dot or a ring at each point (y, x in pixels before the zoom) that is not missing."""
     draw = ImageDraw.Draw(image)
-    for point, colour in zip(points, colours, strict=True):
-        centre = tuple((point.flip(0) + 0.5).mul(zoom).tolist())
-        if point.isnan().any():
-            continue
+    for i, centre in _zoomed_points(points, zoom).items():
         if ring:
             draw.circle(centre, 7, outline="black", width=4)
-            draw.circle(centre, 6, outline=colour, width=2)
+            draw.circle(centre, 6, outline=colours[i], width=2)
         else:
-            draw.circle(centre, 4, fill=colour, outline="black")
+            draw.circle(centre, 4, fill=colours[i], outline="black")
+
+
+def _zoomed_points(points: Float[Tensor, "n 2"], zoom: int) -> dict[int, tuple[float, float]]:
+    """Return the centres (x, y) of the points' pixels after the zoom, by index, without missing points."""
+    centres = (points.flip(1) + 0.5).mul(zoom)
+    return {i: (float(x), float(y)) for i, (x, y) in enumerate(centres) if not (x.isnan() or y.isnan())}
 
 
 def _captioned(images: Mapping[str, Image.Image]) -> Image.Image:

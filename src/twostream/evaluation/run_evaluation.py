@@ -141,14 +141,14 @@ def score_run(run: GeneratedRun, scoring: Scoring, device: torch.device) -> dict
             )
             for pair in sorted(pairs, key=image_name)
         ],
-        image_size=data.image_size,
+        image_size=data.size,
         protocols=PROTOCOLS,
         references={
             "train": [Panel(data.folder / "train" / name) for name in image_names(train_pairs)],
             "test": [Panel(data.folder / "test" / name) for name in sorted({target for _, target in pairs})],
         },
         record=run.record,
-        people_root=data.root if is_synthetic(data.source) else None,
+        people_root=Path(data.root) if is_synthetic(data.source) else None,
         more_metrics=more_metrics,
         missing=missing,
     )
@@ -171,7 +171,7 @@ def _correspondence(run: GeneratedRun, device: torch.device) -> tuple[list[Metri
         return [matches.cpu().numpy() for matches in best_matches(run.generator, inputs)]
 
     surfaces = run.data.folder / "surface-test"
-    shared = CorrespondenceColumns(match, len(at_modules(run.generator)), surfaces, run.data.image_size)
+    shared = CorrespondenceColumns(match, len(at_modules(run.generator)), surfaces, run.data.size)
     return [Correspondence(matching, shared) for matching in shared.matchings], []
 
 

@@ -44,7 +44,6 @@ class IterationLogger(WandbLogger):
         log_checkpoint: keep the last checkpoint as an artifact.
 
     Raises ImportError if W&B is not installed.
-
     """
 
     def __init__(
@@ -96,16 +95,13 @@ class IterationLogger(WandbLogger):
         if self._experiment is None:
             return
         if self.log_checkpoint and status == "success":
-            self._log_checkpoint()
+            import wandb
+
+            artifact = wandb.Artifact(f"checkpoint-{self._experiment.id}", type="model")
+            artifact.add_file(str(self.run_dir / "checkpoints" / "last.ckpt"))
+            self._experiment.log_artifact(artifact)
         self._experiment.finish(exit_code=0 if status == "success" else 1)
         self._experiment = None
-
-    def _log_checkpoint(self) -> None:
-        import wandb
-
-        artifact = wandb.Artifact(f"checkpoint-{self.experiment.id}", type="model")
-        artifact.add_file(str(self.run_dir / "checkpoints" / "last.ckpt"))
-        self.experiment.log_artifact(artifact)
 
 
 def check_installed(*packages: str) -> None:
@@ -127,15 +123,9 @@ def tables_of(variant: str, experiments: Path) -> list[str]:
 def log_summary(run_dir: Path, content: Mapping[str, Any], prefix: str = "final", grid: Path | None = None) -> None:
     """Add an evaluation to the summary of a run's W&B run; values of an earlier evaluation are overwritten.
 
-    Values are named `<prefix>/<protocol>/<metric>`, the image `<prefix>/test`. Does nothing if the run was not logged
-    to W&B. Raises ImportError if it was and the package is missing now.
-
-    Args:
-        run_dir: folder of the run.
-        content: content of the run's `metrics.json`.
-        prefix: first part of the names.
-        grid: image of test pairs.
-
+    The values of `content`, that of the run's `metrics.json`, are named `<prefix>/<protocol>/<metric>`, the image
+    `grid` of test pairs `<prefix>/test`. Does nothing if the run was not logged to W&B. Raises ImportError if it was
+    and the package is missing now.
     """
     identity = read_json(run_dir / IDENTITY)
     if identity is None:
