@@ -13,7 +13,7 @@ from twostream.build import build_datamodule, build_module, build_trainer
 from twostream.callbacks import run_log
 from twostream.callbacks.run_log import RunLog, resumed
 from twostream.module import TwoStreamModule
-from twostream.runs import read_progress, read_provenance, update_run
+from twostream.runs import read_provenance, read_run, update_run
 
 AT_RESUME = dict.fromkeys(("processes", "commit", "dirty", "versions", "hardware", "precision"), 0)
 PROVENANCE = {"data_hash": "a", "seed": 0, **AT_RESUME, "resumed": []}
@@ -44,21 +44,21 @@ def callback(tmp_path, monkeypatch):
 
 def test_progress_is_written_at_the_start_and_then_every_n_seconds(tmp_path, clock, trainer, module, callback):
     callback.on_train_start(trainer, module)
-    assert read_progress(tmp_path).iteration == 0
-    assert read_progress(tmp_path).seconds_per_iteration is None
+    assert read_run(tmp_path).progress.iteration == 0
+    assert read_run(tmp_path).progress.seconds_per_iteration is None
     clock.seconds, module.iteration = 104.9, 7
     callback.on_train_batch_end(trainer)
-    assert read_progress(tmp_path).iteration == 0
+    assert read_run(tmp_path).progress.iteration == 0
     clock.seconds, module.iteration = 105.0, 10
     callback.on_train_batch_end(trainer)
-    assert (read_progress(tmp_path).iteration, read_progress(tmp_path).iterations) == (10, 90)
-    assert read_progress(tmp_path).seconds_per_iteration == 0.5
+    assert (read_run(tmp_path).progress.iteration, read_run(tmp_path).progress.iterations) == (10, 90)
+    assert read_run(tmp_path).progress.seconds_per_iteration == 0.5
     clock.seconds, module.iteration = 105.1, 11
     callback.on_train_end(trainer, module)
-    assert read_progress(tmp_path).iteration == 11
+    assert read_run(tmp_path).progress.iteration == 11
     module.iteration = 12
     callback.on_exception(trainer, module, ValueError())
-    assert read_progress(tmp_path).iteration == 12
+    assert read_run(tmp_path).progress.iteration == 12
 
 
 def test_the_speed_is_that_of_the_last_writes(tmp_path, clock, trainer, module, callback):
@@ -68,22 +68,22 @@ def test_the_speed_is_that_of_the_last_writes(tmp_path, clock, trainer, module, 
         clock.seconds += 9.0 if iteration <= 50 else 0.25
         module.iteration = iteration
         callback.on_train_batch_end(trainer)
-    assert read_progress(tmp_path).seconds_per_iteration == 0.25
+    assert read_run(tmp_path).progress.seconds_per_iteration == 0.25
 
 
 def test_a_resumed_run_keeps_the_last_finite_validation(tmp_path, clock, trainer, module, callback):
     callback.on_train_start(trainer, module)
     module.iteration, trainer.callback_metrics = 45, {"val/ssim": torch.tensor(0.25)}
     callback.on_validation_end(trainer, module)
-    assert read_progress(tmp_path).val_ssim == 0.25
+    assert read_run(tmp_path).progress.val_ssim == 0.25
     for iteration, expected in ((45, 0.25), (0, None)):
         module.iteration = iteration
         callback.on_train_start(trainer, module)
-        assert read_progress(tmp_path).val_ssim == expected
+        assert read_run(tmp_path).progress.val_ssim == expected
     for value in (math.nan, math.inf):
         trainer.callback_metrics = {"val/ssim": torch.tensor(value)}
         callback.on_validation_end(trainer, module)
-        assert read_progress(tmp_path).val_ssim is None
+        assert read_run(tmp_path).progress.val_ssim is None
 
 
 def test_an_exception_is_not_hidden(tmp_path, clock, trainer, module, callback):
@@ -115,7 +115,7 @@ def test_training_writes_all_iterations_the_logged_ssim_and_the_provenance(tiny_
     run_dir = tmp_path / "run"
     update_run(run_dir, state="running", reason="kept")
     build_trainer(cfg).fit(build_module(cfg), datamodule=build_datamodule(cfg))
-    progress = read_progress(run_dir)
+    progress = read_run(run_dir).progress
     assert (progress.iteration, progress.iterations) == (4, 4)
     assert progress.seconds_per_iteration > 0
     with (run_dir / "logs/metrics.csv").open() as file:

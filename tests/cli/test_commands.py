@@ -10,7 +10,6 @@ import pytest
 
 from commands import start, train, wait_until
 from twostream.cli.jobs import quote_numbered_options, variant_name
-from twostream.runs import run_lock, write_failure
 
 
 @pytest.mark.parametrize(
@@ -51,23 +50,6 @@ def test_a_long_name_is_truncated_and_stays_unique():
 )
 def test_numbered_options_are_quoted(given, expected):
     assert quote_numbered_options([given]) == [expected]
-
-
-def test_a_folder_is_locked_by_one_process_at_a_time(tmp_path):
-    with (
-        run_lock(tmp_path),
-        pytest.raises(ValueError, match="another process is running in this directory"),
-        run_lock(tmp_path),
-    ):
-        pass
-    with run_lock(tmp_path):
-        pass
-
-
-def test_a_failure_is_one_line(tmp_path):
-    write_failure(tmp_path, "first\nsecond")
-    assert json.loads((tmp_path / "run.json").read_text())["reason"] == "first"
-    write_failure(tmp_path, "")
 
 
 def test_an_invalid_config_is_refused_in_one_line(tmp_path, tiny):

@@ -6,7 +6,7 @@ from hydra import compose, initialize_config_dir
 
 from commands import train
 from twostream.cli import CONF
-from twostream.runs import read_progress
+from twostream.runs import read_run
 from twostream.sweep_status import read_status
 
 
@@ -29,7 +29,7 @@ def test_a_restarted_search_resumes(tmp_path, tiny):
     (first,) = (path.name for path in runs.glob("*-*"))
     code, output = train(tmp_path, *search, "hydra.sweeper.n_trials=2")
     assert code == 0, output
-    values = {path.name: read_progress(path / "seed0").val_ssim for path in runs.glob("*-*")}
+    values = {path.name: read_run(path / "seed0").progress.val_ssim for path in runs.glob("*-*")}
     assert len(values) == 2
     assert f"{first}/seed0 is finished" in output
     code, output = train(tmp_path, *search, "hydra.sweeper.n_trials=2", "hydra/launcher=joblib")
@@ -55,4 +55,4 @@ def test_a_failed_trial_does_not_end_the_search(tmp_path, tiny):
         "0.5": "done",
     }
     results = yaml.safe_load((runs / "optimization_results.yaml").read_text())
-    assert results["best_value"] == read_progress(runs / "0.5/seed0").val_ssim
+    assert results["best_value"] == read_run(runs / "0.5/seed0").progress.val_ssim

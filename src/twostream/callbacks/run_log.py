@@ -17,7 +17,7 @@ from typing_extensions import override
 from twostream.callbacks import data_of, module_of
 from twostream.files import write_text
 from twostream.losses.perceptual import VGG19Loss
-from twostream.runs import Progress, read_run, update_run
+from twostream.runs import Progress, RunState, read_run, update_run
 
 PACKAGES = ("torch", "torchvision", "pytorch-lightning", "hydra-core", "torchmetrics", "numpy")
 NUM_MARKS = 20  # writes of progress over which the speed is averaged
@@ -45,12 +45,12 @@ class RunLog(Callback):
         iteration = module_of(trainer).iteration
         provenance = self._provenance(trainer)
         is_dirty = provenance["dirty"]
-        before = read_run(self.run_dir) if iteration else None
-        if before and before.provenance:
+        before = read_run(self.run_dir) if iteration else RunState()
+        if before.provenance:
             provenance = resumed(before.provenance, provenance, iteration)
-        self.val_ssim = before.progress.val_ssim if before and before.progress else None
+        self.val_ssim = before.progress.val_ssim if before.progress else None
         if trainer.is_global_zero:
-            update_run(self.run_dir, provenance=provenance)
+            update_run(self.run_dir, state="running", provenance=provenance)
             if is_dirty:
                 write_text(self.run_dir / "changes.diff", _git("diff", "HEAD") or "")
             for logger in trainer.loggers:

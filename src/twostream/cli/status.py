@@ -19,5 +19,5 @@ def main(cfg: DictConfig) -> None:
     """Print one line per run of the folder `cfg.runs`, and one for all of them."""
     with exit_on_error(log):
         runs = collect_status(Path(cfg.runs), list(cfg.ablations), list(cfg.seeds), time.time())
-        if not cfg.unless_done or any(run.state != "done" for run in runs):
+        if not cfg.unless_done or any(run.state != "done" for run in runs.values()):
             print(render_status(runs))
