@@ -10,9 +10,9 @@ from hydra import compose, initialize_config_dir
 
 from tiny_run import overrides_of_tiny_run
 from twostream.build import build_datamodule, build_module, build_scoring
-from twostream.cli.train import train_and_evaluate
 from twostream.evaluation.run_evaluation import evaluate_run
 from twostream.registry import CONF, NAME, build, model_config, registered_options
+from twostream.training import train_and_evaluate
 
 
 def leaves(value):

@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from twostream.callbacks.averaging import KEY, ExponentialAverage
-from twostream.cli.train import train_and_evaluate
 from twostream.module import TwoStreamModule
+from twostream.training import train_and_evaluate
 
 
 def test_the_average_is_that_of_the_formula_and_leaves_training_alone(tiny_config, tmp_path, monkeypatch):
