@@ -107,9 +107,7 @@ class RunLog(Callback):
             "num_train_pairs": len(data.train),
             "generator_parameters": sum(parameter.numel() for parameter in module.generator.parameters()),
             "processes": trainer.world_size,
-            **code_version(),
-            "versions": {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
-            "hardware": hardware(module.device),
+            **environment(module.device),
             "resumed": [],
         }
 
@@ -131,11 +129,14 @@ def code_version() -> dict[str, str | bool]:
     return {"commit": _git("rev-parse", "--short=12", "HEAD") or "unknown", "dirty": bool(changes)}
 
 
-def hardware(device: torch.device) -> str:
-    """Return the name of a GPU, or architecture and number of threads of a CPU."""
+def environment(device: torch.device) -> dict[str, Any]:
+    """Return the version of the code, those of packages, and the name of a GPU or a CPU's architecture and threads."""
+    versions = {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}}
     if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    return f"{device.type}, {platform.machine()}, {torch.get_num_threads()} threads"
+        hardware = torch.cuda.get_device_name(device)
+    else:
+        hardware = f"{device.type}, {platform.machine()}, {torch.get_num_threads()} threads"
+    return {**code_version(), "versions": versions, "hardware": hardware}
 
 
 def _git(*words: str) -> str | None:

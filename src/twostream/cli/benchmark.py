@@ -1,11 +1,8 @@
 """`twostream-benchmark`: throughput, memory and loss curves on this machine, measured in one run."""
 
 import logging
-import platform
-from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 import hydra
 import pytorch_lightning as pl
@@ -14,7 +11,7 @@ from omegaconf import DictConfig
 
 from twostream.benchmark import curves, plots, profiles, throughput
 from twostream.benchmark.summary import to_markdown
-from twostream.callbacks.run_log import PACKAGES, code_version, hardware
+from twostream.callbacks.run_log import environment
 from twostream.cli import CONF
 from twostream.cli.errors import exit_on_error
 from twostream.evaluation.generation import choose_device
@@ -42,9 +39,7 @@ def main(cfg: DictConfig) -> None:
             raise ImportError("the plots need the package matplotlib: pip install 'twostream[bench]'")
         device = choose_device(cfg.device)
         pl.seed_everything(cfg.seed, workers=True, verbose=False)
-        versions = {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}}
-        about: dict[str, Any] = {**code_version(), "versions": versions, "hardware": hardware(device)}
-        about |= {"optimized": list(cfg.optimized[device.type])}
+        about = environment(device) | {"optimized": list(cfg.optimized[device.type])}
         for number, part in enumerate(cfg.parts, start=1):
             log.info("%s (%d of %d)", part, number, len(cfg.parts))
             # The number of compiled versions of a network is limited.

@@ -6,7 +6,7 @@ from pathlib import Path
 import hydra
 from omegaconf import DictConfig
 
-from twostream.cli import CONF
+from twostream.cli import CONF, split_runs_folder
 from twostream.cli.errors import exit_on_error
 from twostream.loggers.wandb_upload import ADDRESSES, check_online, log_tables, save_dashboard, upload_offline_runs
 from twostream.loggers.wandb_workspace import WandbProject, build_report, build_workspace, logged_names
@@ -33,11 +33,9 @@ def make_dashboard(cfg: DictConfig) -> dict[str, str]:
     import wandb
 
     folder = Path(cfg.runs)
-    if len(folder.parts) < 3:
-        raise ValueError(f"runs: expected a folder such as runs/synthetic/smoke, got {folder}")
-    *_, data, scale = folder.parts
+    parent, data, scale = split_runs_folder(folder)
     specs = [spec for spec in (load_spec(Path(path)) for path in cfg.specs) if spec.is_for(data)]
-    tables = [collect(spec, folder.parents[1], data, scale, list(cfg.seeds)) for spec in specs]
+    tables = [collect(spec, parent, data, scale, list(cfg.seeds)) for spec in specs]
     try:
         entity = cfg.entity or wandb.Api().default_entity
         if not entity:
@@ -46,9 +44,8 @@ def make_dashboard(cfg: DictConfig) -> dict[str, str]:
         upload_offline_runs(folder, project)
         log_tables(tables, folder, project)
         workspace = build_workspace(project, tables, cfg.curves, list(cfg.images), logged_names(folder))
-        report = build_report(
-            project, [table for table in tables if table.spec.number is not None], list(cfg.report_curves)
-        )
+        numbered = [table for table in tables if table.spec.number is not None]
+        report = build_report(project, numbered, list(cfg.report_curves))
         return save_dashboard(workspace, report, folder / ADDRESSES)
     except wandb.Error as error:
         raise ValueError(f"W&B: {error}") from error
