@@ -5,15 +5,11 @@ import pytest
 import torch
 from pytorch_lightning import Trainer
 
-from twostream.build import build_datamodule, build_module, build_trainer
+from tiny_run import fit
+from twostream.build import build_datamodule
 from twostream.callbacks.finite_loss import FiniteLoss
 from twostream.losses.objective import Objective
 from twostream.module import TwoStreamModule
-
-
-def fit(cfg):
-    torch.manual_seed(0)
-    build_trainer(cfg).fit(build_module(cfg), datamodule=build_datamodule(cfg))
 
 
 @pytest.fixture

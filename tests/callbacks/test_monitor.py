@@ -1,5 +1,3 @@
-import csv
-import warnings
 from pathlib import Path
 from types import SimpleNamespace
 from unittest.mock import Mock
@@ -8,7 +6,8 @@ import pytest
 import torch
 from pytorch_lightning import Trainer
 
-from twostream.build import build_datamodule, build_module, build_trainer
+from tiny_run import fit, read_curves
+from twostream.build import build_datamodule
 from twostream.callbacks import monitor
 from twostream.callbacks.monitor import Monitor, gpu_memory, is_logged
 from twostream.data.dataset import to_pose_pair
@@ -17,11 +16,7 @@ from twostream.module import TwoStreamModule
 
 def trained(cfg):
     """Train a run; return its module and the rows of its curves."""
-    torch.manual_seed(0)
-    module = build_module(cfg)
-    build_trainer(cfg).fit(module, datamodule=build_datamodule(cfg))
-    with (Path(cfg.run_dir) / "logs/metrics.csv").open(newline="") as file:
-        return module, [{key: float(cell) for key, cell in row.items() if cell} for row in csv.DictReader(file)]
+    return fit(cfg).lightning_module, read_curves(Path(cfg.run_dir))
 
 
 def test_everything_is_logged_where_the_trainer_logs(tiny_config):
@@ -96,10 +91,7 @@ def test_the_logits_are_of_the_precision_of_training(tiny_config):
 def test_the_logits_of_two_processes_are_those_of_both(tiny_config):
     """Each has a pair in its first batch."""
     cfg = tiny_config("trainer=ddp_cpu", "+trainer.strategy.start_method=fork", "generator.dropout=0")
-    with warnings.catch_warnings():
-        # Python 3.12 on forks of processes with threads.
-        warnings.filterwarnings("ignore", category=DeprecationWarning, message=".*fork")
-        module, rows = trained(cfg)
+    module, rows = trained(cfg)
     both, alone = ranges_by_hand(cfg, module, 2), ranges_by_hand(cfg, module, 1)
     assert logits_of(rows[-1]) == pytest.approx(both, rel=1e-5)
     assert both != pytest.approx(alone, rel=1e-3)

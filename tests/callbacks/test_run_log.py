@@ -1,5 +1,3 @@
-import csv
-import json
 import math
 from types import SimpleNamespace
 from unittest.mock import Mock
@@ -9,7 +7,7 @@ import torch
 import yaml
 from pytorch_lightning import Trainer
 
-from twostream.build import build_datamodule, build_module, build_trainer
+from tiny_run import fit, read_curves
 from twostream.callbacks import run_log
 from twostream.callbacks.run_log import RunLog, resumed
 from twostream.module import TwoStreamModule
@@ -111,19 +109,17 @@ def test_a_resumed_run_adds_to_its_provenance_and_refuses_other_data():
 
 
 def test_training_writes_all_iterations_the_logged_ssim_and_the_provenance(tiny_config, tmp_path):
-    cfg = tiny_config()
     run_dir = tmp_path / "run"
-    update_run(run_dir, state="running", reason="kept")
-    build_trainer(cfg).fit(build_module(cfg), datamodule=build_datamodule(cfg))
+    update_run(run_dir, reason="kept")
+    fit(tiny_config())
     progress = read_run(run_dir).progress
     assert (progress.iteration, progress.iterations) == (4, 4)
     assert progress.seconds_per_iteration > 0
-    with (run_dir / "logs/metrics.csv").open() as file:
-        logged = [float(row["val/ssim"]) for row in csv.DictReader(file) if row["val/ssim"]]
+    logged = [row["val/ssim"] for row in read_curves(run_dir) if "val/ssim" in row]
     assert progress.val_ssim == pytest.approx(logged[-1], rel=1e-5)
     provenance = read_provenance(run_dir)
     assert (run_dir / "changes.diff").is_file() == provenance["dirty"]
-    assert json.loads((run_dir / "run.json").read_text())["reason"] == "kept"
+    assert (read_run(run_dir).state, read_run(run_dir).reason) == ("running", "kept")
     hparams = yaml.safe_load((run_dir / "logs/hparams.yaml").read_text())
     assert hparams["provenance"] == provenance
     assert hparams["generator"]["num_blocks"] == 2
