@@ -2,13 +2,11 @@
 
 import json
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-from commands import start, train, wait_until
+from commands import call, start, train, wait_until
 from twostream.cli.jobs import quote_numbered_options, variant_name
 
 
@@ -61,9 +59,7 @@ def test_an_invalid_config_is_refused_in_one_line(tmp_path, tiny):
 
 def test_tables_without_runs_list_what_is_missing(tmp_path):
     specs = sorted(str(path) for path in Path(__file__).parents[2].glob("experiments/table[345]_*.yaml"))
-    command = [sys.executable, "-c", "from twostream.cli.table import main; main()"]
-    command += ["runs=runs/synthetic/smoke", "seeds=[0,1]", f"specs=[{','.join(specs)}]"]
-    done = subprocess.run(command, cwd=tmp_path, text=True, capture_output=True, check=True)
+    done = call("table", tmp_path, "runs=runs/synthetic/smoke", "seeds=[0,1]", f"specs=[{','.join(specs)}]")
     assert done.stdout.count("Full table: ") == 3
     assert "synthetic/smoke/full/seed1: not run" in done.stdout
     assert (tmp_path / "runs/synthetic/smoke/tables/table3_at_module.csv").is_file()

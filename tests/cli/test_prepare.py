@@ -1,43 +1,17 @@
 """`twostream-prepare`: its steps, and the command in a process of its own."""
 
 import json
-import os
-import subprocess
-import sys
 import zipfile
 from pathlib import Path
 
 import numpy as np
-import onnx
 import pytest
-from hydra import compose, initialize_config_dir
-from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
-from twostream.cli import CONF
+from commands import call
+from tiny_run import compose_config
 from twostream.cli.prepare import run_step
 from twostream.data.keypoints import read_annotations, write_annotations
-
-
-def compose_prepare(*overrides: str):
-    with initialize_config_dir(version_base="1.3", config_dir=CONF):
-        return compose("prepare", [*overrides])
-
-
-@pytest.fixture
-def pose_file(tmp_path):
-    """An RTMPose of input 24x32 that finds every joint in the middle of its input."""
-    nodes, outputs = [], []
-    for name, shape in {"simcc_x": (1, 17, 48), "simcc_y": (1, 17, 64)}.items():
-        peak = np.zeros(shape, np.float32)
-        peak[:, :, shape[2] // 2] = 0.9
-        nodes.append(helper.make_node("Constant", [], [name], value=numpy_helper.from_array(peak)))
-        outputs.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, shape))
-    inputs = [helper.make_tensor_value_info("input", TensorProto.FLOAT, (1, 3, 32, 24))]
-    graph = helper.make_graph(nodes, "tiny", inputs, outputs)
-    path = tmp_path / "pose.onnx"
-    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=10), path)
-    return path
 
 
 def test_a_zip_becomes_a_data_folder(tmp_path, people_folder, pose_file):
@@ -50,10 +24,8 @@ def test_a_zip_becomes_a_data_folder(tmp_path, people_folder, pose_file):
     joints = read_annotations(people_folder / "annotation-test.csv")
     published = tmp_path / "market-annotation-test.csv"
     write_annotations(published, {name: np.where(array == -1, -1, array * 4) for name, array in joints.items()})
-    command = [sys.executable, "-c", "from twostream.cli.prepare import main; main()", "data=market1501"]
-    command += ["source=market.zip", "num_workers=1", f"pose_estimator.pose_weights={pose_file}"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "HYDRA_FULL_ERROR": "0"}
-    done = subprocess.run(command, cwd=tmp_path, env=environment, text=True, capture_output=True, timeout=240)
+    settings = ["data=market1501", "source=market.zip", "num_workers=1", f"pose_estimator.pose_weights={pose_file}"]
+    done = call("prepare", tmp_path, *settings)
     assert done.returncode == 0, done.stdout + done.stderr
     lines = done.stdout.splitlines()
     assert lines[0] == "Market-1501"
@@ -71,7 +43,7 @@ def test_a_zip_becomes_a_data_folder(tmp_path, people_folder, pose_file):
 
 def test_the_pairs_step_counts_pairs(tmp_path, people_folder, capsys):
     annotations, out = people_folder / "annotation-train.csv", tmp_path / "pairs.csv"
-    run_step(compose_prepare("step=pairs", f"annotations={annotations}", f"out={out}"))
+    run_step(compose_config("prepare", "step=pairs", f"annotations={annotations}", f"out={out}"))
     num_pairs = len(Path(out).read_text().splitlines()) - 1
     assert num_pairs > 0
     assert capsys.readouterr().out.splitlines() == [f"{num_pairs} pairs", str(out)]
@@ -89,4 +61,4 @@ def test_the_pairs_step_counts_pairs(tmp_path, people_folder, capsys):
 )
 def test_missing_settings_are_named(overrides, message):
     with pytest.raises(ValueError, match=message):
-        run_step(compose_prepare(*overrides))
+        run_step(compose_config("prepare", *overrides))
