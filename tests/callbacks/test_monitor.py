@@ -1,17 +1,12 @@
 from pathlib import Path
-from types import SimpleNamespace
-from unittest.mock import Mock
 
 import pytest
 import torch
-from pytorch_lightning import Trainer
 
 from tiny_run import fit, read_curves
 from twostream.build import build_datamodule
-from twostream.callbacks import monitor
 from twostream.callbacks.monitor import Monitor, gpu_memory, is_logged
 from twostream.data.dataset import to_pose_pair
-from twostream.module import TwoStreamModule
 
 
 def trained(cfg):
@@ -104,30 +99,6 @@ def test_a_generator_without_at_modules_has_neither_sigma_nor_logits(tiny_config
     assert not any(name.startswith(("sigma/", "logits/")) for row in rows for name in row)
 
 
-@pytest.fixture
-def clock(monkeypatch):
-    now = SimpleNamespace(seconds=100.0)
-    monkeypatch.setattr(monitor.time, "perf_counter", lambda: now.seconds)
-    return now
-
-
-@pytest.fixture
-def logged():
-    return {}
-
-
-@pytest.fixture
-def module(logged):
-    module = Mock(spec=TwoStreamModule, iteration=0, device=torch.device("cpu"), generator=torch.nn.Linear(1, 1))
-    module.log, module.log_dict = lambda name, value, **_: logged.update({name: value}), logged.update
-    return module
-
-
-@pytest.fixture
-def trainer(module):
-    return Mock(spec=Trainer, lightning_module=module, log_every_n_steps=10, should_stop=False)
-
-
 def test_the_throughput_excludes_validations(clock, logged, module, trainer):
     callback = Monitor()
     callback.on_train_start(trainer, module)
@@ -158,8 +129,8 @@ def test_no_throughput_is_logged_right_after_a_validation(clock, logged, module,
     ("every", "iteration", "stops", "expected"),
     [(10, 10, False, True), (10, 9, False, False), (10, 9, True, True), (0, 10, True, False)],
 )
-def test_is_logged(every, iteration, stops, expected):
-    trainer = Mock(spec=Trainer, log_every_n_steps=every, should_stop=stops)
+def test_is_logged(trainer, every, iteration, stops, expected):
+    trainer.log_every_n_steps, trainer.should_stop = every, stops
     assert is_logged(trainer, iteration) is expected
 
 

@@ -1,28 +1,23 @@
 """`twostream-dashboard`: upload offline runs to Weights & Biases and build a workspace and a report of them."""
 
-import logging
 from pathlib import Path
 
-import hydra
 from omegaconf import DictConfig
 
-from twostream.cli import CONF, split_runs_folder
-from twostream.cli.errors import exit_on_error
+from twostream.cli import split_runs_folder
+from twostream.cli.errors import command
 from twostream.loggers.wandb_upload import ADDRESSES, check_online, log_tables, save_dashboard, upload_offline_runs
 from twostream.loggers.wandb_workspace import WandbProject, build_report, build_workspace, logged_names
 from twostream.tables.results import collect
 from twostream.tables.spec import load_spec
 
-log = logging.getLogger(__name__)
 
-
-@hydra.main(version_base="1.3", config_path=CONF, config_name="dashboard")
+@command("dashboard")
 def main(cfg: DictConfig) -> None:
     """Update W&B with the runs in the folder `cfg.runs` and print the addresses of workspace and report."""
-    with exit_on_error(log):
-        check_online()
-        for address in make_dashboard(cfg).values():
-            print(address)
+    check_online()
+    for address in make_dashboard(cfg).values():
+        print(address)
 
 
 def make_dashboard(cfg: DictConfig) -> dict[str, str]:
