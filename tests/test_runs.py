@@ -12,6 +12,7 @@ from twostream.runs import (
     clear_outputs,
     differences,
     is_finished,
+    is_locked,
     read_provenance,
     read_run,
     run_lock,
@@ -113,11 +114,18 @@ def test_a_full_disk_does_not_hide_the_error(tmp_path, monkeypatch):
 
 
 def test_one_process_holds_the_lock_at_a_time(tmp_path):
-    message = "run: another process is running in this directory"
-    with run_lock(tmp_path / "run"), pytest.raises(ValueError, match=message), run_lock(tmp_path / "run"):
-        pass
-    with run_lock(tmp_path / "run"):
-        pass
+    run_dir = tmp_path / "run"
+    for _ in range(2):
+        with run_lock(run_dir):
+            assert is_locked(run_dir)
+            with pytest.raises(ValueError, match="run: another process is running in this"), run_lock(run_dir):
+                pass
+        assert not is_locked(run_dir)
+
+
+def test_reading_the_lock_does_not_create_it(tmp_path):
+    assert not is_locked(tmp_path)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_lock_that_is_a_symlink_leaves_its_target_alone(tmp_path):

@@ -3,7 +3,7 @@ from dataclasses import replace
 import pytest
 
 from twostream.runs import Progress, RunState, run_lock, update_run
-from twostream.sweep_status import collect_status, is_locked, read_status, render_status, seconds_left
+from twostream.sweep_status import collect_status, read_status, render_status, seconds_left
 
 NOW = 1e9
 HALF = Progress(iteration=45, iterations=90, seconds_per_iteration=2.0, val_ssim=0.31, written=NOW - 3)
@@ -33,18 +33,8 @@ def test_a_run_is_interrupted_unless_a_process_holds_its_lock(run_dir, progress,
     update_run(run_dir, state="running", progress=progress)
     assert read_status(run_dir, NOW) == RunState("interrupted", None, progress)
     with run_lock(run_dir):
-        assert is_locked(run_dir)
         assert read_status(run_dir, NOW) == RunState(*locked, progress)
     assert read_status(run_dir, NOW) == RunState("interrupted", None, progress)
-
-
-def test_reading_the_lock_neither_creates_nor_takes_it(run_dir):
-    assert not is_locked(run_dir)
-    assert not (run_dir / ".lock").exists()
-    for _ in range(2):
-        with run_lock(run_dir):
-            pass
-        assert not is_locked(run_dir)
 
 
 def test_a_run_that_has_ended_shows_its_reason(run_dir):

@@ -1,5 +1,6 @@
 """A run's directory: its lock, its config, and its state in `run.json`."""
 
+import fcntl
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -120,6 +121,20 @@ def run_lock(run_dir: Path) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+def is_locked(run_dir: Path) -> bool:
+    """Whether a process holds the `run_lock` of a directory."""
+    try:
+        with (run_dir / LOCK).open() as lock:
+            # Unlike filelock's exclusive lock, a shared one takes no write permission and does not disturb another
+            # `twostream-status`.
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except BlockingIOError:
+        return True
+    return False
 
 
 class TrainingInterrupted(Exception):

@@ -1,6 +1,5 @@
 """The status of all runs of a sweep, read from their directories."""
 
-import fcntl
 import re
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
@@ -9,7 +8,7 @@ from datetime import timedelta
 from pathlib import Path
 from statistics import mean
 
-from twostream.runs import LOCK, RunState, read_run
+from twostream.runs import RunState, is_locked, read_run
 
 STATES = ("done", "evaluating", "running", "stalled", "stopped", "interrupted", "failed", "not started", "unreadable")
 STALLED_AFTER = 600  # seconds without progress
@@ -46,20 +45,6 @@ def read_status(run_dir: Path, now: float) -> RunState:
     if progress and now - progress.written > STALLED_AFTER:
         return replace(run, state="stalled", reason=f"no progress for {_duration(now - progress.written)}")
     return run
-
-
-def is_locked(run_dir: Path) -> bool:
-    """Whether a process holds the lock of a run's directory (twostream.runs.run_lock)."""
-    try:
-        with (run_dir / LOCK).open() as lock:
-            # Unlike filelock's exclusive lock, a shared one takes no write permission and does not disturb another
-            # `twostream-status`.
-            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except FileNotFoundError:
-        return False
-    except BlockingIOError:
-        return True
-    return False
 
 
 def seconds_left(runs: Collection[RunState]) -> float | None:

@@ -1,12 +1,11 @@
 """The commands as a user calls them, in subprocesses."""
 
 import json
-import signal
 from pathlib import Path
 
 import pytest
 
-from commands import call, start, train, wait_until
+from commands import call, train
 from twostream.cli.jobs import quote_numbered_options, variant_name
 
 
@@ -82,20 +81,6 @@ def test_a_sweep_continues_after_a_failure_and_skips_finished_runs(tmp_path, tin
     assert code == 0
     assert output.count("is finished") == 2
     assert "iteration 4/4" not in output
-
-
-@pytest.mark.slow
-def test_a_run_killed_in_training_is_finished_by_the_next_call(tmp_path, tiny):
-    arguments = [*tiny, "variant=full", "schedule.constant_iterations=40"]
-    process = start(tmp_path, *arguments)
-    run_dir = tmp_path / "runs/synthetic/smoke/full/seed0"
-    wait_until((run_dir / "checkpoints/last.ckpt").exists)
-    process.send_signal(signal.SIGKILL)
-    process.communicate()
-    assert not (run_dir / "metrics.json").exists()
-    code, output = train(tmp_path, *arguments)
-    assert code == 0, output
-    assert json.loads((run_dir / "metrics.json").read_text())["run"]["iterations"] == 42
 
 
 @pytest.mark.slow

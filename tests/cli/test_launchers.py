@@ -11,8 +11,7 @@ import pytest
 
 from commands import start, train, wait_until
 from slurm_stand_in import install
-from twostream.runs import read_run
-from twostream.sweep_status import is_locked
+from twostream.runs import is_locked, read_run
 
 ROOT = Path(__file__).parents[2]
 LONG = ["schedule.constant_iterations=60", "trainer.val_check_interval=20"]
