@@ -39,7 +39,7 @@ class Progress:
 class RunState:
     """Content of `run.json`; progress and provenance are None before training starts."""
 
-    state: str = "not started"  # one of STATES; remains `running` if the process is killed
+    state: str = "not started"  # one of STATES; remains `running` if the process is killed, see `sweep_status`
     reason: str | None = None  # why the run failed or stopped
     progress: Progress | None = None
     provenance: dict[str, Any] | None = None  # data, code and hardware, see twostream.callbacks.run_log

@@ -20,7 +20,8 @@ def collect_status(folder: Path, variants: Sequence[str], seeds: Sequence[int], 
     `now` is in seconds since 1970.
     """
     expected = [(variant, seed) for variant in variants for seed in seeds]
-    others = {(path.parent.name, seed) for path in folder.glob("*/seed*") if (seed := _seed(path)) is not None}
+    found = [path for path in folder.glob("*/seed*") if re.fullmatch(r"seed-?\d+", path.name) and path.is_dir()]
+    others = [(path.parent.name, int(path.name.removeprefix("seed"))) for path in found]
     ranks = {variant: rank for rank, variant in enumerate(variants)}
     runs = sorted({*expected, *others}, key=lambda run: (ranks.get(run[0], len(ranks)), *run))
     names = [f"{variant}/seed{seed}" for variant, seed in runs]
@@ -99,8 +100,3 @@ def _cells(run: RunState) -> tuple[str, str, str, str]:
 
 def _duration(seconds: float) -> str:
     return str(timedelta(seconds=round(seconds)))
-
-
-def _seed(path: Path) -> int | None:
-    match = re.fullmatch(r"seed(-?\d+)", path.name)
-    return int(match[1]) if match and path.is_dir() else None
