@@ -8,16 +8,28 @@ from collections.abc import Callable
 from pathlib import Path
 
 SECONDS = 240
+QUIET = {"OMP_NUM_THREADS": "1", "HYDRA_FULL_ERROR": "0", "WANDB_MODE": "offline"}
+
+
+def call(command: str, folder: Path, *arguments: str) -> subprocess.CompletedProcess:
+    """Call `twostream-<command>` in a folder."""
+    return subprocess.run(
+        [sys.executable, "-c", f"from twostream.cli.{command} import main; main()", *arguments],
+        cwd=folder,
+        env={**os.environ, **QUIET},
+        text=True,
+        capture_output=True,
+        timeout=SECONDS,
+        check=False,
+    )
 
 
 def start(folder: Path, *arguments: str, **environment: str) -> subprocess.Popen:
     """Start `twostream-train` in a folder."""
-    command = [sys.executable, "-m", "twostream.cli.train", *arguments]
-    quiet = {"OMP_NUM_THREADS": "1", "HYDRA_FULL_ERROR": "0", "WANDB_MODE": "offline"}
     return subprocess.Popen(
-        command,
+        [sys.executable, "-m", "twostream.cli.train", *arguments],
         cwd=folder,
-        env={**os.environ, **quiet, **environment},
+        env={**os.environ, **QUIET, **environment},
         text=True,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

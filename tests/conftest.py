@@ -6,12 +6,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
 from jaxtyping import install_import_hook
 from omegaconf import DictConfig
 
-from tiny_run import overrides_of_tiny_run, tiny_people
-from twostream.cli import CONF
+from tiny_run import compose_config, overrides_of_tiny_run, tiny_people
 from twostream.types import PosePair
 
 # pytest's plugin instruments one package only if its type checker takes arguments.
@@ -39,8 +37,7 @@ def tiny_config(people_parent: Path, tmp_path: Path) -> Callable[..., DictConfig
     """Composes the `train` config of a tiny run with further overrides."""
 
     def compose_tiny(*overrides: str) -> DictConfig:
-        with initialize_config_dir(version_base="1.3", config_dir=CONF):
-            return compose("train", [*overrides_of_tiny_run(people_parent, tmp_path / "run"), *overrides])
+        return compose_config("train", *overrides_of_tiny_run(people_parent, tmp_path / "run"), *overrides)
 
     return compose_tiny
 

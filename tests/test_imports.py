@@ -17,6 +17,7 @@ LAYERS = [
     {"callbacks"},
     {"build", "resume"},
     {"prepare", "evaluation", "sweep_status", "benchmark"},
+    {"training"},
     {"cli"},
 ]
 LAYER = {name: depth for depth, names in enumerate(LAYERS) for name in names}

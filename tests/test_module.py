@@ -5,23 +5,18 @@ import torch
 from torch.optim import Adam
 from torchmetrics.functional.image import structural_similarity_index_measure
 
-from twostream.build import build_datamodule, build_module, build_trainer
+from tiny_run import assert_same_leaves, fit
+from twostream.build import build_datamodule, build_module
 from twostream.data.dataset import to_pose_pair
-from twostream.module import TwoStreamModule, as_list
+from twostream.module import as_list
 from twostream.types import PosePair
-
-
-def fit(cfg) -> tuple[TwoStreamModule, object]:
-    torch.manual_seed(cfg.seed)
-    module, trainer = build_module(cfg), build_trainer(cfg)
-    trainer.fit(module, datamodule=build_datamodule(cfg))
-    return module, trainer
 
 
 @pytest.mark.parametrize("discriminators", ["both", "appearance", "shape", "none"])
 def test_iterations_are_updates_of_the_generator(tiny_config, discriminators):
     cfg = tiny_config(f"discriminators={discriminators}")
-    module, trainer = fit(cfg)
+    trainer = fit(cfg)
+    module = trainer.lightning_module
     assert module.iteration == 4
     checkpoint = torch.load(Path(cfg.run_dir) / "checkpoints" / "last.ckpt", weights_only=True)
     assert checkpoint["iteration"] == 4
@@ -90,8 +85,8 @@ def test_deterministic_runs_are_equal_and_use_deterministic_algorithms_only(tiny
     """torch raises an error for an operation without a deterministic algorithm."""
     ends = []
     for _ in range(2):
-        module, _ = fit(tiny_config("deterministic=true"))
+        trainer = fit(tiny_config("deterministic=true"))
         assert torch.are_deterministic_algorithms_enabled()
         torch.use_deterministic_algorithms(False)
-        ends.append(module.state_dict())
-    assert all(torch.equal(value, ends[1][name]) for name, value in ends[0].items())
+        ends.append(dict(trainer.lightning_module.state_dict()))
+    assert_same_leaves(*ends)

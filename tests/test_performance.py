@@ -6,16 +6,15 @@ from pathlib import Path
 
 import pytest
 import torch
-from hydra.errors import ConfigCompositionException
 from hydra.utils import instantiate
 from pytorch_lightning.callbacks import LambdaCallback
 from torch import Tensor, nn
 
 from twostream import build
-from twostream.cli.train import train_and_evaluate
 from twostream.losses.objective import Objective
 from twostream.module import TwoStreamModule
 from twostream.performance import Compiler, Performance
+from twostream.training import train_and_evaluate
 from twostream.types import PosePair
 
 SMALL = ["discriminators.appearance.num_blocks=1", "discriminators.shape.num_blocks=1"]
@@ -112,9 +111,8 @@ def test_channels_last_is_the_format_of_weights_and_inputs(tiny_config, random_p
     weights = [convolution.weight for net in convolutions for convolution in net if convolution.kernel_size != (1, 1)]
     assert len(weights) > 20
     assert {is_last(weight) for weight in [*weights, perceptual.weight_0, perceptual.weight_2]} == {last}
-    assert got == 2 * 7 * [
-        last
-    ]  # Once in the generator, in each discriminator once for the generator's update and twice for its own.
+    # Once in the generator, in each discriminator once for the generator's update and twice for its own.
+    assert got == [last] * 7 * 2
 
 
 @pytest.mark.parametrize("fused", [True, None])
@@ -286,9 +284,3 @@ def test_every_option_composes(tiny_config):
     ):
         cfg = tiny_config(*overrides)
         assert (instantiate(cfg.performance), cfg.trainer.precision) == (performance, precision), overrides
-
-
-@pytest.mark.parametrize("key", ["performance.chanels_last", "performance.compiler.by_blok"])
-def test_a_misspelt_key_fails(tiny_config, key):
-    with pytest.raises(ConfigCompositionException, match=key):
-        tiny_config("performance=gpu", f"{key}=true")

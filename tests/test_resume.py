@@ -1,6 +1,5 @@
 """An interrupted run ends bit for bit as an uninterrupted one."""
 
-import csv
 import math
 import os
 import resource
@@ -10,19 +9,17 @@ from pathlib import Path
 
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
 from pytorch_lightning import LightningModule, Trainer
 
-from tiny_run import overrides_of_tiny_run
+from tiny_run import assert_same_leaves, compose_config, overrides_of_tiny_run, read_curves
 from twostream.build import build_module
 from twostream.callbacks.averaging import KEY
 from twostream.callbacks.checkpoints import Checkpoints
 from twostream.callbacks.preemption import Preemption
-from twostream.cli import CONF
-from twostream.cli.train import train_and_evaluate
 from twostream.module import TwoStreamModule
 from twostream.resume import find_checkpoint
 from twostream.runs import TrainingInterrupted, read_provenance, read_run, update_run
+from twostream.training import train_and_evaluate
 
 # All random draws are on: dropout, pools, augmentation, pairs with replacement.
 SETTINGS = [
@@ -50,8 +47,7 @@ def config(tiny_config, run_dir: Path, *overrides: str):
 @pytest.fixture(scope="module")
 def uninterrupted(people_parent, tmp_path_factory) -> Path:
     run_dir = tmp_path_factory.mktemp("uninterrupted")
-    with initialize_config_dir(version_base="1.3", config_dir=CONF):
-        cfg = compose("train", [*overrides_of_tiny_run(people_parent, run_dir), *SETTINGS])
+    cfg = compose_config("train", *overrides_of_tiny_run(people_parent, run_dir), *SETTINGS)
     train_and_evaluate(cfg, run_dir)
     return run_dir
 
@@ -83,39 +79,21 @@ def iteration_of(run_dir: Path) -> int:
     return torch.load(run_dir / "checkpoints" / "last.ckpt", weights_only=True)["iteration"]
 
 
-def leaves(value, name=""):
-    if isinstance(value, dict):
-        for key, item in value.items():
-            yield from leaves(item, f"{name}.{key}")
-    elif isinstance(value, list | tuple):
-        for index, item in enumerate(value):
-            yield from leaves(item, f"{name}.{index}")
-    else:
-        yield name, value
-
-
 def assert_same_end(run_dir: Path, other: Path):
     """The last checkpoint except Lightning's counts of restarts, and the curves."""
     one, two = (torch.load(d / "checkpoints" / "last.ckpt", weights_only=True) for d in (run_dir, other))
     assert one["iteration"] == NUM_ITERATIONS
     for part in ("state_dict", "optimizer_states", "lr_schedulers", "processes", "best", KEY, "hyper_parameters"):
         # Python's own draws are those of beartype, which checks random items.
-        left, right = (
-            {name: value for name, value in leaves(end[part]) if ".python." not in name} for end in (one, two)
-        )
-        assert left.keys() == right.keys()
-        for name, value in left.items():
-            same = torch.equal(value, right[name]) if isinstance(value, torch.Tensor) else value == right[name]
-            assert same, f"{part}{name}"
-    assert curve_of(run_dir) == curve_of(other)
+        assert_same_leaves(one[part], two[part], ignored=".python.")
+    assert curves_of(run_dir) == curves_of(other)
 
 
-def curve_of(run_dir: Path) -> list[dict[str, str]]:
-    with (run_dir / "logs" / "metrics.csv").open(newline="") as file:
-        return [
-            {name: value for name, value in row.items() if value and not name.startswith("throughput/")}
-            for row in csv.DictReader(file)
-        ]
+def curves_of(run_dir: Path) -> list[dict[str, float]]:
+    return [
+        {name: value for name, value in row.items() if not name.startswith("throughput/")}
+        for row in read_curves(run_dir)
+    ]
 
 
 @pytest.mark.parametrize("iterations", [(1,), (4,), (5, 9), (7, 8, 12)])
@@ -234,11 +212,10 @@ def test_a_run_is_not_resumed_on_different_data(tiny_config, tmp_path, run_until
 
 
 def test_the_best_checkpoint_is_that_of_the_highest_validation_ssim(uninterrupted):
-    rows = [row for row in curve_of(uninterrupted) if "val/ssim" in row]
-    best = max(rows, key=lambda row: float(row["val/ssim"]))
+    best = max(read_curves(uninterrupted), key=lambda row: row.get("val/ssim", -1.0))
     checkpoint = torch.load(uninterrupted / "checkpoints" / "best.ckpt", weights_only=True)
-    assert checkpoint["iteration"] == int(float(best["step"]))
-    assert checkpoint["best"] == pytest.approx(float(best["val/ssim"]))
+    assert checkpoint["iteration"] == best["step"]
+    assert checkpoint["best"] == pytest.approx(best["val/ssim"])
 
 
 def test_a_checkpoint_that_can_not_be_written_leaves_the_previous_one(tiny_config, tmp_path, run_until):

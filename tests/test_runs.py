@@ -12,15 +12,12 @@ from twostream.runs import (
     clear_outputs,
     differences,
     is_finished,
-    is_stopped,
-    read_failure,
-    read_progress,
+    is_locked,
     read_provenance,
     read_run,
     run_lock,
     track_status,
     update_run,
-    write_failure,
 )
 
 PROGRESS = Progress(iteration=30, iterations=90, seconds_per_iteration=0.5, val_ssim=0.25, written=1e9)
@@ -34,18 +31,14 @@ def test_an_update_keeps_the_other_fields(tmp_path):
     update_run(tmp_path, provenance=FULL.provenance)
     update_run(tmp_path, reason="x")
     assert read_run(tmp_path) == FULL
-    assert read_progress(tmp_path) == PROGRESS
     assert read_provenance(tmp_path) == FULL.provenance
     update_run(tmp_path, progress=replace(PROGRESS, seconds_per_iteration=None, val_ssim=None))
-    assert read_progress(tmp_path).val_ssim is None
+    assert read_run(tmp_path).progress.val_ssim is None
     assert [path.name for path in tmp_path.iterdir()] == ["run.json"]
 
 
-def test_a_directory_without_run_json_has_no_state(tmp_path):
-    assert read_run(tmp_path) is None
-    assert read_progress(tmp_path) is None
-    assert not is_stopped(tmp_path)
-    assert read_failure(tmp_path) == "no reason in run.json"
+def test_a_run_without_run_json_is_not_started(tmp_path):
+    assert read_run(tmp_path) == RunState("not started", None, None, None)
     with pytest.raises(ValueError, match="expected the directory of a run, found no provenance"):
         read_provenance(tmp_path)
 
@@ -53,13 +46,15 @@ def test_a_directory_without_run_json_has_no_state(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"state": "asleep"}, "state: expected one of running, done, stopped, failed, got .*asleep"),
+        ({"state": "asleep"}, "state: expected one of .*running, done, stopped, failed, got 'asleep'"),
+        ({"state": None}, "state: expected str, got None"),
         ({"reason": 1}, "reason: expected str or null, got 1"),
-        ({"provenance": []}, "provenance: expected dict or null"),
-        ({"progress": {}}, "progress.iteration: expected a number, got None"),
-        ({"progress": asdict(PROGRESS) | {"iterations": "90"}}, "progress.iterations: expected a number, got '90'"),
-        ({"progress": asdict(PROGRESS) | {"written": None}}, "progress.written: expected a number, got None"),
-        ({"progress": asdict(PROGRESS) | {"val_ssim": True}}, "progress.val_ssim: expected a number, got True"),
+        ({"provenance": []}, r"provenance: expected dict or null, got \[\]"),
+        ({"progress": []}, r"progress: expected an object or null, got \[\]"),
+        ({"progress": {}}, "progress.iteration: expected int, got None"),
+        ({"progress": asdict(PROGRESS) | {"iterations": "90"}}, "progress.iterations: expected int, got '90'"),
+        ({"progress": asdict(PROGRESS) | {"written": None}}, "progress.written: expected float, got None"),
+        ({"progress": asdict(PROGRESS) | {"val_ssim": True}}, "progress.val_ssim: expected float or null, got True"),
     ],
 )
 def test_a_wrong_field_is_named_with_its_file(tmp_path, changes, message):
@@ -69,7 +64,7 @@ def test_a_wrong_field_is_named_with_its_file(tmp_path, changes, message):
     assert not is_finished(tmp_path, evaluate=False)
 
 
-@pytest.mark.parametrize(("content", "message"), [("{", "expected JSON"), ("[]", "state: expected one of")])
+@pytest.mark.parametrize(("content", "message"), [("{", "expected JSON"), ("[]", "content: expected an object, got")])
 def test_a_damaged_file_is_named_and_kept(tmp_path, content, message):
     (tmp_path / "run.json").write_text(content)
     with pytest.raises(ValueError, match=f"run.json: {message}"), track_status(tmp_path):
@@ -83,8 +78,9 @@ def test_fields_of_a_later_version_are_ignored(tmp_path):
 
 
 def test_the_time_left_is_that_of_the_remaining_iterations():
-    assert PROGRESS.seconds_left == 60 * 0.5
-    assert replace(PROGRESS, seconds_per_iteration=None).seconds_left is None
+    assert FULL.seconds_left == 60 * 0.5
+    assert replace(FULL, state="failed").seconds_left is None
+    assert replace(FULL, progress=replace(PROGRESS, seconds_per_iteration=None)).seconds_left is None
 
 
 def test_the_state_follows_the_run(tmp_path):
@@ -92,11 +88,10 @@ def test_the_state_follows_the_run(tmp_path):
     with pytest.raises(ValueError, match="first"), track_status(tmp_path):
         raise ValueError("first\nsecond")
     assert read_run(tmp_path) == RunState("failed", "ValueError: first", PROGRESS, {"seed": 0})
-    assert read_failure(tmp_path) == "ValueError: first"
+    assert not is_finished(tmp_path, evaluate=False)
     with pytest.raises(TrainingInterrupted), track_status(tmp_path):
         raise TrainingInterrupted("SIGTERM at iteration 10")
-    assert is_stopped(tmp_path)
-    assert read_run(tmp_path).reason == "SIGTERM at iteration 10"
+    assert read_run(tmp_path) == RunState("stopped", "SIGTERM at iteration 10", PROGRESS, {"seed": 0})
     with track_status(tmp_path):
         assert read_run(tmp_path) == RunState("running", None, PROGRESS, {"seed": 0})
     assert read_run(tmp_path) == RunState("done", None, PROGRESS, {"seed": 0})
@@ -104,8 +99,6 @@ def test_the_state_follows_the_run(tmp_path):
     assert not is_finished(tmp_path, evaluate=True)
     (tmp_path / "metrics.json").touch()
     assert is_finished(tmp_path, evaluate=True)
-    write_failure(tmp_path, "")
-    assert not is_finished(tmp_path, evaluate=True)
 
 
 def test_a_full_disk_does_not_hide_the_error(tmp_path, monkeypatch):
@@ -121,11 +114,18 @@ def test_a_full_disk_does_not_hide_the_error(tmp_path, monkeypatch):
 
 
 def test_one_process_holds_the_lock_at_a_time(tmp_path):
-    message = "run: another process is running in this directory"
-    with run_lock(tmp_path / "run"), pytest.raises(ValueError, match=message), run_lock(tmp_path / "run"):
-        pass
-    with run_lock(tmp_path / "run"):
-        pass
+    run_dir = tmp_path / "run"
+    for _ in range(2):
+        with run_lock(run_dir):
+            assert is_locked(run_dir)
+            with pytest.raises(ValueError, match="run: another process is running in this"), run_lock(run_dir):
+                pass
+        assert not is_locked(run_dir)
+
+
+def test_reading_the_lock_does_not_create_it(tmp_path):
+    assert not is_locked(tmp_path)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_lock_that_is_a_symlink_leaves_its_target_alone(tmp_path):
@@ -142,7 +142,6 @@ def test_a_config_is_compared_by_what_affects_the_result(tmp_path):
     assert differences(old, {**old, "data": {"root": "b", "batch_size": 2, "source": {"num_workers": 2}}}) == ""
     new = {**old, "seed": 1, "loss": {"weight": 1.0, "more": None}, "data": {**old["data"], "batch_size": 3}}
     assert differences(old, new) == "data.batch_size: 2 on disk, 3 requested, seed: 0 on disk, 1 requested"
-    assert differences({"root": "a"}, {"root": "b"}, ignored=()) == "root: 'a' on disk, 'b' requested"
     (tmp_path / "config.json").write_text(json.dumps(old))
     check_same_config(tmp_path, new)
     (tmp_path / "checkpoints").mkdir()

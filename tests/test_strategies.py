@@ -1,8 +1,5 @@
 """Two processes train as a single one."""
 
-import csv
-import warnings
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -11,6 +8,7 @@ from pytorch_lightning import Callback
 from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import allreduce_hook
 from torch.optim import SGD
 
+from tiny_run import fit, read_curves
 from twostream import schedule as schedule_file
 from twostream.build import build_datamodule, build_module, build_trainer
 
@@ -25,32 +23,17 @@ def gradient_descent(monkeypatch):
     monkeypatch.setattr(schedule_file, "Adam", lambda weights, lr, betas, **_: SGD(weights, lr))
 
 
-def fit(cfg):
-    torch.manual_seed(3)
-    module, trainer = build_module(cfg), build_trainer(cfg)
-    with warnings.catch_warnings():
-        # Python 3.12 on forks of processes with threads.
-        warnings.filterwarnings("ignore", category=DeprecationWarning, message=".*fork")
-        trainer.fit(module, datamodule=build_datamodule(cfg))
-    return module
-
-
-def curve_of(run_dir: Path) -> list[dict[str, float]]:
-    with (run_dir / "logs" / "metrics.csv").open(newline="") as file:
-        return [{name: float(value) for name, value in row.items() if value} for row in csv.DictReader(file)]
-
-
 @pytest.mark.parametrize("batch_size", [4, 3])
 def test_two_processes_end_with_the_weights_of_one(tiny_config, tmp_path, batch_size):
     """Also for an odd batch, of which one process has more pairs than the other."""
     settings = [*EQUAL, f"data.batch_size={batch_size}"]
     start = build_module(tiny_config(*settings)).state_dict()
-    one = fit(tiny_config(*settings, f"run_dir={tmp_path / 'one'}")).state_dict()
-    two = fit(tiny_config(*settings, *TWO, f"run_dir={tmp_path / 'two'}")).state_dict()
+    one = fit(tiny_config(*settings, f"run_dir={tmp_path / 'one'}")).lightning_module.state_dict()
+    two = fit(tiny_config(*settings, *TWO, f"run_dir={tmp_path / 'two'}")).lightning_module.state_dict()
     for name, weights in one.items():
         torch.testing.assert_close(two[name], weights, rtol=1e-3, atol=1e-6)
     assert max((one[name] - start[name]).abs().max() for name in one) > 1e-3
-    assert_curves_agree(curve_of(tmp_path / "one"), curve_of(tmp_path / "two"))
+    assert_curves_agree(read_curves(tmp_path / "one"), read_curves(tmp_path / "two"))
 
 
 def assert_curves_agree(one: list[dict[str, float]], two: list[dict[str, float]]):

@@ -2,15 +2,8 @@ from dataclasses import replace
 
 import pytest
 
-from twostream.runs import Progress, run_lock, update_run
-from twostream.sweep_status import (
-    RunStatus,
-    collect_status,
-    is_locked,
-    read_status,
-    render_status,
-    seconds_left,
-)
+from twostream.runs import Progress, RunState, run_lock, update_run
+from twostream.sweep_status import collect_status, read_status, render_status, seconds_left
 
 NOW = 1e9
 HALF = Progress(iteration=45, iterations=90, seconds_per_iteration=2.0, val_ssim=0.31, written=NOW - 3)
@@ -23,64 +16,46 @@ def run_dir(tmp_path):
     return folder
 
 
-def state_of(run_dir):
-    status = read_status(run_dir, NOW)
-    return status.state, status.note
-
-
 def test_a_run_without_files_is_not_started(tmp_path, run_dir):
-    assert state_of(run_dir) == ("not started", "")
-    assert read_status(tmp_path / "x" / "seed1", NOW) == RunStatus("x/seed1", "not started")
+    assert read_status(run_dir, NOW) == read_status(tmp_path / "x" / "seed1", NOW) == RunState("not started")
 
 
 @pytest.mark.parametrize(
     ("progress", "locked"),
     [
-        (None, ("running", "")),
-        (HALF, ("running", "")),
-        (replace(HALF, iteration=90), ("evaluating", "")),
+        (None, ("running", None)),
+        (HALF, ("running", None)),
+        (replace(HALF, iteration=90), ("evaluating", None)),
         (replace(HALF, written=NOW - 1200), ("stalled", "no progress for 0:20:00")),
     ],
 )
 def test_a_run_is_interrupted_unless_a_process_holds_its_lock(run_dir, progress, locked):
     update_run(run_dir, state="running", progress=progress)
-    assert state_of(run_dir) == ("interrupted", "")
+    assert read_status(run_dir, NOW) == RunState("interrupted", None, progress)
     with run_lock(run_dir):
-        assert is_locked(run_dir)
-        assert read_status(run_dir, NOW) == RunStatus("full/seed0", *locked, progress)
-    assert state_of(run_dir) == ("interrupted", "")
-
-
-def test_reading_the_lock_neither_creates_nor_takes_it(run_dir):
-    assert not is_locked(run_dir)
-    assert not (run_dir / ".lock").exists()
-    for _ in range(2):
-        with run_lock(run_dir):
-            pass
-        assert not is_locked(run_dir)
+        assert read_status(run_dir, NOW) == RunState(*locked, progress)
+    assert read_status(run_dir, NOW) == RunState("interrupted", None, progress)
 
 
 def test_a_run_that_has_ended_shows_its_reason(run_dir):
-    update_run(run_dir, state="failed", reason="ValueError:\n no")
-    assert state_of(run_dir) == ("failed", "ValueError: no")
-    update_run(run_dir, state="stopped", reason="SIGTERM at iteration 10")
-    assert state_of(run_dir) == ("stopped", "SIGTERM at iteration 10")
+    for state in (RunState("failed", "ValueError: no"), RunState("stopped", "SIGTERM at iteration 10")):
+        update_run(run_dir, state=state.state, reason=state.reason)
+        assert read_status(run_dir, NOW) == state
     update_run(run_dir, state="done", reason=None)
-    assert state_of(run_dir) == ("done", "not evaluated")
+    assert read_status(run_dir, NOW) == RunState("done", "not evaluated")
     (run_dir / "metrics.json").touch()
-    assert state_of(run_dir) == ("done", "")
+    assert read_status(run_dir, NOW) == RunState("done")
     (run_dir / "run.json").write_text("{")
-    state, note = state_of(run_dir)
-    assert state == "unreadable"
-    assert "run.json: expected JSON" in note
+    unreadable = read_status(run_dir, NOW)
+    assert unreadable.state == "unreadable"
+    assert "run.json: expected JSON" in unreadable.reason
 
 
 def test_expected_runs_come_first_in_their_order_and_others_by_name(tmp_path):
     for name in ("zebra/seed0", "ape/seed10", "ape/seed2", "full/seed7", "tables/x", "full/seedling", "b/seed1"):
         (tmp_path / name).mkdir(parents=True)
     (tmp_path / "b" / "seed3").write_text("not a directory")
-    names = [run.name for run in collect_status(tmp_path, ["full", "blocks_5"], [0, 1], NOW)]
-    assert names == [
+    assert list(collect_status(tmp_path, ["full", "blocks_5"], [0, 1], NOW)) == [
         *("full/seed0", "full/seed1", "full/seed7", "blocks_5/seed0", "blocks_5/seed1"),
         *("ape/seed2", "ape/seed10", "b/seed1", "zebra/seed0"),
     ]
@@ -90,13 +65,13 @@ def test_expected_runs_come_first_in_their_order_and_others_by_name(tmp_path):
 def test_the_time_left_is_divided_by_the_number_of_parallel_runs():
     slow = replace(HALF, seconds_per_iteration=4.0)
     runs = [
-        RunStatus("a", "running", "", HALF),
-        RunStatus("b", "running", "", slow),
-        RunStatus("c", "interrupted", "", replace(HALF, iteration=60, seconds_per_iteration=None)),
-        RunStatus("d", "not started"),
-        RunStatus("e", "done", "", replace(HALF, iteration=90, seconds_per_iteration=3.0)),
+        RunState("running", None, HALF),
+        RunState("running", None, slow),
+        RunState("interrupted", None, replace(HALF, iteration=60, seconds_per_iteration=None)),
+        RunState("not started"),
+        RunState("done", None, replace(HALF, iteration=90, seconds_per_iteration=3.0)),
     ]
-    # The mean of a, b and e is 3 seconds per iteration; two are running.
+    # The mean of the known speeds is 3 seconds per iteration; two are running.
     assert seconds_left(runs) == (45 * 2 + 45 * 4 + 30 * 3 + 90 * 3) / 2
     assert seconds_left(runs[:2]) == 180, "at least that of the longest running one"
     assert seconds_left([runs[3]]) is None
@@ -104,12 +79,12 @@ def test_the_time_left_is_divided_by_the_number_of_parallel_runs():
 
 
 def test_the_table_is_aligned_and_ends_with_the_totals():
-    runs = [
-        RunStatus("full/seed0", "done", "", replace(HALF, iteration=90)),
-        RunStatus("blocks_13/seed0", "running", "", HALF),
-        RunStatus("both_add/seed0", "failed", "ValueError: no", replace(HALF, val_ssim=None)),
-        RunStatus("blocks_5/seed0", "not started"),
-    ]
+    runs = {
+        "full/seed0": RunState("done", None, replace(HALF, iteration=90)),
+        "blocks_13/seed0": RunState("running", None, HALF),
+        "both_add/seed0": RunState("failed", "ValueError:\n no", replace(HALF, val_ssim=None)),
+        "blocks_5/seed0": RunState("not started"),
+    }
     assert render_status(runs).splitlines() == [
         "run              state        iteration  it/s     left  val/ssim  note",
         "full/seed0       done             90/90     -        -     0.310",
@@ -118,4 +93,4 @@ def test_the_table_is_aligned_and_ends_with_the_totals():
         "blocks_5/seed0   not started          -     -        -         -",
         "4 runs: 1 done, 1 running, 1 failed, 1 not started; training left: about 0:06:00",
     ]
-    assert render_status([]).splitlines()[-1] == "0 runs: "
+    assert render_status({}).splitlines()[-1] == "0 runs: "

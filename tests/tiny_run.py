@@ -1,6 +1,15 @@
-"""Settings of a run of one second: few people, few pixels, few iterations."""
+"""A run of one second, of few people, few pixels and few iterations, and what it leaves behind."""
 
+import csv
+import warnings
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
+
+from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig
+
+from twostream.cli import CONF
 
 PEOPLE = {
     "image_size": (32, 16),
@@ -46,3 +55,50 @@ def overrides_of_tiny_run(people_parent: Path, run_dir: Path) -> list[str]:
         f"run_dir={run_dir}",
         "variant=full",
     ]
+
+
+def compose_config(name: str, *overrides: str, **options: Any) -> DictConfig:
+    """Compose the config of a command."""
+    with initialize_config_dir(version_base="1.3", config_dir=CONF):
+        return compose(name, [*overrides], **options)
+
+
+def fit(cfg: DictConfig) -> Any:
+    """Train the run of a config from fixed weights, without evaluation; return its trainer."""
+    import torch
+
+    from twostream.build import build_datamodule, build_module, build_trainer
+
+    torch.manual_seed(0)
+    module, trainer = build_module(cfg), build_trainer(cfg)
+    with warnings.catch_warnings():
+        # Python 3.12 on forks of processes with threads.
+        warnings.filterwarnings("ignore", category=DeprecationWarning, message=".*fork")
+        trainer.fit(module, datamodule=build_datamodule(cfg))
+    return trainer
+
+
+def read_curves(run_dir: Path) -> list[dict[str, float]]:
+    """Return the rows of a run's curves, without empty cells."""
+    with (run_dir / "logs" / "metrics.csv").open(newline="") as file:
+        return [{name: float(cell) for name, cell in row.items() if cell} for row in csv.DictReader(file)]
+
+
+def leaves(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield the leaves of nested dicts, lists and tuples with their paths."""
+    if isinstance(value, dict | list | tuple):
+        for key, item in value.items() if isinstance(value, dict) else enumerate(value):
+            yield from leaves(item, f"{name}.{key}")
+    else:
+        yield name, value
+
+
+def assert_same_leaves(one: Any, other: Any, ignored: str = "nothing") -> None:
+    """Check that nested values are equal bit by bit, except for paths that contain `ignored`."""
+    import torch
+
+    left, right = ({name: leaf for name, leaf in leaves(end) if ignored not in name} for end in (one, other))
+    assert left.keys() == right.keys()
+    for name, value in left.items():
+        same = torch.equal(value, right[name]) if isinstance(value, torch.Tensor) else value == right[name]
+        assert same, name

@@ -30,7 +30,7 @@ class Compiler:
     def compile(self, net: nn.Module) -> None:
         """Compile a network on its first call, for each shape of its inputs."""
         mode = "reduce-overhead" if self.cuda_graphs else None
-        for module in submodules(net) if self.by_block else [net]:
+        for module in _submodules(net) if self.by_block else [net]:
             module.compile(backend=self.backend, mode=mode, dynamic=False)
 
 
@@ -79,9 +79,14 @@ class Performance:
             # Outside `compiled()` networks run eagerly: validation has many shapes.
             torch.compiler.set_stance("force_eager")
 
-    def frozen(self, nets: nn.Module) -> AbstractContextManager[None]:
-        """Return a context without weight gradients of `nets`, if the discriminators are to be frozen."""
-        return _without_weight_gradients(nets) if self.frozen_discriminators else nullcontext()
+    @contextmanager
+    def frozen(self, nets: nn.Module) -> Iterator[None]:
+        """Compute no weight gradients of `nets` in this context, if the discriminators are to be frozen."""
+        nets.requires_grad_(not self.frozen_discriminators)
+        try:
+            yield
+        finally:
+            nets.requires_grad_(True)
 
     def compiled(self) -> AbstractContextManager[object]:
         """Return a context in which compiled networks run compiled."""
@@ -98,19 +103,7 @@ class Performance:
             torch.compiler.set_stance("default")
 
 
-def submodules(net: nn.Module) -> Iterator[nn.Module]:
+def _submodules(net: nn.Module) -> Iterator[nn.Module]:
     """Yield the children of a network, and the elements of a list one by one."""
     for child in net.children():
-        if isinstance(child, nn.ModuleList):
-            yield from child
-        else:
-            yield child
-
-
-@contextmanager
-def _without_weight_gradients(nets: nn.Module) -> Iterator[None]:
-    nets.requires_grad_(False)
-    try:
-        yield
-    finally:
-        nets.requires_grad_(True)
+        yield from child if isinstance(child, nn.ModuleList) else [child]

@@ -9,7 +9,7 @@ import math
 from collections.abc import Mapping
 from functools import cache, partial
 from pathlib import Path
-from types import UnionType
+from types import NoneType, UnionType
 from typing import Any, NamedTuple, get_args, get_type_hints
 
 from hydra.utils import get_object
@@ -113,12 +113,9 @@ def _plain(value: Any, where: str) -> Any:
 
 def _check_type(value: Any, hint: Any, where: str) -> None:
     """Check a scalar against the annotation of its parameter, if that consists of scalar types."""
-    hints = get_args(hint) if isinstance(hint, UnionType) else (hint,)
-    expected = [hint for hint in hints if hint in SCALARS]
-    if len(expected) < len([hint for hint in hints if hint is not type(None)]) or not expected:
-        return
-    accepts_none = type(None) in hints
-    is_right = type(value) in expected or (type(value) is int and float in expected) or (value is None and accepts_none)
-    if not is_right:
-        names = " or ".join(kind.__name__ for kind in expected)
+    kinds = get_args(hint) if isinstance(hint, UnionType) else (hint,)
+    is_scalar = all(kind in (*SCALARS, NoneType) for kind in kinds)
+    is_right = type(value) in kinds or (type(value) is int and float in kinds)
+    if is_scalar and not is_right:
+        names = " or ".join(kind.__name__ for kind in kinds if kind is not NoneType)
         raise ValueError(f"{where}: expected {names}, got {value!r}")

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from torch import nn
 
 from twostream.callbacks.checkpoints import LAST, PREVIOUS
 from twostream.module import TwoStreamModule
@@ -38,10 +37,8 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         raise ValueError(f"{path}: expected an intact checkpoint that torch can load safely, got: {error}") from error
     if not isinstance(checkpoint, dict) or not checkpoint.keys() >= KEYS:
         raise ValueError(f"{path}: expected a checkpoint of this version with {', '.join(sorted(KEYS))}")
-    if (
-        not isinstance(checkpoint["hyper_parameters"], dict)
-        or not checkpoint["hyper_parameters"].keys() >= KEYS_OF_MODEL
-    ):
+    model = checkpoint["hyper_parameters"]
+    if not isinstance(model, dict) or not model.keys() >= KEYS_OF_MODEL:
         raise ValueError(f"{path}: hyper_parameters: expected {', '.join(sorted(KEYS_OF_MODEL))}")
     return checkpoint
 
@@ -49,24 +46,18 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
 def find_checkpoint(run_dir: Path, resume: str, module: TwoStreamModule) -> ResumePoint | None:
     """Return the checkpoint from which a run resumes, None if it starts from the beginning.
 
-    Args:
-        run_dir: folder of the run.
-        resume: `auto` uses the last checkpoint, or the previous one if the last is damaged; `never` uses none; a path
-            uses that file.
-        module: built from the config of the run.
-
-    Raises ValueError if the given file, or with `auto` none of the existing ones, is usable.
-
+    `resume=auto` uses the last checkpoint, or the previous one if the last is damaged; `never` uses none; a path uses
+    that file. Raises ValueError if that file, or with `auto` none of the existing ones, is usable.
     """
     if resume == "never":
         return None
     if resume != "auto":
-        return check_usable(Path(resume), module)
+        return _usable(Path(resume), module)
     errors = []
     for path in (run_dir / "checkpoints" / name for name in (LAST, PREVIOUS)):
         if path.is_file():
             try:
-                return check_usable(path, module)
+                return _usable(path, module)
             except ValueError as error:
                 log.warning("%s", error)
                 errors.append(str(error))
@@ -75,22 +66,16 @@ def find_checkpoint(run_dir: Path, resume: str, module: TwoStreamModule) -> Resu
     return None
 
 
-def check_usable(path: Path, module: TwoStreamModule) -> ResumePoint:
-    """Check that a checkpoint is intact and fits a module. Raises ValueError saying what differs."""
+def _usable(path: Path, module: TwoStreamModule) -> ResumePoint:
+    """Check that a checkpoint is intact and fits a module."""
     checkpoint = load_checkpoint(path)
     if changes := differences(checkpoint["hyper_parameters"], dict(module.hparams)):
         raise ValueError(f"{path}: checkpoint of a different config: {changes}")
-    check_weights(path, checkpoint["state_dict"], module)
+    on_disk = {name: tuple(getattr(tensor, "shape", ())) for name, tensor in checkpoint["state_dict"].items()}
+    expected = {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
+    if differing := [name for name in expected | on_disk if on_disk.get(name) != expected.get(name)]:
+        first = ", ".join(f"{n}: expected {expected.get(n)}, got {on_disk.get(n)}" for n in differing[:3])
+        raise ValueError(f"{path}: weights of different networks, {len(differing)} differ: {first}")
     if missing := KEYS_TO_RESUME - checkpoint.keys():
         raise ValueError(f"{path}: expected a checkpoint to resume from, it lacks {', '.join(sorted(missing))}")
     return ResumePoint(path, checkpoint["iteration"])
-
-
-def check_weights(path: Path, weights: dict[str, object], module: nn.Module) -> None:
-    """Check names and shapes of weights against those of a module. Raises ValueError with the first that differ."""
-    on_disk = {name: tuple(getattr(tensor, "shape", ())) for name, tensor in weights.items()}
-    expected = {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
-    differing = [name for name in expected | on_disk if on_disk.get(name) != expected.get(name)]
-    if differing:
-        first = ", ".join(f"{n}: expected {expected.get(n)}, got {on_disk.get(n)}" for n in differing[:3])
-        raise ValueError(f"{path}: weights of different networks, {len(differing)} differ: {first}")

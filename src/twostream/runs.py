@@ -1,12 +1,13 @@
 """A run's directory: its lock, its config, and its state in `run.json`."""
 
-import json
+import fcntl
 import shutil
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, is_dataclass, replace
 from pathlib import Path
-from typing import Any
+from types import NoneType, UnionType
+from typing import Any, get_args, get_origin, get_type_hints
 
 from filelock import FileLock, Timeout
 from hydra.errors import InstantiationException
@@ -14,7 +15,7 @@ from hydra.errors import InstantiationException
 from twostream.files import read_json, write_json
 
 RUN, CONFIG, LOCK = "run.json", "config.json", ".lock"
-STATES = ("running", "done", "stopped", "failed")
+STATES = ("not started", "running", "done", "stopped", "failed")
 OUTPUTS = (
     *("averaged", "checkpoints", "images", "logs", "samples", "scoring"),
     *("changes.diff", "scores.csv", "bootstrap.json", "metrics.json"),
@@ -33,82 +34,74 @@ class Progress:
     val_ssim: float | None  # of the last validation
     written: float  # seconds since 1970
 
-    @property
-    def seconds_left(self) -> float | None:
-        """Seconds until the last iteration."""
-        if self.seconds_per_iteration is None:
-            return None
-        return (self.iterations - self.iteration) * self.seconds_per_iteration
-
 
 @dataclass(frozen=True)
 class RunState:
     """Content of `run.json`; progress and provenance are None before training starts."""
 
-    state: str  # one of STATES; remains `running` if the process is killed
+    state: str = "not started"  # one of STATES; remains `running` if the process is killed, see `sweep_status`
     reason: str | None = None  # why the run failed or stopped
     progress: Progress | None = None
     provenance: dict[str, Any] | None = None  # data, code and hardware, see twostream.callbacks.run_log
 
+    @property
+    def seconds_left(self) -> float | None:
+        """Seconds of training left; None unless the run is training at a known speed."""
+        progress = self.progress
+        if self.state != "running" or progress is None or progress.seconds_per_iteration is None:
+            return None
+        return (progress.iterations - progress.iteration) * progress.seconds_per_iteration
 
-def read_run(run_dir: Path) -> RunState | None:
-    """Read `run.json`; None if it does not exist. Raises ValueError naming the file and the first wrong field."""
+
+def read_run(run_dir: Path) -> RunState:
+    """Read `run.json`, if it exists. Raises ValueError naming the file and the first wrong field."""
     path = run_dir / RUN
     content = read_json(path)
     if content is None:
+        return RunState()
+    run: RunState = _parse(content, RunState, path)
+    if run.state not in STATES:
+        raise ValueError(f"{path}: state: expected one of {', '.join(STATES)}, got {run.state!r}")
+    return run
+
+
+def _parse(value: Any, hint: Any, path: Path, key: str = "") -> Any:
+    """Return a value of a JSON file as the type of an annotation; keys that a dataclass does not have are ignored."""
+    kind, *others = get_args(hint) if isinstance(hint, UnionType) else (hint,)
+    kind = get_origin(kind) or kind
+    if value is None and NoneType in others:
         return None
-    if not isinstance(content, dict) or content.get("state") not in STATES:
-        raise ValueError(f"{path}: state: expected one of {', '.join(STATES)}, got {content!r}")
-    reason, progress, provenance = (content.get(name) for name in ("reason", "progress", "provenance"))
-    for name, value, kind in (("reason", reason, str), ("progress", progress, dict), ("provenance", provenance, dict)):
-        if not (value is None or isinstance(value, kind)):
-            raise ValueError(f"{path}: {name}: expected {kind.__name__} or null, got {value!r}")
-    return RunState(content["state"], reason, None if progress is None else _progress_of(progress, path), provenance)
+    if is_dataclass(kind) and isinstance(value, dict):
+        prefix = f"{key}." if key else ""
+        hints = get_type_hints(kind)
+        fields = {name: _parse(value.get(name), hints[name], path, prefix + name) for name in hints}
+        return kind(**fields)  # type: ignore[operator]
+    if type(value) is kind or (kind is float and type(value) is int):
+        return value
+    expected = "an object" if is_dataclass(kind) else kind.__name__
+    raise ValueError(f"{path}: {key or 'content'}: expected {expected}{' or null' if others else ''}, got {value!r}")
 
 
 def update_run(run_dir: Path, **changes: Any) -> None:
     """Set fields of the `RunState` in `run.json` and keep the others; only the first process of a run calls this."""
-    write_json(run_dir / RUN, asdict(replace(read_run(run_dir) or RunState("running"), **changes)))
-
-
-def read_progress(run_dir: Path) -> Progress | None:
-    """Return how far a run has come; None before it starts. Raises ValueError as `read_run`."""
-    run = read_run(run_dir)
-    return None if run is None else run.progress
+    write_json(run_dir / RUN, asdict(replace(read_run(run_dir), **changes)))
 
 
 def read_provenance(run_dir: Path) -> dict[str, Any]:
     """Return what a run was trained with. Raises ValueError if training has not started, and as `read_run`."""
-    run = read_run(run_dir)
-    if run is None or run.provenance is None:
+    provenance = read_run(run_dir).provenance
+    if provenance is None:
         raise ValueError(f"{run_dir}: expected the directory of a run, found no provenance in {RUN}")
-    return run.provenance
-
-
-def is_stopped(run_dir: Path) -> bool:
-    """Whether a run was interrupted on request and has saved a checkpoint."""
-    run = read_run(run_dir)
-    return run is not None and run.state == "stopped"
+    return provenance
 
 
 def is_finished(run_dir: Path, evaluate: bool) -> bool:
     """Whether a run is trained and, with `evaluate`, also evaluated."""
     try:
-        run = read_run(run_dir)
+        is_done = read_run(run_dir).state == "done"
     except ValueError:
         return False
-    return run is not None and run.state == "done" and (not evaluate or (run_dir / "metrics.json").is_file())
-
-
-def write_failure(run_dir: Path, error: str) -> None:
-    """Set a run's state to failed, with the first line of the error as its reason."""
-    update_run(run_dir, state="failed", reason=(error.splitlines() or ["unknown"])[0])
-
-
-def read_failure(run_dir: Path) -> str:
-    """Return why a run failed."""
-    run = read_run(run_dir)
-    return run.reason if run and run.state == "failed" and run.reason else f"no reason in {RUN}"
+    return is_done and (not evaluate or (run_dir / "metrics.json").is_file())
 
 
 @contextmanager
@@ -130,6 +123,20 @@ def run_lock(run_dir: Path) -> Iterator[None]:
         lock.release()
 
 
+def is_locked(run_dir: Path) -> bool:
+    """Whether a process holds the `run_lock` of a directory."""
+    try:
+        with (run_dir / LOCK).open() as lock:
+            # Unlike filelock's exclusive lock, a shared one takes no write permission and does not disturb another
+            # `twostream-status`.
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except BlockingIOError:
+        return True
+    return False
+
+
 class TrainingInterrupted(Exception):
     """Training stopped on a signal after saving a checkpoint; the message names signal and iteration."""
 
@@ -147,7 +154,8 @@ def track_status(run_dir: Path) -> Iterator[None]:
         cause = cause_of(error)
         # A full disk or a damaged file must not hide the error.
         with suppress(OSError, ValueError):
-            write_failure(run_dir, f"{type(cause).__name__}: {cause}")
+            reason, *_ = f"{type(cause).__name__}: {cause}".splitlines()
+            update_run(run_dir, state="failed", reason=reason)
         raise
     update_run(run_dir, state="done")
 
@@ -171,22 +179,19 @@ def clear_outputs(run_dir: Path) -> None:
 
 def check_same_config(run_dir: Path, config: dict[str, Any]) -> None:
     """Raise ValueError if the directory holds checkpoints that were trained with a different config."""
-    path = run_dir / CONFIG
-    if path.is_file() and (run_dir / "checkpoints").exists():
-        changes = differences(json.loads(path.read_text(encoding="utf-8")), config)
-        if changes:
-            raise ValueError(
-                f"{run_dir}: contains a run with a different config ({changes}); remove the directory, or choose "
-                "another one with variant=NAME"
-            )
+    on_disk = read_json(run_dir / CONFIG)
+    if on_disk is not None and (run_dir / "checkpoints").exists() and (changes := differences(on_disk, config)):
+        raise ValueError(
+            f"{run_dir}: contains a run with a different config ({changes}); remove the directory, or choose "
+            "another one with variant=NAME"
+        )
 
 
-def differences(
-    on_disk: Mapping[str, Any], requested: Mapping[str, Any], ignored: Collection[str] = NOT_COMPARED
-) -> str:
-    """Describe in one line how two nested dicts differ, apart from `ignored` keys at any depth; empty if they agree."""
+def differences(on_disk: Mapping[str, Any], requested: Mapping[str, Any]) -> str:
+    """Describe in one line how two nested configs differ in what affects the result; empty if they agree."""
     old, new = _flatten(on_disk), _flatten(requested)
-    changed = sorted(key for key in old | new if old.get(key) != new.get(key) and key.rpartition(".")[2] not in ignored)
+    changed = [key for key in sorted(old | new) if old.get(key) != new.get(key)]
+    changed = [key for key in changed if key.rpartition(".")[2] not in NOT_COMPARED]
     return ", ".join(f"{key}: {old.get(key)!r} on disk, {new.get(key)!r} requested" for key in changed[:5])
 
 
@@ -196,12 +201,3 @@ def _flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     for key, value in tree.items():
         leaves |= _flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
     return leaves
-
-
-def _progress_of(content: dict[str, Any], path: Path) -> Progress:
-    values: dict[str, Any] = {field.name: content.get(field.name) for field in fields(Progress)}
-    for name, value in values.items():
-        is_number = isinstance(value, int | float) and not isinstance(value, bool)
-        if not (is_number or (value is None and name in ("seconds_per_iteration", "val_ssim"))):
-            raise ValueError(f"{path}: progress.{name}: expected a number, got {value!r}")
-    return Progress(**values)

@@ -18,32 +18,19 @@ class MissingWeightsError(ValueError):
 
 @dataclass(frozen=True)
 class WeightFile:
-    """A published file.
-
-    Attributes:
-        name: file name.
-        url: where it is published.
-        sha256: SHA-256 in hex, or as many leading digits as its publisher states.
-
-    """
+    """A published file."""
 
     name: str
     url: str
-    sha256: str
+    sha256: str  # in hex, or as many leading digits as the publisher states
 
 
 @dataclass(frozen=True)
 class WeightStore:
-    """A folder of weight files.
+    """A folder that holds weight files under their published names."""
 
-    Attributes:
-        folder: holds the files under their published names; None for the `checkpoints` folder of torch.hub.
-        download: download a missing file on first use.
-
-    """
-
-    folder: Path | None = None
-    download: bool = True
+    folder: Path | None = None  # None for the `checkpoints` folder of torch.hub
+    download: bool = True  # download a missing file on first use
 
     def find(self, file: WeightFile) -> Path:
         """Return the path of a file, whose hash is verified on every call.

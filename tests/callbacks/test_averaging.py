@@ -4,9 +4,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from tiny_run import assert_same_leaves, fit
 from twostream.callbacks.averaging import KEY, ExponentialAverage
-from twostream.cli.train import train_and_evaluate
 from twostream.module import TwoStreamModule
+from twostream.training import train_and_evaluate
 
 
 def test_the_average_is_that_of_the_formula_and_leaves_training_alone(tiny_config, tmp_path, monkeypatch):
@@ -19,9 +20,7 @@ def test_the_average_is_that_of_the_formula_and_leaves_training_alone(tiny_confi
 
     with monkeypatch.context() as context:
         context.setattr(TwoStreamModule, "training_step", recorded)
-        train_and_evaluate(
-            cfg := tiny_config("averaging=ema", "averaging.decay=0.3", f"run_dir={tmp_path / 'a'}"), tmp_path / "a"
-        )
+        fit(tiny_config("averaging=ema", "averaging.decay=0.3", f"run_dir={tmp_path / 'a'}"))
     checkpoint = torch.load(tmp_path / "a/checkpoints/last.ckpt", weights_only=True)
     last = {name.removeprefix("generator."): value for name, value in checkpoint["state_dict"].items()}
     after = [*weights[1:], {name: last[name] for name in weights[0]}]
@@ -30,10 +29,9 @@ def test_the_average_is_that_of_the_formula_and_leaves_training_alone(tiny_confi
             decay = min(0.3, (1 + iteration) / (10 + iteration))
             expected = decay * expected + (1 - decay) * state[name]
         torch.testing.assert_close(checkpoint[KEY][name], expected)
-    train_and_evaluate(tiny_config(f"run_dir={tmp_path / 'b'}"), tmp_path / "b")
+    fit(tiny_config(f"run_dir={tmp_path / 'b'}"))
     other = torch.load(tmp_path / "b/checkpoints/last.ckpt", weights_only=True)["state_dict"]
-    assert all(torch.equal(value, other[name]) for name, value in checkpoint["state_dict"].items())
-    assert cfg.averaging.decay == 0.3
+    assert_same_leaves(checkpoint["state_dict"], other)
 
 
 def test_the_average_is_evaluated_in_addition_to_the_weights(tiny_config, tmp_path):

@@ -1,19 +1,12 @@
 import math
-from unittest.mock import Mock
 
 import pytest
 import torch
-from pytorch_lightning import Trainer
 
-from twostream.build import build_datamodule, build_module, build_trainer
+from tiny_run import fit
+from twostream.build import build_datamodule
 from twostream.callbacks.finite_loss import FiniteLoss
 from twostream.losses.objective import Objective
-from twostream.module import TwoStreamModule
-
-
-def fit(cfg):
-    torch.manual_seed(0)
-    build_trainer(cfg).fit(build_module(cfg), datamodule=build_datamodule(cfg))
 
 
 @pytest.fixture
@@ -57,13 +50,10 @@ def test_an_infinite_loss_of_the_generator_is_an_error(tiny_config, tmp_path, br
     assert not (tmp_path / "checkpoints").exists()
 
 
-def test_losses_of_a_gpu_are_checked_every_n_iterations_and_before_a_checkpoint(tiny_config):
-    cfg = tiny_config()
-    data = build_datamodule(cfg)
-    data.prepare_data()
-    data.setup("fit")
-    module = Mock(spec=TwoStreamModule, device=torch.device("cuda"), iteration=1)
-    trainer = Mock(spec=Trainer, lightning_module=module, datamodule=data)
+def test_losses_of_a_gpu_are_checked_every_n_iterations_and_before_a_checkpoint(tiny_config, trainer, module):
+    trainer.datamodule = build_datamodule(tiny_config())
+    trainer.datamodule.setup("fit")
+    module.device, module.iteration = torch.device("cuda"), 1
     callback = FiniteLoss(every_n_iterations=3)
     losses = {"train/l1": torch.tensor(1.0), "train/perceptual": torch.tensor(math.nan)}
     callback.on_train_batch_end(trainer, module, losses)

@@ -1,27 +1,17 @@
-import csv
-import warnings
 from pathlib import Path
-from types import SimpleNamespace
-from unittest.mock import Mock
 
 import pytest
 import torch
-from pytorch_lightning import Trainer
 
-from twostream.build import build_datamodule, build_module, build_trainer
-from twostream.callbacks import monitor
+from tiny_run import fit, read_curves
+from twostream.build import build_datamodule
 from twostream.callbacks.monitor import Monitor, gpu_memory, is_logged
 from twostream.data.dataset import to_pose_pair
-from twostream.module import TwoStreamModule
 
 
 def trained(cfg):
     """Train a run; return its module and the rows of its curves."""
-    torch.manual_seed(0)
-    module = build_module(cfg)
-    build_trainer(cfg).fit(module, datamodule=build_datamodule(cfg))
-    with (Path(cfg.run_dir) / "logs/metrics.csv").open(newline="") as file:
-        return module, [{key: float(cell) for key, cell in row.items() if cell} for row in csv.DictReader(file)]
+    return fit(cfg).lightning_module, read_curves(Path(cfg.run_dir))
 
 
 def test_everything_is_logged_where_the_trainer_logs(tiny_config):
@@ -96,10 +86,7 @@ def test_the_logits_are_of_the_precision_of_training(tiny_config):
 def test_the_logits_of_two_processes_are_those_of_both(tiny_config):
     """Each has a pair in its first batch."""
     cfg = tiny_config("trainer=ddp_cpu", "+trainer.strategy.start_method=fork", "generator.dropout=0")
-    with warnings.catch_warnings():
-        # Python 3.12 on forks of processes with threads.
-        warnings.filterwarnings("ignore", category=DeprecationWarning, message=".*fork")
-        module, rows = trained(cfg)
+    module, rows = trained(cfg)
     both, alone = ranges_by_hand(cfg, module, 2), ranges_by_hand(cfg, module, 1)
     assert logits_of(rows[-1]) == pytest.approx(both, rel=1e-5)
     assert both != pytest.approx(alone, rel=1e-3)
@@ -110,30 +97,6 @@ def test_a_generator_without_at_modules_has_neither_sigma_nor_logits(tiny_config
     _, rows = trained(tiny_config(f"ablation={ablation}"))
     assert any("val/ssim" in row for row in rows)
     assert not any(name.startswith(("sigma/", "logits/")) for row in rows for name in row)
-
-
-@pytest.fixture
-def clock(monkeypatch):
-    now = SimpleNamespace(seconds=100.0)
-    monkeypatch.setattr(monitor.time, "perf_counter", lambda: now.seconds)
-    return now
-
-
-@pytest.fixture
-def logged():
-    return {}
-
-
-@pytest.fixture
-def module(logged):
-    module = Mock(spec=TwoStreamModule, iteration=0, device=torch.device("cpu"), generator=torch.nn.Linear(1, 1))
-    module.log, module.log_dict = lambda name, value, **_: logged.update({name: value}), logged.update
-    return module
-
-
-@pytest.fixture
-def trainer(module):
-    return Mock(spec=Trainer, lightning_module=module, log_every_n_steps=10, should_stop=False)
 
 
 def test_the_throughput_excludes_validations(clock, logged, module, trainer):
@@ -166,8 +129,8 @@ def test_no_throughput_is_logged_right_after_a_validation(clock, logged, module,
     ("every", "iteration", "stops", "expected"),
     [(10, 10, False, True), (10, 9, False, False), (10, 9, True, True), (0, 10, True, False)],
 )
-def test_is_logged(every, iteration, stops, expected):
-    trainer = Mock(spec=Trainer, log_every_n_steps=every, should_stop=stops)
+def test_is_logged(trainer, every, iteration, stops, expected):
+    trainer.log_every_n_steps, trainer.should_stop = every, stops
     assert is_logged(trainer, iteration) is expected
 
 

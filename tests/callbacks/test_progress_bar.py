@@ -4,16 +4,12 @@ import sys
 
 import pytest
 
-from twostream.build import build_datamodule, build_module, build_trainer
+from tiny_run import fit
 
 
 class Terminal(io.StringIO):
     def isatty(self):
         return True
-
-
-def fit(cfg):
-    build_trainer(cfg).fit(build_module(cfg), datamodule=build_datamodule(cfg))
 
 
 @pytest.mark.parametrize(("log_every", "expected"), [(3, ["3/4", "4/4"]), (200, ["4/4"])])

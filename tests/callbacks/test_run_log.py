@@ -1,39 +1,15 @@
-import csv
-import json
 import math
-from types import SimpleNamespace
-from unittest.mock import Mock
 
 import pytest
 import torch
 import yaml
-from pytorch_lightning import Trainer
 
-from twostream.build import build_datamodule, build_module, build_trainer
-from twostream.callbacks import run_log
+from tiny_run import fit, read_curves
 from twostream.callbacks.run_log import RunLog, resumed
-from twostream.module import TwoStreamModule
-from twostream.runs import read_progress, read_provenance, update_run
+from twostream.runs import Progress, read_provenance, read_run, update_run
 
 AT_RESUME = dict.fromkeys(("processes", "commit", "dirty", "versions", "hardware", "precision"), 0)
 PROVENANCE = {"data_hash": "a", "seed": 0, **AT_RESUME, "resumed": []}
-
-
-@pytest.fixture
-def clock(monkeypatch):
-    now = SimpleNamespace(seconds=100.0)
-    monkeypatch.setattr(run_log.time, "monotonic", lambda: now.seconds)
-    return now
-
-
-@pytest.fixture
-def module():
-    return Mock(spec=TwoStreamModule, iteration=0, schedule=SimpleNamespace(iterations=90))
-
-
-@pytest.fixture
-def trainer(module):
-    return Mock(spec=Trainer, lightning_module=module, is_global_zero=True, callback_metrics={}, loggers=[])
 
 
 @pytest.fixture
@@ -42,23 +18,26 @@ def callback(tmp_path, monkeypatch):
     return RunLog(tmp_path, "smoke", "full", 0, every_n_seconds=5)
 
 
+def progress_of(run_dir):
+    return read_run(run_dir).progress
+
+
 def test_progress_is_written_at_the_start_and_then_every_n_seconds(tmp_path, clock, trainer, module, callback):
     callback.on_train_start(trainer, module)
-    assert read_progress(tmp_path).iteration == 0
-    assert read_progress(tmp_path).seconds_per_iteration is None
+    assert progress_of(tmp_path) == Progress(0, 90, None, None, progress_of(tmp_path).written)
     clock.seconds, module.iteration = 104.9, 7
     callback.on_train_batch_end(trainer)
-    assert read_progress(tmp_path).iteration == 0
+    assert progress_of(tmp_path).iteration == 0
     clock.seconds, module.iteration = 105.0, 10
     callback.on_train_batch_end(trainer)
-    assert (read_progress(tmp_path).iteration, read_progress(tmp_path).iterations) == (10, 90)
-    assert read_progress(tmp_path).seconds_per_iteration == 0.5
+    assert progress_of(tmp_path).iteration == 10
+    assert progress_of(tmp_path).seconds_per_iteration == 0.5
     clock.seconds, module.iteration = 105.1, 11
     callback.on_train_end(trainer, module)
-    assert read_progress(tmp_path).iteration == 11
+    assert progress_of(tmp_path).iteration == 11
     module.iteration = 12
     callback.on_exception(trainer, module, ValueError())
-    assert read_progress(tmp_path).iteration == 12
+    assert progress_of(tmp_path).iteration == 12
 
 
 def test_the_speed_is_that_of_the_last_writes(tmp_path, clock, trainer, module, callback):
@@ -68,22 +47,22 @@ def test_the_speed_is_that_of_the_last_writes(tmp_path, clock, trainer, module, 
         clock.seconds += 9.0 if iteration <= 50 else 0.25
         module.iteration = iteration
         callback.on_train_batch_end(trainer)
-    assert read_progress(tmp_path).seconds_per_iteration == 0.25
+    assert progress_of(tmp_path).seconds_per_iteration == 0.25
 
 
 def test_a_resumed_run_keeps_the_last_finite_validation(tmp_path, clock, trainer, module, callback):
     callback.on_train_start(trainer, module)
     module.iteration, trainer.callback_metrics = 45, {"val/ssim": torch.tensor(0.25)}
     callback.on_validation_end(trainer, module)
-    assert read_progress(tmp_path).val_ssim == 0.25
+    assert progress_of(tmp_path).val_ssim == 0.25
     for iteration, expected in ((45, 0.25), (0, None)):
         module.iteration = iteration
         callback.on_train_start(trainer, module)
-        assert read_progress(tmp_path).val_ssim == expected
+        assert progress_of(tmp_path).val_ssim == expected
     for value in (math.nan, math.inf):
         trainer.callback_metrics = {"val/ssim": torch.tensor(value)}
         callback.on_validation_end(trainer, module)
-        assert read_progress(tmp_path).val_ssim is None
+        assert progress_of(tmp_path).val_ssim is None
 
 
 def test_an_exception_is_not_hidden(tmp_path, clock, trainer, module, callback):
@@ -111,19 +90,17 @@ def test_a_resumed_run_adds_to_its_provenance_and_refuses_other_data():
 
 
 def test_training_writes_all_iterations_the_logged_ssim_and_the_provenance(tiny_config, tmp_path):
-    cfg = tiny_config()
     run_dir = tmp_path / "run"
-    update_run(run_dir, state="running", reason="kept")
-    build_trainer(cfg).fit(build_module(cfg), datamodule=build_datamodule(cfg))
-    progress = read_progress(run_dir)
+    update_run(run_dir, reason="kept")
+    fit(tiny_config())
+    progress = progress_of(run_dir)
     assert (progress.iteration, progress.iterations) == (4, 4)
     assert progress.seconds_per_iteration > 0
-    with (run_dir / "logs/metrics.csv").open() as file:
-        logged = [float(row["val/ssim"]) for row in csv.DictReader(file) if row["val/ssim"]]
+    logged = [row["val/ssim"] for row in read_curves(run_dir) if "val/ssim" in row]
     assert progress.val_ssim == pytest.approx(logged[-1], rel=1e-5)
     provenance = read_provenance(run_dir)
     assert (run_dir / "changes.diff").is_file() == provenance["dirty"]
-    assert json.loads((run_dir / "run.json").read_text())["reason"] == "kept"
+    assert (read_run(run_dir).state, read_run(run_dir).reason) == ("running", "kept")
     hparams = yaml.safe_load((run_dir / "logs/hparams.yaml").read_text())
     assert hparams["provenance"] == provenance
     assert hparams["generator"]["num_blocks"] == 2

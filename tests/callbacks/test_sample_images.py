@@ -5,7 +5,8 @@ import pytest
 import torch
 from PIL import Image
 
-from twostream.build import build_datamodule, build_module, build_trainer
+from tiny_run import fit
+from twostream.build import build_datamodule, build_module
 from twostream.callbacks import sample_images
 from twostream.callbacks.sample_images import CorrespondenceImages, draw_correspondence
 from twostream.data.dataset import to_pose_pair
@@ -21,10 +22,6 @@ class ImageLogger:
 
     def log_image(self, key, images, step):
         self.logged.append((key, [Path(image).name for image in images], step))
-
-
-def fit(cfg):
-    build_trainer(cfg).fit(build_module(cfg), datamodule=build_datamodule(cfg))
 
 
 def pixels(path):
@@ -51,13 +48,10 @@ def test_without_at_modules_no_correspondence_is_drawn(tiny_config, tmp_path):
 @pytest.fixture
 def validated(tiny_config, tmp_path, monkeypatch):
     """A trainer after training with a logger of images, its module, the logger and a callback."""
-    cfg = tiny_config("callbacks.correspondence_images.num_pairs=9")
-    trainer = build_trainer(cfg)
-    module = build_module(cfg)
-    trainer.fit(module, datamodule=build_datamodule(cfg))
+    trainer = fit(tiny_config("callbacks.correspondence_images.num_pairs=9"))
     logger = ImageLogger()
     monkeypatch.setattr(type(trainer), "loggers", [logger, object()])
-    return trainer, module, logger, CorrespondenceImages(tmp_path / "other", num_pairs=9)
+    return trainer, trainer.lightning_module, logger, CorrespondenceImages(tmp_path / "other", num_pairs=9)
 
 
 def test_loggers_of_images_receive_the_drawing_of_all_pairs(validated, tmp_path):

@@ -1,5 +1,6 @@
 import pytest
 
+from onnx_models import save_rtmpose
 from tiny_run import overrides_of_tiny_run
 
 
@@ -11,3 +12,9 @@ def tiny(people_parent, tmp_path):
         for override in overrides_of_tiny_run(people_parent, tmp_path)
         if not override.startswith(("run_dir=", "variant="))
     ]
+
+
+@pytest.fixture
+def pose_file(tmp_path):
+    """An RTMPose of input 24x32 that finds every joint at the centre of its input."""
+    return save_rtmpose(tmp_path / "pose.onnx", {joint: (24, 32) for joint in range(17)})

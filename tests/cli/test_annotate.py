@@ -1,9 +1,6 @@
 """`twostream-annotate` in a process of its own."""
 
 import inspect
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,28 +9,16 @@ from hydra.utils import get_class
 from omegaconf import OmegaConf
 from PIL import Image
 
-from onnx_models import save_rtmpose
+from commands import call
 from twostream.cli import CONF
 from twostream.data.keypoints import read_annotations
-
-
-def annotate(folder: Path, *arguments: str) -> subprocess.CompletedProcess:
-    command = [sys.executable, "-c", "from twostream.cli.annotate import main; main()", *arguments]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "HYDRA_FULL_ERROR": "0"}
-    return subprocess.run(command, cwd=folder, env=environment, text=True, capture_output=True, timeout=240)
-
-
-@pytest.fixture
-def pose_file(tmp_path):
-    """An RTMPose of input 24x32 that finds every joint at the centre of its input."""
-    return save_rtmpose(tmp_path / "pose.onnx", {joint: (24, 32) for joint in range(17)})
 
 
 def test_a_folder_of_photos_is_annotated(tmp_path, pose_file):
     (tmp_path / "photos").mkdir()
     Image.new("RGB", (48, 64)).save(tmp_path / "photos" / "a.jpg")
     Image.new("RGB", (80, 100)).save(tmp_path / "photos" / "b.png")
-    done = annotate(tmp_path, "images=photos", "out=annotation.csv", f"pose_estimator.pose_weights={pose_file}")
+    done = call("annotate", tmp_path, "images=photos", "out=annotation.csv", f"pose_estimator.pose_weights={pose_file}")
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines() == [
         "RTMPose: 36 joints in 2 images",
@@ -50,7 +35,7 @@ def test_a_folder_of_photos_is_annotated(tmp_path, pose_file):
 @pytest.mark.slow
 def test_missing_weights_are_reported_in_one_line(tmp_path):
     keypoint_rcnn = ["pose_estimator=keypoint_rcnn", f"pose_estimator.weights_dir={tmp_path}"]
-    done = annotate(tmp_path, "images=photos", "out=out.csv", *keypoint_rcnn, "pose_estimator.download=false")
+    done = call("annotate", tmp_path, "images=photos", "out=out.csv", *keypoint_rcnn, "pose_estimator.download=false")
     assert done.returncode == 1
     assert f"coco-fc266e95.pth is missing: put it into {tmp_path}, from https://" in done.stdout
     assert "Traceback" not in done.stdout + done.stderr

@@ -1,16 +1,12 @@
 """The commands as a user calls them, in subprocesses."""
 
 import json
-import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-from commands import start, train, wait_until
+from commands import call, train
 from twostream.cli.jobs import quote_numbered_options, variant_name
-from twostream.runs import run_lock, write_failure
 
 
 @pytest.mark.parametrize(
@@ -53,23 +49,6 @@ def test_numbered_options_are_quoted(given, expected):
     assert quote_numbered_options([given]) == [expected]
 
 
-def test_a_folder_is_locked_by_one_process_at_a_time(tmp_path):
-    with (
-        run_lock(tmp_path),
-        pytest.raises(ValueError, match="another process is running in this directory"),
-        run_lock(tmp_path),
-    ):
-        pass
-    with run_lock(tmp_path):
-        pass
-
-
-def test_a_failure_is_one_line(tmp_path):
-    write_failure(tmp_path, "first\nsecond")
-    assert json.loads((tmp_path / "run.json").read_text())["reason"] == "first"
-    write_failure(tmp_path, "")
-
-
 def test_an_invalid_config_is_refused_in_one_line(tmp_path, tiny):
     code, output = train(tmp_path, *tiny, "variant=x", "data.image_size=[30,16]")
     assert code == 1
@@ -79,9 +58,7 @@ def test_an_invalid_config_is_refused_in_one_line(tmp_path, tiny):
 
 def test_tables_without_runs_list_what_is_missing(tmp_path):
     specs = sorted(str(path) for path in Path(__file__).parents[2].glob("experiments/table[345]_*.yaml"))
-    command = [sys.executable, "-c", "from twostream.cli.table import main; main()"]
-    command += ["runs=runs/synthetic/smoke", "seeds=[0,1]", f"specs=[{','.join(specs)}]"]
-    done = subprocess.run(command, cwd=tmp_path, text=True, capture_output=True, check=True)
+    done = call("table", tmp_path, "runs=runs/synthetic/smoke", "seeds=[0,1]", f"specs=[{','.join(specs)}]")
     assert done.stdout.count("Full table: ") == 3
     assert "synthetic/smoke/full/seed1: not run" in done.stdout
     assert (tmp_path / "runs/synthetic/smoke/tables/table3_at_module.csv").is_file()
@@ -104,20 +81,6 @@ def test_a_sweep_continues_after_a_failure_and_skips_finished_runs(tmp_path, tin
     assert code == 0
     assert output.count("is finished") == 2
     assert "iteration 4/4" not in output
-
-
-@pytest.mark.slow
-def test_a_run_killed_in_training_is_finished_by_the_next_call(tmp_path, tiny):
-    arguments = [*tiny, "variant=full", "schedule.constant_iterations=40"]
-    process = start(tmp_path, *arguments)
-    run_dir = tmp_path / "runs/synthetic/smoke/full/seed0"
-    wait_until((run_dir / "checkpoints/last.ckpt").exists)
-    process.send_signal(signal.SIGKILL)
-    process.communicate()
-    assert not (run_dir / "metrics.json").exists()
-    code, output = train(tmp_path, *arguments)
-    assert code == 0, output
-    assert json.loads((run_dir / "metrics.json").read_text())["run"]["iterations"] == 42
 
 
 @pytest.mark.slow

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 import wandb
-from hydra import compose, initialize_config_dir
 
-from twostream.build import build_datamodule, build_module, build_trainer
+from commands import call
+from tiny_run import compose_config, fit
 from twostream.cli import CONF, dashboard
 from twostream.cli.dashboard import make_dashboard
 from twostream.loggers import wandb_dashboard
@@ -80,13 +80,11 @@ def tables(folder, add_run):
 
 
 def compose_dashboard(*overrides):
-    with initialize_config_dir(version_base="1.3", config_dir=CONF):
-        return compose("dashboard", [f"specs=[{','.join(map(str, SPECS))}]", *overrides])
+    return compose_config("dashboard", f"specs=[{','.join(map(str, SPECS))}]", *overrides)
 
 
 def test_the_config_shows_every_logged_curve_in_one_panel(tiny_config, tmp_path):
-    cfg = tiny_config()
-    build_trainer(cfg).fit(build_module(cfg), datamodule=build_datamodule(cfg))
+    fit(tiny_config())
     config = compose_dashboard()
     patterns = [pattern for names in config.curves.values() for pattern in names]
     for name in logged_names(tmp_path) - {"step"}:
@@ -270,8 +268,7 @@ def test_a_missing_package_is_named(monkeypatch, package):
 
 @pytest.mark.slow
 def test_without_a_login_the_command_exits_with_one_line(tmp_path):
-    command = [sys.executable, "-c", "from twostream.cli.dashboard import main; main()"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    done = call("dashboard", tmp_path)
     assert done.returncode == 1
     (line,) = done.stdout.splitlines()
     assert line.startswith("ValueError: WANDB_MODE is offline")

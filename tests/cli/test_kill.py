@@ -9,31 +9,13 @@ import pytest
 import torch
 
 from commands import start, train, wait_until
+from tiny_run import assert_same_leaves
 
 NUM_ITERATIONS = 202
 
 
 def end_of(run_dir: Path) -> dict:
     return torch.load(run_dir / "checkpoints" / "last.ckpt", weights_only=True)
-
-
-def leaves(value, name=""):
-    """Name every value of nested containers by its path."""
-    if isinstance(value, dict):
-        value = list(value.items())
-    elif isinstance(value, list | tuple):
-        value = list(enumerate(value))
-    else:
-        return {name: value}
-    return {key: leaf for index, item in value for key, leaf in leaves(item, f"{name}.{index}").items()}
-
-
-def assert_equal(one, other):
-    left, right = leaves(one), leaves(other)
-    assert left.keys() == right.keys()
-    for name, value in left.items():
-        same = torch.equal(value, right[name]) if isinstance(value, torch.Tensor) else value == right[name]
-        assert same, name
 
 
 @pytest.mark.slow
@@ -64,7 +46,7 @@ def test_a_run_killed_at_random_moments_is_bit_identical_to_an_uninterrupted_one
     one, other = (end_of(tmp_path / name / "runs/synthetic/smoke/full/seed0") for name in ("uninterrupted", "killed"))
     assert one["iteration"] == NUM_ITERATIONS
     for part in ("state_dict", "optimizer_states", "lr_schedulers", "averaged_generator", "processes", "best"):
-        assert_equal(one[part], other[part])
+        assert_same_leaves(one[part], other[part])
 
 
 def kill_after_a_checkpoint(process, run_dir: Path, seconds: float):

@@ -5,14 +5,13 @@ import os
 import re
 import signal
 import subprocess
-import time
 from pathlib import Path
 
 import pytest
 
 from commands import start, train, wait_until
 from slurm_stand_in import install
-from twostream.sweep_status import is_locked, read_status
+from twostream.runs import is_locked, read_run
 
 ROOT = Path(__file__).parents[2]
 LONG = ["schedule.constant_iterations=60", "trainer.val_check_interval=20"]
@@ -54,13 +53,13 @@ def test_a_killed_sweep_ends_its_jobs_and_the_next_call_finishes_them(tmp_path, 
     process.send_signal(signal.SIGKILL)
     process.communicate()
     wait_until(lambda: not is_locked(runs / "seed1"))
-    assert read_status(runs / "seed1", time.time()).state == "stopped"
+    assert read_run(runs / "seed1").state == "stopped"
     code, output = train(tmp_path, *sweep)
     assert code == 0, output
     assert "seed0 is finished" in output
     assert "resumes from iteration" in (runs / "seed1/train.log").read_text()
     assert (runs / "seed0/checkpoints/last.ckpt").stat() == first
-    assert [read_status(runs / name, time.time()).state for name in ("seed0", "seed1")] == ["done", "done"]
+    assert [read_run(runs / name).state for name in ("seed0", "seed1")] == ["done", "done"]
 
 
 @pytest.mark.slow
@@ -70,7 +69,7 @@ def test_joblib_runs_jobs_in_parallel_and_keeps_their_output(tmp_path, tiny):
     runs = tmp_path / "runs/synthetic/smoke"
     assert code == 1
     assert "rate2/seed0 failed: ValueError: dropout probability has to be between 0 and 1" in output
-    assert read_status(runs / "rate0.5/seed0", time.time()).state == "done"
+    assert read_run(runs / "rate0.5/seed0").state == "done"
     assert "iteration 4/4" not in output
     assert "iteration 4/4" in (runs / "rate0.5/seed0/output.log").read_text()
     starts = [match.start() for match in re.finditer("seed0 starts", output)]
@@ -89,7 +88,7 @@ def test_a_job_preempted_by_submitit_is_requeued_once_and_resumes(tmp_path, tiny
     assert process.returncode == 0, output
     assert len(re.findall("submitit INFO .* Requeued job", log.read_text())) == 1
     assert "resumes from iteration" in (run_dir / "train.log").read_text()
-    assert read_status(run_dir, time.time()).state == "done"
+    assert read_run(run_dir).state == "done"
 
 
 @pytest.mark.slow

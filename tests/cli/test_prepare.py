@@ -1,32 +1,17 @@
 """`twostream-prepare`: its steps, and the command in a process of its own."""
 
 import json
-import os
-import subprocess
-import sys
 import zipfile
 
 import numpy as np
 import pytest
-from hydra import compose, initialize_config_dir
 from PIL import Image
 
-from onnx_models import save_rtmpose
-from twostream.cli import CONF
+from commands import call
+from tiny_run import compose_config
 from twostream.cli.prepare import run_step
 from twostream.data.keypoints import read_annotations, write_annotations
 from twostream.data.pairs import matching_pairs, read_pairs
-
-
-def compose_prepare(*overrides: str):
-    with initialize_config_dir(version_base="1.3", config_dir=CONF):
-        return compose("prepare", [*overrides])
-
-
-@pytest.fixture
-def pose_file(tmp_path):
-    """An RTMPose of input 24x32 that finds every joint in the middle of its input."""
-    return save_rtmpose(tmp_path / "pose.onnx", {joint: (24, 32) for joint in range(17)})
 
 
 def test_a_zip_becomes_a_data_folder(tmp_path, people_folder, pose_file):
@@ -39,10 +24,8 @@ def test_a_zip_becomes_a_data_folder(tmp_path, people_folder, pose_file):
     joints = read_annotations(people_folder / "annotation-test.csv")
     published = tmp_path / "market-annotation-test.csv"
     write_annotations(published, {name: np.where(array == -1, -1, array * 4) for name, array in joints.items()})
-    command = [sys.executable, "-c", "from twostream.cli.prepare import main; main()", "data=market1501"]
-    command += ["source=market.zip", "num_workers=1", f"pose_estimator.pose_weights={pose_file}"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "HYDRA_FULL_ERROR": "0"}
-    done = subprocess.run(command, cwd=tmp_path, env=environment, text=True, capture_output=True, timeout=240)
+    settings = ["data=market1501", "source=market.zip", "num_workers=1", f"pose_estimator.pose_weights={pose_file}"]
+    done = call("prepare", tmp_path, *settings)
     assert done.returncode == 0, done.stdout + done.stderr
     lines = done.stdout.splitlines()
     assert lines[0] == "Market-1501"
@@ -60,7 +43,7 @@ def test_a_zip_becomes_a_data_folder(tmp_path, people_folder, pose_file):
 
 def test_the_pairs_step_writes_the_pairs_of_an_annotation_file(tmp_path, people_folder, capsys):
     annotations, out = people_folder / "annotation-train.csv", tmp_path / "out/pairs.csv"
-    run_step(compose_prepare("step=pairs", f"annotations={annotations}", f"out={out}"))
+    run_step(compose_config("prepare", "step=pairs", f"annotations={annotations}", f"out={out}"))
     pairs = read_pairs(out)
     assert pairs == matching_pairs(read_annotations(annotations))
     assert capsys.readouterr().out.splitlines() == [f"{len(pairs)} pairs", str(out)]
@@ -79,4 +62,4 @@ def test_the_pairs_step_writes_the_pairs_of_an_annotation_file(tmp_path, people_
 )
 def test_missing_settings_are_named(overrides, message):
     with pytest.raises(ValueError, match=message):
-        run_step(compose_prepare(*overrides))
+        run_step(compose_config("prepare", *overrides))

@@ -1,6 +1,5 @@
 """The subprocess of a job, with shell scripts as jobs."""
 
-import json
 import os
 import signal
 import threading
@@ -11,7 +10,7 @@ import pytest
 from commands import wait_until
 from twostream.cli import processes
 from twostream.cli.processes import gpus_of_worker, run_in_subprocess, visible_gpus
-from twostream.files import write_json
+from twostream.runs import read_run, update_run
 
 
 @pytest.fixture
@@ -51,7 +50,7 @@ def test_a_job_is_called_with_its_overrides_and_its_folder(tmp_path, job):
 
 def test_a_failed_job_is_an_error_with_its_reason(tmp_path, job):
     job("exit 3")
-    write_json(tmp_path / "run.json", {"state": "failed", "reason": "ValueError: no"})
+    update_run(tmp_path, state="failed", reason="ValueError: no")
     with pytest.raises(RuntimeError, match="failed: ValueError: no"):
         run_in_subprocess([], tmp_path, 1)
 
@@ -60,27 +59,33 @@ def test_a_killed_job_is_a_failure(tmp_path, job):
     job("kill -9 $$")
     with pytest.raises(RuntimeError, match="failed: killed by signal SIGKILL"):
         run_in_subprocess([], tmp_path, 1)
-    assert json.loads((tmp_path / "run.json").read_text())["state"] == "failed"
+    assert read_run(tmp_path).state == "failed"
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2])
-def test_a_signal_is_forwarded_to_the_job_and_raised_again_after_it(tmp_path, job, number):
+@pytest.fixture
+def send(tmp_path, job):
+    """Starts a job that saves a checkpoint on SIGTERM; sends this process signals while it runs."""
     job("""
         trap 'echo saved > "$FOLDER/checkpoint"; exit 1' TERM
         touch "$FOLDER/started"
         while true; do sleep 0.05; done
     """)
-    seen = []
-    before = signal.signal(number, lambda *_: seen.append((tmp_path / "checkpoint").is_file()))
     main_thread = threading.get_ident()
 
-    def ask():
+    def send_when_started(*numbers):
         wait_until((tmp_path / "started").exists)
-        for _ in range(2):
+        for number in numbers:
             signal.pthread_kill(main_thread, number)
 
+    return lambda *numbers: threading.Thread(target=send_when_started, args=numbers).start()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2])
+def test_a_signal_is_forwarded_to_the_job_and_raised_again_after_it(tmp_path, send, number):
+    seen = []
+    before = signal.signal(number, lambda *_: seen.append((tmp_path / "checkpoint").is_file()))
     try:
-        threading.Thread(target=ask).start()
+        send(number, number)
         with pytest.raises(RuntimeError, match="was stopped"):
             run_in_subprocess([], tmp_path, 1)
         assert seen == [True]
@@ -91,19 +96,8 @@ def test_a_signal_is_forwarded_to_the_job_and_raised_again_after_it(tmp_path, jo
         signal.signal(number, before)
 
 
-def test_an_interrupted_sweep_waits_for_the_checkpoint_of_its_job(tmp_path, job):
-    job("""
-        trap 'echo saved > "$FOLDER/checkpoint"; exit 1' TERM
-        touch "$FOLDER/started"
-        while true; do sleep 0.05; done
-    """)
-    main_thread = threading.get_ident()
-
-    def interrupt():
-        wait_until((tmp_path / "started").exists)
-        signal.pthread_kill(main_thread, signal.SIGINT)
-
-    threading.Thread(target=interrupt).start()
+def test_an_interrupted_sweep_waits_for_the_checkpoint_of_its_job(tmp_path, send):
+    send(signal.SIGINT)
     with pytest.raises(KeyboardInterrupt):
         run_in_subprocess([], tmp_path, 1)
     assert (tmp_path / "checkpoint").is_file()
@@ -158,10 +152,13 @@ def test_the_visible_gpus_come_from_the_environment_or_the_driver(tmp_path, monk
     monkeypatch.setenv("PATH", str(tmp_path))
     assert visible_gpus() == []
     driver = tmp_path / "nvidia-smi"
-    driver.write_text('#!/bin/sh\n[ "$1" = -L ] || exit 1\n[ -z "$BROKEN" ] || exit 9\n')
-    with driver.open("a") as script:
-        script.write("echo 'GPU 0: NVIDIA H200 (UUID: GPU-1)'\necho '  MIG 1g Device 0: (UUID: MIG-1)'\n")
-        script.write("echo 'GPU 1: NVIDIA H200 (UUID: GPU-2)'\n")
+    driver.write_text("""#!/bin/sh
+        [ "$1" = -L ] || exit 1
+        [ -z "$BROKEN" ] || exit 9
+        echo 'GPU 0: NVIDIA H200 (UUID: GPU-1)'
+        echo '  MIG 1g Device 0: (UUID: MIG-1)'
+        echo 'GPU 1: NVIDIA H200 (UUID: GPU-2)'
+    """)
     driver.chmod(0o755)
     assert visible_gpus() == ["0", "1"]
     monkeypatch.setenv("BROKEN", "1")

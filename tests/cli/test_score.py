@@ -2,17 +2,15 @@
 
 import csv
 import json
-import os
-import subprocess
-import sys
 
 import numpy as np
 import pytest
-from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 from PIL import Image
 
+from commands import call
 from stand_ins import by_skimage
+from tiny_run import compose_config
 from twostream.cli import CONF
 from twostream.cli.evaluate import print_scores
 from twostream.cli.score import main
@@ -71,9 +69,7 @@ def score(tmp_path):
     def score(*overrides):
         fixed = ["scoring.num_workers=0", "scoring.download=false", f"scoring.weights_dir={tmp_path / 'weights'}"]
         fixed += [f"scoring.cache_dir={tmp_path / 'cache'}", "device=cpu", f"out={tmp_path / 'scores.json'}"]
-        with initialize_config_dir(version_base="1.3", config_dir=CONF):
-            cfg = compose("score", [*fixed, *overrides])
-        main(cfg)
+        main(compose_config("score", *fixed, *overrides))
         return json.loads((tmp_path / "scores.json").read_text())
 
     return score
@@ -92,12 +88,6 @@ def refused(score, tmp_path, caplog):
         return caplog.messages[-1]
 
     return refused
-
-
-def run_command(folder, *arguments):
-    command = [sys.executable, "-c", "from twostream.cli.score import main; main()", *arguments]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "HYDRA_FULL_ERROR": "0"}
-    return subprocess.run(command, cwd=folder, env=environment, text=True, capture_output=True, timeout=240)
 
 
 def expected_ssim(images, masks=None):
@@ -132,7 +122,7 @@ def values_of(content):
 
 def test_two_folders_are_scored(tmp_path, folders, annotations):
     nothing = ["scoring.download=false", f"scoring.weights_dir={tmp_path}", f"scoring.cache_dir={tmp_path / 'cache'}"]
-    done = run_command(tmp_path, *folders, annotations, *nothing)
+    done = call("score", tmp_path, *folders, annotations, *nothing)
     assert done.returncode == 0, done.stdout + done.stderr
     content = json.loads((tmp_path / "scores.json").read_text())
     images = read_folders(tmp_path)
@@ -177,7 +167,7 @@ def test_strips_are_scored_and_unusable_ones_reported(tmp_path):
     (tmp_path / "strips" / "a.png___b.png_vis.png").write_bytes(b"not an image")
     (tmp_path / "strips" / "grid.png").write_bytes(b"not a pair")
     options = ["layout=strip5", "images=strips", "metrics=[ssim]", "strict=false", "scoring.num_workers=0"]
-    done = run_command(tmp_path, *options, "out=new/five.json")
+    done = call("score", tmp_path, *options, "out=new/five.json")
     assert done.returncode == 0, done.stdout + done.stderr
     content = json.loads((tmp_path / "new" / "five.json").read_text())
     assert values_of(content) == pytest.approx(expected, abs=1e-6)
@@ -237,8 +227,7 @@ def test_invalid_options_are_refused_in_one_line(refused, folders, tmp_path):
 
 
 def test_by_default_all_metrics_are_computed_except_those_of_synthetic_people(folders):
-    with initialize_config_dir(version_base="1.3", config_dir=CONF):
-        cfg = compose("score", folders)
+    cfg = compose_config("score", *folders)
     everything = set(OmegaConf.load(f"{CONF}/scoring/default.yaml").metrics)
     assert set(cfg.scoring.metrics) == everything - {"evaluator", "correspondence"}
 

@@ -2,17 +2,15 @@
 
 import pytest
 import yaml
-from hydra import compose, initialize_config_dir
 
 from commands import train
-from twostream.cli import CONF
-from twostream.runs import read_progress
-from twostream.sweep_status import read_status
+from tiny_run import compose_config
+from twostream.runs import read_run
 
 
 def test_the_search_maximizes_and_does_not_use_the_test_split():
-    with initialize_config_dir(version_base="1.3", config_dir=CONF):
-        cfg = compose("train", ["hparams_search=optuna", "run_dir=x", "variant=x"], return_hydra_config=True)
+    overrides = ["hparams_search=optuna", "run_dir=x", "variant=x"]
+    cfg = compose_config("train", *overrides, return_hydra_config=True)
     assert cfg.evaluate is False
     sweeper = cfg.hydra.sweeper
     assert (sweeper.direction, sweeper.sampler.seed) == ("maximize", 0)
@@ -29,7 +27,7 @@ def test_a_restarted_search_resumes(tmp_path, tiny):
     (first,) = (path.name for path in runs.glob("*-*"))
     code, output = train(tmp_path, *search, "hydra.sweeper.n_trials=2")
     assert code == 0, output
-    values = {path.name: read_progress(path / "seed0").val_ssim for path in runs.glob("*-*")}
+    values = {path.name: read_run(path / "seed0").progress.val_ssim for path in runs.glob("*-*")}
     assert len(values) == 2
     assert f"{first}/seed0 is finished" in output
     code, output = train(tmp_path, *search, "hydra.sweeper.n_trials=2", "hydra/launcher=joblib")
@@ -50,9 +48,7 @@ def test_a_failed_trial_does_not_end_the_search(tmp_path, tiny):
     code, output = train(tmp_path, *search, "generator.dropout=choice(2,0.5)", "hydra.sweeper.sampler.seed=1")
     assert code == 0, output
     runs = tmp_path / "runs/synthetic/smoke"
-    assert {path.name: read_status(path / "seed0", 0).state for path in runs.iterdir() if path.is_dir()} == {
-        "2": "failed",
-        "0.5": "done",
-    }
+    states = {path.name: read_run(path / "seed0").state for path in runs.iterdir() if path.is_dir()}
+    assert states == {"2": "failed", "0.5": "done"}
     results = yaml.safe_load((runs / "optimization_results.yaml").read_text())
-    assert results["best_value"] == read_progress(runs / "0.5/seed0").val_ssim
+    assert results["best_value"] == read_run(runs / "0.5/seed0").progress.val_ssim

@@ -1,23 +1,19 @@
-import subprocess
-import sys
 from pathlib import Path
 
-from hydra import compose, initialize_config_dir
-
+from commands import call
+from tiny_run import compose_config
 from twostream.cli import CONF
 from twostream.files import write_json
 
 
 def status(folder, *arguments):
-    command = [sys.executable, "-c", "from twostream.cli.status import main; main()", *arguments]
-    done = subprocess.run(command, cwd=folder, text=True, capture_output=True, check=False)
+    done = call("status", folder, *arguments)
     assert (done.returncode, done.stderr) == (0, "")
     return done.stdout
 
 
 def test_the_ablations_are_swept_in_one_place():
-    with initialize_config_dir(version_base="1.3", config_dir=CONF):
-        params = compose("train", ["sweep=ablations"], return_hydra_config=True).hydra.sweeper.params
+    params = compose_config("train", "sweep=ablations", return_hydra_config=True).hydra.sweeper.params
     there = {path.stem for path in Path(CONF, "ablation").glob("*.yaml")}
     assert {*params.ablation.split(",")} == there - {"patn"}
 

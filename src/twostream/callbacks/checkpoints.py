@@ -74,7 +74,7 @@ class Checkpoints(Callback):
         for count in (progress["total"], progress["current"]):
             count["ready"] = count["completed"]
         checkpoint["best"] = self.best
-        checkpoint["processes"] = _gather(trainer, process_state(module_of(trainer)))
+        checkpoint["processes"] = _gather(trainer, _process_state(module_of(trainer)))
 
     def save(self, trainer: Trainer) -> None:
         """Write the checkpoint of the iterations done; to be called by every process."""
@@ -92,12 +92,11 @@ class Checkpoints(Callback):
         """Restore the processes' states of a loaded checkpoint after its first batch, whose loading draws numbers."""
         if self._loaded is None:
             return
-        module = module_of(trainer)
-        restore_process(trainer, module, self._loaded)
+        _restore_process(trainer, self._loaded)
         self._loaded = None
+        self._saved_at = module_of(trainer).iteration
         # Lightning counts one more after a restart, which would shift what is logged.
-        trainer.fit_loop.epoch_loop._batches_that_stepped = module.iteration
-        self._saved_at = module.iteration
+        trainer.fit_loop.epoch_loop._batches_that_stepped = self._saved_at
 
     def _write(self, trainer: Trainer) -> None:
         path = self.folder / LAST
@@ -116,7 +115,7 @@ class Checkpoints(Callback):
             ) from error
 
 
-def process_state(module: TwoStreamModule) -> dict[str, Any]:
+def _process_state(module: TwoStreamModule) -> dict[str, Any]:
     """Return this process's random states and pools as tensors and plain values, which torch loads safely."""
     kind, keys, *rest = np.random.get_state()  # noqa: NPY002  libraries may draw from it
     return {
@@ -128,12 +127,12 @@ def process_state(module: TwoStreamModule) -> dict[str, Any]:
     }
 
 
-def restore_process(trainer: Trainer, module: TwoStreamModule, states: list[dict[str, Any]]) -> None:
+def _restore_process(trainer: Trainer, states: list[dict[str, Any]]) -> None:
     """Restore this process's random states and pools from the states of all processes.
 
     If the number of processes has changed, the pools are divided among them and the random states are not restored.
     """
-    rank, world_size = trainer.global_rank, trainer.world_size
+    module, rank, world_size = module_of(trainer), trainer.global_rank, trainer.world_size
     is_same = len(states) == world_size
     for name, pool in _pools(module).items():
         samples = [sample for state in states for sample in state["pools"][name]]

@@ -22,13 +22,11 @@ class FiniteLoss(Callback):
 
     def __init__(self, every_n_iterations: int) -> None:
         self.every_n_iterations = every_n_iterations
-        self._names: list[str] = []
-        self._unchecked: list[tuple[int, Float[Tensor, losses]]] = []
+        self._unchecked: list[tuple[int, dict[str, Float[Tensor, ""]]]] = []
 
     @override
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, outputs: Any, *_: Any) -> None:
-        self._names = list(outputs)
-        self._unchecked.append((module_of(trainer).iteration, torch.stack(list(outputs.values()))))
+        self._unchecked.append((module_of(trainer).iteration, outputs))
         if pl_module.device.type == "cpu" or len(self._unchecked) >= self.every_n_iterations:
             self._check(trainer)
 
@@ -37,16 +35,17 @@ class FiniteLoss(Callback):
         self._check(trainer)
 
     def _check(self, trainer: Trainer) -> None:
-        unchecked, self._unchecked = self._unchecked, []
+        unchecked = [(iteration, *loss) for iteration, losses in self._unchecked for loss in losses.items()]
+        self._unchecked = []
         if not unchecked:
             return
-        iterations, losses = zip(*unchecked, strict=True)
-        for iteration, values in zip(iterations, torch.stack(losses).tolist(), strict=True):
-            for name, value in zip(self._names, values, strict=True):
-                if not math.isfinite(value):
-                    pairs = [f"{s} -> {t}" for s, t in data_of(trainer).pairs_of_iteration(iteration - 1)]
-                    raise ValueError(
-                        f"iteration {iteration}: {name} is {value}; the batch is {', '.join(first_lines(pairs, 4))}. "
-                        "The last checkpoint is from before; try a lower schedule.learning_rate or "
-                        "trainer.precision=32-true"
-                    )
+        iterations, names, losses = zip(*unchecked, strict=True)
+        # One transfer from the device for all.
+        for iteration, name, value in zip(iterations, names, torch.stack(losses).tolist(), strict=True):
+            if not math.isfinite(value):
+                pairs = [f"{s} -> {t}" for s, t in data_of(trainer).pairs_of_iteration(iteration - 1)]
+                raise ValueError(
+                    f"iteration {iteration}: {name} is {value}; the batch is {', '.join(first_lines(pairs, 4))}. "
+                    "The last checkpoint is from before; try a lower schedule.learning_rate or "
+                    "trainer.precision=32-true"
+                )

@@ -5,7 +5,6 @@ from typing import Any
 
 import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
-from torch import Tensor, nn
 from typing_extensions import override
 
 from twostream.callbacks import module_of
@@ -58,7 +57,8 @@ class Monitor(Callback):
             pl_module.log("throughput/iterations_per_second", throughput)
         self._start_clock(trainer)
         pl_module.log_dict(gpu_memory(pl_module.device))
-        pl_module.log_dict(sigmas(module.generator))
+        for k, block in enumerate(at_modules(module.generator), start=1):
+            pl_module.log(f"sigma/block_{k}", block.sigma.detach())
 
     @override
     def on_validation_batch_end(
@@ -99,8 +99,3 @@ def gpu_memory(device: torch.device) -> dict[str, float]:
         "memory/allocated_gib": torch.cuda.memory_allocated(device) / 2**30,
         "memory/peak_gib": torch.cuda.max_memory_allocated(device) / 2**30,
     }
-
-
-def sigmas(generator: nn.Module) -> dict[str, Tensor]:
-    """Return sigma of each AT-block (Eq. 6) by curve, on its device; empty without AT-modules."""
-    return {f"sigma/block_{k}": module.sigma.detach() for k, module in enumerate(at_modules(generator), start=1)}

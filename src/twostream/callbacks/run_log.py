@@ -17,7 +17,7 @@ from typing_extensions import override
 from twostream.callbacks import data_of, module_of
 from twostream.files import write_text
 from twostream.losses.perceptual import VGG19Loss
-from twostream.runs import Progress, read_run, update_run
+from twostream.runs import Progress, RunState, read_run, update_run
 
 PACKAGES = ("torch", "torchvision", "pytorch-lightning", "hydra-core", "torchmetrics", "numpy")
 NUM_MARKS = 20  # writes of progress over which the speed is averaged
@@ -45,12 +45,12 @@ class RunLog(Callback):
         iteration = module_of(trainer).iteration
         provenance = self._provenance(trainer)
         is_dirty = provenance["dirty"]
-        before = read_run(self.run_dir) if iteration else None
-        if before and before.provenance:
+        before = read_run(self.run_dir) if iteration else RunState()
+        if before.provenance:
             provenance = resumed(before.provenance, provenance, iteration)
-        self.val_ssim = before.progress.val_ssim if before and before.progress else None
+        self.val_ssim = before.progress.val_ssim if before.progress else None
         if trainer.is_global_zero:
-            update_run(self.run_dir, provenance=provenance)
+            update_run(self.run_dir, state="running", provenance=provenance)
             if is_dirty:
                 write_text(self.run_dir / "changes.diff", _git("diff", "HEAD") or "")
             for logger in trainer.loggers:
@@ -107,9 +107,7 @@ class RunLog(Callback):
             "num_train_pairs": len(data.train),
             "generator_parameters": sum(parameter.numel() for parameter in module.generator.parameters()),
             "processes": trainer.world_size,
-            **code_version(),
-            "versions": {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
-            "hardware": hardware(module.device),
+            **environment(module.device),
             "resumed": [],
         }
 
@@ -131,11 +129,14 @@ def code_version() -> dict[str, str | bool]:
     return {"commit": _git("rev-parse", "--short=12", "HEAD") or "unknown", "dirty": bool(changes)}
 
 
-def hardware(device: torch.device) -> str:
-    """Return the name of a GPU, or architecture and number of threads of a CPU."""
+def environment(device: torch.device) -> dict[str, Any]:
+    """Return the version of the code, those of packages, and the name of a GPU or a CPU's architecture and threads."""
+    versions = {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}}
     if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    return f"{device.type}, {platform.machine()}, {torch.get_num_threads()} threads"
+        hardware = torch.cuda.get_device_name(device)
+    else:
+        hardware = f"{device.type}, {platform.machine()}, {torch.get_num_threads()} threads"
+    return {**code_version(), "versions": versions, "hardware": hardware}
 
 
 def _git(*words: str) -> str | None:

@@ -1,22 +1,17 @@
 """`twostream-benchmark`: throughput, memory and loss curves on this machine, measured in one run."""
 
 import logging
-import platform
-from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
-import hydra
 import pytorch_lightning as pl
 import torch
 from omegaconf import DictConfig
 
 from twostream.benchmark import curves, output, profiles, throughput
 from twostream.build import choose_device
-from twostream.callbacks.run_log import PACKAGES, code_version, hardware
-from twostream.cli import CONF
-from twostream.cli.errors import exit_on_error
+from twostream.callbacks.run_log import environment
+from twostream.cli.errors import command
 from twostream.files import write_json, write_text
 
 log = logging.getLogger(__name__)
@@ -31,28 +26,25 @@ PARTS = {
 }
 
 
-@hydra.main(version_base="1.3", config_path=CONF, config_name="benchmark")
+@command("benchmark")
 def main(cfg: DictConfig) -> None:
     """Measure `cfg.parts`, print their tables and write them to a folder of the device type in `cfg.out`."""
-    with exit_on_error(log):
-        if unknown := set(cfg.parts) - PARTS.keys():
-            raise ValueError(f"parts: expected some of {', '.join(PARTS)}, got {', '.join(sorted(unknown))}")
-        if find_spec("matplotlib") is None:
-            raise ImportError("the plots need the package matplotlib: pip install 'twostream[bench]'")
-        device = choose_device(cfg.device)
-        pl.seed_everything(cfg.seed, workers=True, verbose=False)
-        versions = {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}}
-        about: dict[str, Any] = {**code_version(), "versions": versions, "hardware": hardware(device)}
-        about |= {"optimized": list(cfg.optimized[device.type])}
-        for number, part in enumerate(cfg.parts, start=1):
-            log.info("%s (%d of %d)", part, number, len(cfg.parts))
-            # The number of compiled versions of a network is limited.
-            torch.compiler.reset()
-            measure, plot = PARTS[part]
-            results = about | measure(cfg, device)
-            path = Path(cfg.out) / device.type / f"{part}.md"
-            write_json(path.with_suffix(".json"), results)
-            write_text(path, output.to_markdown(results))
-            if plot:
-                output.save_png(plot, results, path.with_suffix(".png"))
-            print(output.to_markdown(results), path, "", sep="\n")
+    if unknown := set(cfg.parts) - PARTS.keys():
+        raise ValueError(f"parts: expected some of {', '.join(PARTS)}, got {', '.join(sorted(unknown))}")
+    if find_spec("matplotlib") is None:
+        raise ImportError("the plots need the package matplotlib: pip install 'twostream[bench]'")
+    device = choose_device(cfg.device)
+    pl.seed_everything(cfg.seed, workers=True, verbose=False)
+    about = environment(device) | {"optimized": list(cfg.optimized[device.type])}
+    for number, part in enumerate(cfg.parts, start=1):
+        log.info("%s (%d of %d)", part, number, len(cfg.parts))
+        # The number of compiled versions of a network is limited.
+        torch.compiler.reset()
+        measure, plot = PARTS[part]
+        results = about | measure(cfg, device)
+        path = Path(cfg.out) / device.type / f"{part}.md"
+        write_json(path.with_suffix(".json"), results)
+        write_text(path, output.to_markdown(results))
+        if plot:
+            output.save_png(plot, results, path.with_suffix(".png"))
+        print(output.to_markdown(results), path, "", sep="\n")

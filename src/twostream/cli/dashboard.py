@@ -1,13 +1,11 @@
 """`twostream-dashboard`: upload offline runs to Weights & Biases and build a workspace and a report of them."""
 
-import logging
 from pathlib import Path
 
-import hydra
 from omegaconf import DictConfig
 
-from twostream.cli import CONF
-from twostream.cli.errors import exit_on_error
+from twostream.cli import split_runs_folder
+from twostream.cli.errors import command
 from twostream.loggers.wandb_dashboard import (
     ADDRESSES,
     WandbProject,
@@ -22,16 +20,13 @@ from twostream.loggers.wandb_dashboard import (
 from twostream.tables.results import collect
 from twostream.tables.spec import load_spec
 
-log = logging.getLogger(__name__)
 
-
-@hydra.main(version_base="1.3", config_path=CONF, config_name="dashboard")
+@command("dashboard")
 def main(cfg: DictConfig) -> None:
     """Update W&B with the runs in the folder `cfg.runs` and print the addresses of workspace and report."""
-    with exit_on_error(log):
-        check_online()
-        for address in make_dashboard(cfg).values():
-            print(address)
+    check_online()
+    for address in make_dashboard(cfg).values():
+        print(address)
 
 
 def make_dashboard(cfg: DictConfig) -> dict[str, str]:
@@ -42,11 +37,9 @@ def make_dashboard(cfg: DictConfig) -> dict[str, str]:
     import wandb
 
     folder = Path(cfg.runs)
-    if len(folder.parts) < 3:
-        raise ValueError(f"runs: expected a folder such as runs/synthetic/smoke, got {folder}")
-    *_, data, scale = folder.parts
+    parent, data, scale = split_runs_folder(folder)
     specs = [spec for spec in (load_spec(Path(path)) for path in cfg.specs) if spec.is_for(data)]
-    tables = [collect(spec, folder.parents[1], data, scale, list(cfg.seeds)) for spec in specs]
+    tables = [collect(spec, parent, data, scale, list(cfg.seeds)) for spec in specs]
     try:
         entity = cfg.entity or wandb.Api().default_entity
         if not entity:
@@ -55,9 +48,8 @@ def make_dashboard(cfg: DictConfig) -> dict[str, str]:
         upload_offline_runs(folder, project)
         log_tables(tables, folder, project)
         workspace = build_workspace(project, tables, cfg.curves, list(cfg.images), logged_names(folder))
-        report = build_report(
-            project, [table for table in tables if table.spec.number is not None], list(cfg.report_curves)
-        )
+        numbered = [table for table in tables if table.spec.number is not None]
+        report = build_report(project, numbered, list(cfg.report_curves))
         return save_dashboard(workspace, report, folder / ADDRESSES)
     except wandb.Error as error:
         raise ValueError(f"W&B: {error}") from error

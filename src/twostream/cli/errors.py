@@ -1,10 +1,16 @@
-"""How commands report errors."""
+"""What all commands have in common: a config of their own, and how they report errors."""
 
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import wraps
+from typing import Any
 
+import hydra
+from omegaconf import DictConfig
+
+from twostream.cli import CONF
 from twostream.runs import TrainingInterrupted, cause_of
 
 EXPECTED = (ValueError, OSError, ImportError)
@@ -26,3 +32,18 @@ def exit_on_error(log: logging.Logger) -> Iterator[None]:
         show_traceback = not isinstance(cause, EXPECTED) or os.environ.get("HYDRA_FULL_ERROR") == "1"
         log.error("%s: %s", type(cause).__name__, cause, exc_info=error if show_traceback else None)
         raise SystemExit(1) from None
+
+
+def command(name: str) -> Callable[[Callable[[DictConfig], None]], Any]:
+    """Decorate the main function of `twostream-<name>`: it gets its composed config and reports errors."""
+
+    def decorate(main: Callable[[DictConfig], None]) -> Any:
+        @hydra.main(version_base="1.3", config_path=CONF, config_name=name)
+        @wraps(main)
+        def main_with_errors(cfg: DictConfig) -> None:
+            with exit_on_error(logging.getLogger(main.__module__)):
+                main(cfg)
+
+        return main_with_errors
+
+    return decorate

@@ -16,7 +16,7 @@ from typing import IO
 from omegaconf import DictConfig
 
 from twostream.registry import model_config
-from twostream.runs import check_same_config, is_finished, is_stopped, read_failure, read_progress, write_failure
+from twostream.runs import RUN, check_same_config, is_finished, read_run, update_run
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +36,7 @@ def run_job(cfg: DictConfig, overrides: Sequence[str], run_dir: Path) -> float |
         log.info("%s is finished", run_dir)
     else:
         run_in_subprocess(overrides, run_dir, cfg.trainer.devices)
-    progress = read_progress(run_dir)
+    progress = read_run(run_dir).progress
     return progress.val_ssim if progress else None
 
 
@@ -64,12 +64,14 @@ def run_in_subprocess(overrides: Sequence[str], run_dir: Path, devices: object) 
         log.info("%s has ended", run_dir)
     for number in signals:
         signal.raise_signal(number)
-    if signals or (code == 0 and is_stopped(run_dir)):
+    if code < 0 and not signals:
+        update_run(run_dir, state="failed", reason=f"killed by signal {signal.Signals(-code).name}")
+    if signals or (code == 0 and read_run(run_dir).state == "stopped"):
         raise RuntimeError(f"{run_dir} was stopped")
-    if code < 0:
-        write_failure(run_dir, f"killed by signal {signal.Signals(-code).name}")
     if code:
-        raise RuntimeError(f"{run_dir} failed: {read_failure(run_dir)}")
+        run = read_run(run_dir)
+        reason = run.reason if run.state == "failed" else None
+        raise RuntimeError(f"{run_dir} failed: {reason or f'no reason in {RUN}'}")
 
 
 def end_with_parent() -> None:

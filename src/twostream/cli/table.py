@@ -1,29 +1,16 @@
 """`twostream-table`: the paper's tables from the runs that are there."""
 
-import logging
 from pathlib import Path
 
-import hydra
 from omegaconf import DictConfig
 
-from twostream.cli import CONF
-from twostream.cli.errors import exit_on_error
+from twostream.cli import split_runs_folder
+from twostream.cli.errors import command
 from twostream.tables.render import write_tables
 
-log = logging.getLogger(__name__)
 
-
-@hydra.main(version_base="1.3", config_path=CONF, config_name="table")
+@command("table")
 def main(cfg: DictConfig) -> None:
     """Write the tables as Markdown, CSV and LaTeX and print them in short form."""
-    with exit_on_error(log):
-        folder = Path(cfg.runs)
-        if len(folder.parts) < 3:
-            raise ValueError(f"runs: expected a folder such as runs/synthetic/smoke, got {folder}")
-        *_, data, scale = folder.parts
-        specs = [Path(spec) for spec in cfg.specs]
-        print(write_tables(specs, folder.parents[1], data, scale, list(cfg.seeds), Path(cfg.out)))
-
-
-if __name__ == "__main__":
-    main()
+    specs = [Path(spec) for spec in cfg.specs]
+    print(write_tables(specs, *split_runs_folder(Path(cfg.runs)), list(cfg.seeds), Path(cfg.out)))
