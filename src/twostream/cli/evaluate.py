@@ -1,29 +1,23 @@
 """`twostream-evaluate`: generate and score the test pairs of a finished run."""
 
-import logging
 from pathlib import Path
 from typing import Any
 
-import hydra
 from omegaconf import DictConfig
 
 from twostream.build import build_scoring, choose_device
-from twostream.cli import CONF
-from twostream.cli.errors import exit_on_error
+from twostream.cli.errors import command
 from twostream.evaluation.run_evaluation import evaluate_run
 from twostream.runs import run_lock
 
-log = logging.getLogger(__name__)
 
-
-@hydra.main(version_base="1.3", config_path=CONF, config_name="evaluate")
+@command("evaluate")
 def main(cfg: DictConfig) -> None:
     """Evaluate the run in the folder `cfg.run` and print its values."""
     run_dir = Path(cfg.run)
-    with exit_on_error(log), run_lock(run_dir):
-        metrics = evaluate_run(run_dir, build_scoring(cfg), choose_device(cfg.device))
-        print_scores(metrics)
-        print(run_dir / "metrics.json")
+    with run_lock(run_dir):
+        print_scores(evaluate_run(run_dir, build_scoring(cfg), choose_device(cfg.device)))
+    print(run_dir / "metrics.json")
 
 
 def print_scores(content: dict[str, Any]) -> None:

@@ -1,14 +1,11 @@
 """`twostream-prepare`: from a data set's official download to the data folder that training reads."""
 
-import logging
 from pathlib import Path
 
-import hydra
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
-from twostream.cli import CONF
-from twostream.cli.errors import exit_on_error
+from twostream.cli.errors import command
 from twostream.data.pairs import write_pairs
 from twostream.prepare.folder import make_pairs, report
 from twostream.prepare.pipeline import Request, prepare
@@ -16,11 +13,10 @@ from twostream.prepare.pipeline import Request, prepare
 FILES = ("annotations_train", "annotations_test", "pairs_train", "pairs_test", "train_list", "test_list")
 
 
-@hydra.main(version_base="1.3", config_path=CONF, config_name="prepare")
+@command("prepare")
 def main(cfg: DictConfig) -> None:
     """Run the step `cfg.step` and print its results."""
-    with exit_on_error(logging.getLogger(__name__)):
-        run_step(cfg)
+    run_step(cfg)
 
 
 def run_step(cfg: DictConfig) -> None:

@@ -1,45 +1,39 @@
 """`twostream-score`: score images that were generated elsewhere."""
 
-import logging
 from pathlib import Path
 
-import hydra
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from twostream.build import build_scoring, choose_device
-from twostream.cli import CONF
-from twostream.cli.errors import exit_on_error
+from twostream.cli.errors import command
 from twostream.cli.evaluate import print_scores
 from twostream.data.keypoints import read_annotations
 from twostream.evaluation.external import usable_pairs
 from twostream.evaluation.scoring import score_external
 
-log = logging.getLogger(__name__)
 
-
-@hydra.main(version_base="1.3", config_path=CONF, config_name="score")
+@command("score")
 def main(cfg: DictConfig) -> None:
     """Find the pairs in `cfg.images`, score them, print the values and write them to `cfg.out`."""
-    with exit_on_error(log):
-        scoring = build_scoring(cfg)
-        joints = read_annotations(Path(cfg.annotations)) if cfg.annotations else {}
-        found = instantiate(cfg.layout).find(Path(cfg.images), _path(cfg.targets), joints)
-        pairs, left_out = usable_pairs(found, cfg.strict, scoring.num_workers)
-        record = {"images": str(cfg.images), "scored": len(pairs), "left_out": left_out}
-        content = score_external(
-            pairs,
-            scoring,
-            Path(cfg.out),
-            record,
-            choose_device(cfg.device),
-            protocol=cfg.protocol,
-            train_images=_path(cfg.train_images),
-            people_root=Path(cfg.people_root),
-        )
-        print_scores(content)
-        print(f"{len(pairs)} images scored, {left_out} left out")
-        print(cfg.out)
+    scoring = build_scoring(cfg)
+    joints = read_annotations(Path(cfg.annotations)) if cfg.annotations else {}
+    found = instantiate(cfg.layout).find(Path(cfg.images), _path(cfg.targets), joints)
+    pairs, left_out = usable_pairs(found, cfg.strict, scoring.num_workers)
+    record = {"images": str(cfg.images), "scored": len(pairs), "left_out": left_out}
+    content = score_external(
+        pairs,
+        scoring,
+        Path(cfg.out),
+        record,
+        choose_device(cfg.device),
+        protocol=cfg.protocol,
+        train_images=_path(cfg.train_images),
+        people_root=Path(cfg.people_root),
+    )
+    print_scores(content)
+    print(f"{len(pairs)} images scored, {left_out} left out")
+    print(cfg.out)
 
 
 def _path(name: str | None) -> Path | None:
