@@ -5,12 +5,11 @@
 
 import csv
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+
+from commands import call, train
 
 STORED = Path(__file__).parent / "stored" / "smoke_runs.json"
 VARIANTS = ("full", "no_at_module")
@@ -26,14 +25,11 @@ def values_of(run_dir: Path) -> dict[str, list[float]]:
     }
 
 
-def command(name: str, folder: Path, *arguments: str) -> None:
-    environment = {**os.environ, "WANDB_MODE": "offline"}
-    subprocess.run([sys.executable, "-m", f"twostream.cli.{name}", *arguments], cwd=folder, env=environment, check=True)
-
-
 @pytest.mark.slow
 def test_a_smoke_run_has_the_stored_values_and_so_have_its_tables(tmp_path):
-    command("train", tmp_path, "-m", f"ablation={','.join(VARIANTS)}")
+    # The stored values are those of two threads.
+    status, output = train(tmp_path, "-m", f"ablation={','.join(VARIANTS)}", OMP_NUM_THREADS="2")
+    assert status == 0, output
     stored = json.loads(STORED.read_text())
     for variant in VARIANTS:
         values = values_of(tmp_path / "runs" / "synthetic" / "smoke" / variant / "seed0")
@@ -41,7 +37,8 @@ def test_a_smoke_run_has_the_stored_values_and_so_have_its_tables(tmp_path):
         for name, before in stored[variant].items():
             assert values[name] == pytest.approx(before, rel=1e-4, abs=1e-6), (variant, name)
     spec = PACKAGE / "experiments" / "table3_at_module.yaml"
-    command("table", tmp_path, "runs=runs/synthetic/smoke", f"specs=[{spec}]")
+    done = call("table", tmp_path, "runs=runs/synthetic/smoke", f"specs=[{spec}]")
+    assert done.returncode == 0, done.stderr
     with (tmp_path / "runs/synthetic/smoke/tables/table3_at_module.csv").open(newline="") as file:
         shown = [row for row in csv.DictReader(file) if row["value"]]
     assert len({row["column"] for row in shown}) >= 9
