@@ -72,6 +72,32 @@ def test_every_option_composes_and_builds(group, option, tmp_path, monkeypatch):
         instantiate(cfg.trainer, logger=False)
 
 
+@pytest.mark.parametrize(
+    ("overrides", "parameters"),
+    [
+        (["generator.at_module.bias=false"], 43_281_292 - 9 * (32 + 32 + 128 + 256)),
+        (["generator.target_fusion.norm=true", "generator.source_fusion.norm=true"], 43_281_292),
+        (["generator.at_module.sigma=0.1"], 43_281_292),
+    ],
+    ids=str,
+)
+def test_parameters_of_the_open_points_of_the_paper(overrides, parameters):
+    generator = build_on_meta(compose_train("scale=paper", "loss/perceptual=random", *overrides)).generator
+    assert sum(parameter.numel() for parameter in generator.parameters()) == parameters
+
+
+@pytest.mark.parametrize(("option", "all_drawn"), [("paper", True), ("patn", False)])
+def test_initial_weights(option, all_drawn):
+    torch.manual_seed(0)
+    module = build_module(compose_train("generator.num_blocks=1", "generator.width=64", f"init={option}"))
+    conv, head = module.generator.blocks[0].target_conv[0], module.discriminators["shape"].net[0][1]
+    assert conv.weight.std().item() == pytest.approx(0.02, rel=0.02)
+    assert bool(conv.bias.any()) is not all_drawn
+    # PyTorch's default is uniform up to 1 / sqrt(inputs).
+    std = 0.02 if all_drawn else (3 * head.weight[0].numel()) ** -0.5
+    assert head.weight.std().item() == pytest.approx(std, rel=0.02)
+
+
 @pytest.mark.parametrize("option", ["folders", "strip3", "strip5"])
 def test_every_layout_builds(option):
     assert instantiate(compose_config("score", f"layout={option}").layout)

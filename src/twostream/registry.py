@@ -17,6 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 
 CONF = Path(__file__).resolve().parents[2] / "conf"  # next to `src/` in an editable install
 MODEL_GROUPS = ("data", "generator", "discriminators", "loss", "schedule", "averaging")
+OPTION_GROUPS = (*MODEL_GROUPS, "init")  # the initial weights are part of the networks
 NAME = "option"
 SCALARS = (bool, int, float, str)
 
@@ -32,7 +33,7 @@ class Option(NamedTuple):
 def registered_options() -> dict[str, Option]:
     """Return the options of the config groups of a model by the name of their class or function."""
     options: dict[str, Option] = {}
-    for group in MODEL_GROUPS:
+    for group in OPTION_GROUPS:
         for path in sorted((CONF / group).rglob("*.yaml")):
             for node in _targets(OmegaConf.to_container(OmegaConf.load(path))):
                 options[_name(node)] = Option(node["_target_"], node.get("_partial_", False))

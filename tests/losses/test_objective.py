@@ -6,8 +6,8 @@ from twostream.losses.objective import Objective
 from twostream.losses.perceptual import RandomFeaturesLoss
 
 
-def make(**weights: float) -> Objective:
-    chosen = {"adversarial_weight": 20, "l1_weight": 17, "perceptual_weight": 17, "pool_size": 0} | weights
+def make(**arguments: float) -> Objective:
+    chosen = {"adversarial_weight": 20, "l1_weight": 17, "perceptual_weight": 17, "pool_size": 0} | arguments
     return Objective(LeastSquares(), RandomFeaturesLoss(), **chosen)
 
 
@@ -28,9 +28,11 @@ def test_without_discriminators_there_is_no_adversarial_term():
     torch.testing.assert_close(loss, 17 * (terms["l1"] + terms["perceptual"]))
 
 
-def test_discriminator_loss_is_half_of_real_and_fake():
+@pytest.mark.parametrize(("weighted", "weight"), [(True, 20), (False, 1)])
+def test_discriminator_loss_is_half_of_real_and_fake(weighted, weight):
     real, fake = torch.full((1, 4, 2, 2), 0.5), torch.full((1, 4, 2, 2), 2.0)
-    assert make().discriminator(real, fake).item() == pytest.approx(20 * (0.25 + 4) / 2)
+    loss = make(weighted_discriminators=weighted).discriminator(real, fake)
+    assert loss.item() == pytest.approx(weight * (0.25 + 4) / 2)
 
 
 def test_refuses_a_negative_weight():

@@ -12,9 +12,10 @@ def equations_by_loops(module: AppearanceTransfer, source: torch.Tensor, target:
     positions = [(y, x) for y in range(height) for x in range(width)]
 
     def linear(layer: torch.nn.Conv2d, vector: list[float]) -> list[float]:
+        biases = [0.0] * layer.out_channels if layer.bias is None else layer.bias.tolist()
         return [
             sum(weight * value for weight, value in zip(row, vector, strict=True)) + bias
-            for row, bias in zip(layer.weight[:, :, 0, 0].tolist(), layer.bias.tolist(), strict=True)
+            for row, bias in zip(layer.weight[:, :, 0, 0].tolist(), biases, strict=True)
         ]
 
     def column(features: torch.Tensor, y: int, x: int) -> list[float]:
@@ -37,12 +38,13 @@ def equations_by_loops(module: AppearanceTransfer, source: torch.Tensor, target:
 @pytest.fixture
 def module() -> AppearanceTransfer:
     torch.manual_seed(0)
-    module = AppearanceTransfer(16).double()
-    torch.nn.init.constant_(module.sigma, 0.7)
-    return module
+    return AppearanceTransfer(16, sigma=0.7).double()
 
 
-def test_it_equals_the_equations(module):
+@pytest.mark.parametrize("bias", [True, False])
+def test_it_equals_the_equations(bias):
+    torch.manual_seed(0)
+    module = AppearanceTransfer(16, bias, sigma=0.7).double()
     source, target = torch.randn(2, 1, 16, 3, 2, dtype=torch.float64)
     expected = equations_by_loops(module, source[0], target[0])
     torch.testing.assert_close(module(source, target)[0], expected)

@@ -14,10 +14,11 @@ class Objective(nn.Module):
     Args:
         adversarial: criterion `(scores, real) -> loss` with a `threshold`: scores above it mean real.
         perceptual: `(generated, target) -> loss`.
-        adversarial_weight: alpha_g; it also scales the loss of each discriminator, as in PATN.
+        adversarial_weight: alpha_g.
         l1_weight: alpha_1.
         perceptual_weight: alpha_p.
         pool_size: past fakes stored for each discriminator; 0 for none.
+        weighted_discriminators: alpha_g also scales the loss of each discriminator, as in PATN.
 
     Raises ValueError for a negative weight.
 
@@ -31,11 +32,13 @@ class Objective(nn.Module):
         l1_weight: float,
         perceptual_weight: float,
         pool_size: int,
+        weighted_discriminators: bool = True,
     ) -> None:
         super().__init__()
         self.adversarial = adversarial
         self.perceptual = perceptual
         self.pool_size = pool_size
+        self.discriminator_weight = adversarial_weight if weighted_discriminators else 1.0
         self.weights = {"adversarial": adversarial_weight, "l1": l1_weight, "perceptual": perceptual_weight}
         for name, weight in self.weights.items():
             if weight < 0:
@@ -60,10 +63,10 @@ class Objective(nn.Module):
     def discriminator(
         self, real_scores: Float[Tensor, "b c h4 w4"], fake_scores: Float[Tensor, "b c h4 w4"]
     ) -> Float[Tensor, ""]:
-        """Return the loss of a discriminator: alpha_g times the mean of its criterion on real and fake images."""
+        """Return the loss of a discriminator: the mean of its criterion on real and fake images, times its weight."""
         real = self.adversarial(real_scores, real=True)
         fake = self.adversarial(fake_scores, real=False)
-        return self.weights["adversarial"] * (real + fake) / 2
+        return self.discriminator_weight * (real + fake) / 2
 
     def accuracy(
         self, real_scores: Float[Tensor, "b c h4 w4"], fake_scores: Float[Tensor, "b c h4 w4"]

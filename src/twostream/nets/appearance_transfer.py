@@ -11,19 +11,25 @@ from twostream.nets.blocks import check_at_least, flatten_positions, unflatten_p
 class AppearanceTransfer(nn.Module):
     """Transfer appearance from the source to the target stream by their dense correspondence (Eq. 1 to 6).
 
-    Keys and queries have `channels / 8` channels, values `channels / 2`. sigma starts at 0, as in SAGAN.
+    Keys and queries have `channels / 8` channels, values `channels / 2`.
+
+    Args:
+        channels: channels of both streams, at least 8.
+        bias: the four convolutions have biases; the equations have none.
+        sigma: where the learned scalar of Eq. 6 starts; 0 as in SAGAN.
+
     """
 
     attend = staticmethod(attend)
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, bias: bool = True, sigma: float = 0.0) -> None:
         super().__init__()
         check_at_least(8, channels=channels)
-        self.to_keys = nn.Conv2d(channels, channels // 8, 1)
-        self.to_queries = nn.Conv2d(channels, channels // 8, 1)
-        self.to_values = nn.Conv2d(channels, channels // 2, 1)
-        self.to_appearance = nn.Conv2d(channels // 2, channels, 1)
-        self.sigma = nn.Parameter(torch.zeros(()))
+        self.to_keys = nn.Conv2d(channels, channels // 8, 1, bias=bias)
+        self.to_queries = nn.Conv2d(channels, channels // 8, 1, bias=bias)
+        self.to_values = nn.Conv2d(channels, channels // 2, 1, bias=bias)
+        self.to_appearance = nn.Conv2d(channels // 2, channels, 1, bias=bias)
+        self.sigma = nn.Parameter(torch.tensor(float(sigma)))
 
     def forward(self, source: Float[Tensor, "b c h w"], target: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
         """Return A' = sigma W_o V D^T + T (Eq. 6) from S (`source`) and T (`target`)."""

@@ -1,9 +1,14 @@
 """Convolutions that several networks share. InstanceNorm has no affine part, so every convolution keeps its bias."""
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
+
+Init = Callable[[nn.Module, int], None]
+"""Sets the initial weights of a network of a given width."""
 
 
 def check_at_least(minimum: int, **counts: int) -> None:
@@ -114,8 +119,8 @@ class DoubleConv(nn.Sequential):
         )
 
 
-def init_weights(net: nn.Module, width: int) -> None:
-    """Draw the weights of all convolutions from a normal distribution and set their biases to zero.
+def normal_weights(net: nn.Module, width: int, zero_biases: bool = True) -> None:
+    """Draw the weights of all convolutions from a normal distribution; biases are zero or keep PyTorch's values.
 
     The standard deviation is PATN's 0.02 at the paper's width of 64, and 0.02 sqrt(64 / width) at any width,
     which keeps the scale of the outputs.
@@ -124,8 +129,12 @@ def init_weights(net: nn.Module, width: int) -> None:
     for module in net.modules():
         if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
             nn.init.normal_(module.weight, 0.0, std)
-            if module.bias is not None:
+            if zero_biases and module.bias is not None:
                 nn.init.zeros_(module.bias)
+
+
+def default_weights(net: nn.Module, width: int) -> None:
+    """Keep the weights that PyTorch drew, as PATN does in its discriminators."""
 
 
 def flatten_positions(features: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c hw"]:

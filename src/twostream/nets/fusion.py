@@ -4,17 +4,20 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from twostream.nets.blocks import InstanceNorm
+
 
 class CatFusion(nn.Module):
-    """Fusion by concatenation: a 3x3 convolution of both feature maps."""
+    """Fusion by concatenation: a 3x3 convolution of both feature maps, normalised if `norm`."""
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, norm: bool = False) -> None:
         super().__init__()
         self.conv = nn.Conv2d(2 * channels, channels, 3, padding=1)
+        self.norm = InstanceNorm() if norm else nn.Identity()
 
     def forward(self, own: Float[Tensor, "b c h w"], other: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
         """Fuse the `own` features of a stream with those of the `other` stream."""
-        return self.conv(torch.cat([own, other], dim=1))
+        return self.norm(self.conv(torch.cat([own, other], dim=1)))
 
 
 class AddFusion(nn.Module):

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from twostream.nets.blocks import Decoder, DoubleConv, Encoder, check_at_least, check_divisible, init_weights
+from twostream.nets.blocks import Decoder, DoubleConv, Encoder, Init, check_at_least, check_divisible, normal_weights
 from twostream.nets.fusion import NoFusion
 
 ModuleOfChannels = Callable[[int], nn.Module]
@@ -52,6 +52,7 @@ class TwoStreamGenerator(nn.Module):
         width: channels at full resolution, at least 2; the AT-blocks have four times as many.
         num_joints: heatmap channels of a pose.
         dropout: rate in the AT-blocks, the only dropout of the paper.
+        init: sets the initial weights.
 
     """
 
@@ -64,6 +65,7 @@ class TwoStreamGenerator(nn.Module):
         width: int,
         num_joints: int,
         dropout: float,
+        init: Init = normal_weights,
     ) -> None:
         super().__init__()
         check_at_least(1, num_blocks=num_blocks, num_joints=num_joints)
@@ -82,7 +84,7 @@ class TwoStreamGenerator(nn.Module):
             for index in range(num_blocks)
         )
         self.decoder = Decoder(width)
-        init_weights(self, width)
+        init(self, width)
 
     def forward(
         self,

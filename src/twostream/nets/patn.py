@@ -11,11 +11,12 @@ from torch import Tensor, nn
 from twostream.nets.blocks import (
     Decoder,
     Encoder,
+    Init,
     InstanceNorm,
     ReflectionPad,
     check_at_least,
     check_divisible,
-    init_weights,
+    normal_weights,
 )
 
 
@@ -71,10 +72,13 @@ class PATNGenerator(nn.Module):
         width: channels at full resolution, at least 1; the PAT-blocks have four times as many.
         num_joints: heatmap channels of a pose.
         dropout: rate in the PAT-blocks.
+        init: sets the initial weights.
 
     """
 
-    def __init__(self, num_blocks: int, width: int, num_joints: int, dropout: float) -> None:
+    def __init__(
+        self, num_blocks: int, width: int, num_joints: int, dropout: float, init: Init = normal_weights
+    ) -> None:
         super().__init__()
         check_at_least(1, num_blocks=num_blocks, width=width, num_joints=num_joints)
         channels = 4 * width
@@ -84,7 +88,7 @@ class PATNGenerator(nn.Module):
             PATBlock(channels, channels if index == 0 else 2 * channels, dropout) for index in range(num_blocks)
         )
         self.decoder = Decoder(width)
-        init_weights(self, width)
+        init(self, width)
 
     def forward(
         self,
