@@ -152,7 +152,7 @@ class SyntheticPeople:
         counts: dict[str, int] = {}
         for split in SPLITS:
             write_annotations(root / f"annotation-{split}.csv", joints[split])
-            pairs = matching_pairs(joints[split])
+            pairs = matching_pairs(dict(sorted(joints[split].items())))
             if split == "test" and len(pairs) > self.num_test_pairs:
                 chosen = np.random.default_rng([self.seed, len(SPLITS)]).permutation(len(pairs))
                 pairs = [pairs[i] for i in sorted(chosen[: self.num_test_pairs])]

@@ -59,12 +59,11 @@ def test_all_pairs_of_the_rule_are_made_if_the_draw_is_not_smaller(num_drawn, or
     assert make_pairs(joints, num_drawn, 0, "") == (matching_pairs(joints), origin)
 
 
-def test_a_draw_depends_on_its_seed_and_keeps_the_order():
-    all_pairs = matching_pairs(identities(5))
+def test_a_draw_depends_on_its_seed():
     drawn, origin = make_pairs(identities(5), 7, 1, "")
     assert origin == "drawn: 7 of the 20 pairs of the rule with seed 1, not the published draw"
     assert len(set(drawn)) == 7
-    assert drawn == [pair for pair in all_pairs if pair in set(drawn)]
+    assert set(drawn) < set(matching_pairs(identities(5)))
     assert drawn == make_pairs(identities(5), 7, 1, "")[0]
     assert drawn != make_pairs(identities(5), 7, 2, "")[0]
 

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from itertools import permutations
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 from PIL import Image
 
 from twostream.data.keypoints import found, read_annotations, write_annotations
-from twostream.data.pairs import matching_pairs, read_pairs, write_pairs
+from twostream.data.pairs import matching_pairs, pairs_hash, read_pairs, write_pairs
 from twostream.files import hash_files
 from twostream.prepare.market1501 import Market1501
 
@@ -99,6 +100,21 @@ def test_test_pairs_are_drawn_if_none_are_published(market, prepare_tiny, source
     expected = f"drawn: 4 of the {len(all_pairs)} pairs of the rule with seed 5, not the published draw"
     assert manifest["pairs"]["test"] == expected
     assert manifest["num_train_pairs"] > 4
+
+
+def test_a_published_draw_is_drawn_again_from_the_annotations(market, prepare_tiny, source, tables, root, monkeypatch):
+    # PATN drew Market-1501's test pairs in this way: pairs in the order of the annotations, then legacy NumPy's choice.
+    names = [name for name in market.joints["test"] if found(market.joints["test"][name])[[2, 5, 8, 11]].all()]
+    identities = dict.fromkeys(name.split("_")[0] for name in names if name[:4] not in ("0000", "-1_c"))
+    all_pairs = [
+        pair for identity in identities for pair in permutations([n for n in names if n.startswith(f"{identity}_")], 2)
+    ]
+    published = [all_pairs[i] for i in np.random.RandomState(0).choice(len(all_pairs), 4, replace=False)]
+    monkeypatch.setattr(Market1501, "num_drawn", {"test": 4})
+    monkeypatch.setattr(Market1501, "draw_hash", {"test": pairs_hash(published)})
+    manifest, _ = prepare_tiny("market1501", source, tables)
+    assert read_pairs(root / "pairs-test.csv") == published
+    assert manifest["pairs"]["test"] == "the published 4, drawn again from the annotations"
 
 
 def test_a_complete_folder_is_only_verified(prepare_tiny, source, tables, root):

@@ -1,5 +1,6 @@
 """Pairs files (`from,to`), and the rule by which pairs are made."""
 
+import hashlib
 import re
 from collections import defaultdict
 from collections.abc import Container, Iterable, Mapping, Sequence
@@ -31,14 +32,25 @@ def identity_of(name: str) -> str:
 def matching_pairs(joints: Mapping[str, JointArray]) -> list[Pair]:
     """Return all ordered pairs of different images of one identity that show both shoulders and both hips.
 
-    Market-1501's distractors (identities `-1` and `0000`) are excluded. Pairs are in the order of the names.
+    Market-1501's distractors (identities `-1` and `0000`) are excluded. Identities and the images of each are in the
+    order of `joints`.
     """
     names_of = defaultdict(list)
-    for name in sorted(joints):
+    for name in joints:
         identity = identity_of(name)
         if identity not in DISTRACTORS and found(joints[name])[list(TORSO)].all():
             names_of[identity].append(name)
     return [pair for names in names_of.values() for pair in permutations(names, 2)]
+
+
+def draw_pairs(pairs: Sequence[Pair], num_drawn: int, seed: int) -> list[Pair]:
+    """Draw pairs without replacement, as PATN drew Market-1501's test pairs: with seed 0."""
+    return [pairs[i] for i in np.random.RandomState(seed).choice(len(pairs), num_drawn, replace=False)]
+
+
+def pairs_hash(pairs: Iterable[Pair]) -> str:
+    """Return the SHA-256 in hex of pairs in their order."""
+    return hashlib.sha256("\n".join(",".join(pair) for pair in pairs).encode()).hexdigest()
 
 
 def split_identities(

@@ -7,13 +7,12 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from tqdm import tqdm
 
 from twostream.data.images import read_image
 from twostream.data.keypoints import JointArray, read_annotations, write_annotations
-from twostream.data.pairs import Pair, matching_pairs
+from twostream.data.pairs import Pair, draw_pairs, matching_pairs
 from twostream.data.pose_estimators import PoseEstimator
 from twostream.files import atomic_write, first_lines, hash_files, read_json
 from twostream.prepare.sources import KINDS, SPLITS, Preset, Source
@@ -152,9 +151,8 @@ def make_pairs(
         return pairs, "rule: all ordered pairs of one identity with both shoulders and both hips found"
     if num_drawn >= len(pairs):
         return pairs, f"rule: all {len(pairs):,} pairs, not the published draw of {num_drawn:,}"
-    chosen = np.random.default_rng(seed).permutation(len(pairs))[:num_drawn]
     origin = f"drawn: {num_drawn:,} of the {len(pairs):,} pairs of the rule with seed {seed}, not the published draw"
-    return [pairs[i] for i in sorted(chosen)], origin
+    return draw_pairs(pairs, num_drawn, seed), origin
 
 
 def report(manifest: Mapping[str, Any], published: Mapping[str, int]) -> str:

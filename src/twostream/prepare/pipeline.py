@@ -12,7 +12,7 @@ import numpy as np
 import PIL
 
 from twostream.data.keypoints import TORSO, JointArray, found, write_annotations
-from twostream.data.pairs import Pair, read_pairs, write_pairs
+from twostream.data.pairs import Pair, draw_pairs, matching_pairs, pairs_hash, read_pairs, write_pairs
 from twostream.data.pose_estimators import PoseEstimator
 from twostream.files import first_lines, sha256_of, write_json
 from twostream.prepare.folder import (
@@ -26,7 +26,7 @@ from twostream.prepare.folder import (
 )
 from twostream.prepare.sources import KINDS, SPLITS, Preset, Source
 
-VERSION = 1  # increases with every change that changes a prepared file
+VERSION = 2  # increases with every change that changes a prepared file
 UNPACKED = ".unpacked"
 UNFINISHED = ".annotation-{}.unfinished.csv"
 
@@ -79,7 +79,7 @@ def prepare(preset: Preset, request: Request, root: Path) -> tuple[dict[str, Any
     if manifest := check_folder(root, settings, images):
         return manifest, None
     for subset in subsets:
-        read_published(preset, subset, request.annotation_frame)
+        read_published(preset, subset, request)
     problems = [problem for subset in subsets for problem in subset.problems]
     if problems and request.strict:
         first = f"{len(problems)} images are named but cannot be used; strict=false leaves them out:"
@@ -151,39 +151,56 @@ def find(preset: Preset, request: Request, scratch: Path) -> tuple[Source, dict[
     return source, lists, subsets
 
 
-def read_published(preset: Preset, subset: Subset, frame: int | None) -> None:
+def read_published(preset: Preset, subset: Subset, request: Request) -> None:
     """Read the published annotations and pairs of a split into its subset, as far as they name its images.
 
-    `frame` is the width of the images that the annotations were made for; None detects it. Raises ValueError for a
-    malformed file, one that names no image of the split, and a frame that cannot be detected.
+    A published draw of pairs that has no file is drawn again from the annotations, if they are the published ones.
+    Raises ValueError for a malformed file, one that names no image of the split, and a frame that cannot be detected.
     """
-    split, images = subset.split, subset.images
-    if path := subset.files["annotations"]:
-        joints = preset.read_joints(path)
-        moved, subset.annotation_frame = preset.to_frame(joints, frame, path)
-        subset.joints = {name: array for name, array in moved.items() if name in images}
-        subset.annotated_by = f"file {path.name}"
-        unknown = [name for name in moved if name not in images]
-        subset.problems += [f"{split}: {name} is annotated but not in the source" for name in unknown]
-        if not subset.joints:
-            raise ValueError(f"{path}: expected annotations of {split} images, got none of them")
-        if num_lost := sum(int((found(array) & ~found(moved[name])).sum()) for name, array in joints.items()):
-            subset.notes.append(
-                f"{split}: {num_lost:,} joints move to x = -1 in the images' frame and read as not found"
-            )
-        if bare := len(images) - len(subset.joints):
-            subset.notes.append(f"{split}: {bare:,} images have no annotation")
+    joints = _read_joints(preset, subset, request.annotation_frame) if subset.files["annotations"] else {}
+    pairs: list[Pair] = []
     if path := subset.files["pairs"]:
         pairs = [(preset.plain_name(source), preset.plain_name(target)) for source, target in read_pairs(path)]
-        usable = subset.joints.keys() or images.keys()
-        subset.pairs = [pair for pair in pairs if usable >= set(pair)]
         subset.paired_by = f"file {path.name}"
-        for name in dict.fromkeys(chain.from_iterable(pairs)):
-            if name not in usable:
-                lack = "annotated" if name in images else "in the source"
-                subset.problems.append(f"{split}: {name} is in a pair but not {lack}")
-        if not subset.pairs:
-            raise ValueError(f"{path}: expected pairs of annotated {split} images, got none of them")
+    elif request.seed == 0 and (pairs := _published_draw(preset, subset.split, joints)):
+        subset.paired_by = f"the published {len(pairs):,}, drawn again from the annotations"
+    usable = subset.joints.keys() or subset.images.keys()
+    subset.pairs = [pair for pair in pairs if usable >= set(pair)]
+    for name in dict.fromkeys(chain.from_iterable(pairs)):
+        if name not in usable:
+            lack = "annotated" if name in subset.images else "in the source"
+            subset.problems.append(f"{subset.split}: {name} is in a pair but not {lack}")
+    if pairs and not subset.pairs:
+        where = path or f"pairs_{subset.split}"
+        raise ValueError(f"{where}: expected pairs of annotated {subset.split} images, got none of them")
+
+
+def _read_joints(preset: Preset, subset: Subset, frame: int | None) -> dict[str, JointArray]:
+    """Return all published joints in the frame of the prepared images; those of its images enter the subset."""
+    split, path = subset.split, subset.files["annotations"]
+    assert path is not None
+    joints = preset.read_joints(path)
+    moved, subset.annotation_frame = preset.to_frame(joints, frame, path)
+    subset.joints = {name: array for name, array in moved.items() if name in subset.images}
+    subset.annotated_by = f"file {path.name}"
+    unknown = [name for name in moved if name not in subset.images]
+    subset.problems += [f"{split}: {name} is annotated but not in the source" for name in unknown]
+    if not subset.joints:
+        raise ValueError(f"{path}: expected annotations of {split} images, got none of them")
+    if num_lost := sum(int((found(array) & ~found(moved[name])).sum()) for name, array in joints.items()):
+        subset.notes.append(f"{split}: {num_lost:,} joints move to x = -1 in the images' frame and read as not found")
+    if bare := len(subset.images) - len(subset.joints):
+        subset.notes.append(f"{split}: {bare:,} images have no annotation")
+    return moved
+
+
+def _published_draw(preset: Preset, split: str, joints: Mapping[str, JointArray]) -> list[Pair]:
+    """Draw the published pairs of a split again; empty if there is no such draw or the joints give another one."""
+    pairs = matching_pairs(joints)
+    if len(pairs) < preset.num_drawn.get(split, np.inf):
+        return []
+    drawn = draw_pairs(pairs, preset.num_drawn[split], seed=0)
+    return drawn if pairs_hash(drawn) == preset.draw_hash[split] else []
 
 
 def complete_tables(

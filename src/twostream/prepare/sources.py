@@ -120,6 +120,7 @@ class Preset(ABC):
     joints_width: int | None = None  # of the images that published joints are for, in pixels; None detects it
     published: Mapping[str, int]  # the paper's pairs and the published files' images, by their key in the manifest
     num_drawn: Mapping[str, int] = {}  # published pairs of a split that are a random draw of those of the pair rule
+    draw_hash: Mapping[str, str] = {}  # `pairs_hash` of the published draw
 
     def __init__(self, label: str) -> None:
         self.label = label
