@@ -9,7 +9,7 @@ from omegaconf import OmegaConf
 from PIL import Image
 
 from commands import call
-from stand_ins import by_skimage
+from stand_ins import by_skimage, patn_ssim
 from tiny_run import compose_config
 from twostream.cli import CONF
 from twostream.cli.evaluate import print_scores
@@ -90,15 +90,27 @@ def refused(score, tmp_path, caplog):
     return refused
 
 
-def expected_ssim(images, masks=None):
+def expected_ssim(images):
     """The mean under both protocols."""
-    if masks is not None:
-        images = [tuple(image * mask[..., None] for image in pair) for pair, mask in zip(images, masks, strict=True)]
-    name = "ssim" if masks is None else "mask_ssim"
-    own_range = [by_skimage(g, t, float(g.max()) - float(g.min())) for g, t in images]
-    full_range = [by_skimage(g, t, 255) for g, t in images]
-    assert abs(np.mean(own_range) - np.mean(full_range)) > 1e-3
-    return {(name, "patn"): np.mean(own_range), (name, "standard"): np.mean(full_range)}
+    own_range = np.mean([patn_ssim(*pair) for pair in images])
+    full_range = np.mean([by_skimage(*pair, 255) for pair in images])
+    assert abs(own_range - full_range) > 1e-3
+    return {("ssim", "patn"): own_range, ("ssim", "standard"): full_range}
+
+
+def expected_mask_ssim(images, joints):
+    """The same on persons, cut out under each protocol's own masks."""
+    cut = {
+        has_edges: [
+            [image * person_mask(array, SIZE, has_edges=has_edges)[..., None] for image in pair]
+            for pair, array in zip(images, joints, strict=True)
+        ]
+        for has_edges in (False, True)
+    }
+    return {
+        ("mask_ssim", "patn"): np.mean([patn_ssim(*pair) for pair in cut[False]]),
+        ("mask_ssim", "standard"): np.mean([by_skimage(*pair, 255) for pair in cut[True]]),
+    }
 
 
 def read_folders(folder):
@@ -127,8 +139,7 @@ def test_two_folders_are_scored(tmp_path, folders, annotations):
     content = json.loads((tmp_path / "scores.json").read_text())
     images = read_folders(tmp_path)
     joints = read_annotations(tmp_path / "joints.csv")
-    masks = [person_mask(joints[f"{name}.jpg"], SIZE) for name in NAMES]
-    expected = expected_ssim(images) | expected_ssim(images, masks)
+    expected = expected_ssim(images) | expected_mask_ssim(images, [joints[f"{name}.jpg"] for name in NAMES])
     assert values_of(content) == pytest.approx(expected, abs=1e-6)
 
     assert set(content) == {"format", "run", "scored_by", "test", "values", "missing"}
@@ -138,9 +149,11 @@ def test_two_folders_are_scored(tmp_path, folders, annotations):
     for entry in content["values"]:
         low, high = entry["interval"]
         assert low < entry["value"] < high
-        data_range = "max - min of the generated image" if entry["protocol"] == "patn" else "255"
-        about = {"n": 6, "version": 1, "frame": "40x32", "codec": "png", "data_range": data_range}
+        about = {"n": 6, "version": 1, "frame": "40x32", "codec": "png", "data_range": "255"}
         about |= {"window": "gaussian 11x11, sigma 1.5"}
+        if entry["protocol"] == "patn":
+            about |= {"version": 2, "data_range": "max - min of the generated image"}
+            about |= {"window": "gaussian 13x13, sigma 1.5"}
         assert {key: entry[key] for key in set(entry) - {"metric", "protocol", "value", "interval"}} == about
     inception = {(n, p) for n in ("inception_score", "mask_inception_score") for p in ("patn", "standard")}
     missing = inception | {("fid_test", "standard"), ("lpips", "standard"), ("pckh", "patn")}
@@ -216,7 +229,7 @@ def test_invalid_options_are_refused_in_one_line(refused, folders, tmp_path):
         "metrics=[ssim,psnr]": f"metrics: expected some of {known}, got ['psnr']",
         "metrics=[]": f"metrics: expected some of {known}, got none",
         "metrics=[ssim,correspondence]": f"metrics: {correspondence}",
-        "protocol=pantn": "protocol: expected patn, standard or all, got 'pantn'",
+        "protocol=pantn": "protocol: expected patn, standard, all, patn_v1, got 'pantn'",
         f"out={tmp_path / 'scores.csv'}": f"out: expected a name that ends in .json, got {tmp_path / 'scores.csv'}",
         "targets=null": "targets: expected the folder of the true images, got none",
     }.items():

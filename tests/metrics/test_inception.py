@@ -33,7 +33,7 @@ from twostream.metrics.inception import (
     moments,
 )
 from twostream.metrics.metric import update_all
-from twostream.metrics.protocols import PROTOCOLS, STANDARD
+from twostream.metrics.protocols import PATN, PROTOCOLS, STANDARD
 from twostream.weights import WeightStore
 
 SMALL, BANDED = (40, 32), (256, 176)
@@ -204,13 +204,15 @@ def test_values_are_those_of_the_networks_outputs():
     metrics = metrics_of(net, SMALL, reference)
     columns = update_all(metrics, images)
     features, logits = FewFeatures()(torch.from_numpy(images.generated).permute(0, 3, 1, 2))
-    cut = torch.from_numpy(images.generated * images.masks[..., None]).permute(0, 3, 1, 2)
-    mask_logits = FewFeatures()(cut)[1]
+    mask_logits = {}
+    for protocol in PROTOCOLS:
+        cut = images.generated * np.stack(images.masks(protocol))[..., None]
+        mask_logits[protocol.name] = FewFeatures()(torch.from_numpy(cut).permute(0, 3, 1, 2))[1]
     rows = np.random.default_rng(0).permutation(25)
     for chosen in (np.arange(25), rows):
         expected = {
             **{("inception_score", p.name): inception_score(logits[chosen])[0] for p in PROTOCOLS},
-            **{("mask_inception_score", p.name): inception_score(mask_logits[chosen])[0] for p in PROTOCOLS},
+            **{("mask_inception_score", p.name): inception_score(mask_logits[p.name][chosen])[0] for p in PROTOCOLS},
             ("fid_train", "standard"): frechet_distance(moments(features[chosen]), reference),
         }
         got = {(metric.name, metric.protocol): metric.compute(columns, chosen) for metric in metrics}
@@ -218,7 +220,7 @@ def test_values_are_those_of_the_networks_outputs():
     # The splits of the score follow the order of the rows.
     assert inception_score(logits)[0] != inception_score(logits[rows])[0]
     assert metrics[0].extras(columns) == {"splits_std": inception_score(logits)[1]}
-    assert metrics[1].extras(columns) == {"splits_std": inception_score(mask_logits)[1]}
+    assert metrics[1].extras(columns) == {"splits_std": inception_score(mask_logits["patn"])[1]}
 
 
 def test_metrics_of_equal_frames_share_one_pass():
@@ -234,7 +236,7 @@ def test_under_patn_the_network_gets_bands_at_256x176():
     metrics = metrics_of(net, BANDED, Moments(np.zeros(3), np.eye(3), 77))
     update_all(metrics, images)
     banded, banded_mask, bare, _ = (inputs.permute(0, 2, 3, 1).numpy() for inputs in net.inputs)
-    for i, (image, mask) in enumerate(zip(images.generated, images.masks, strict=True)):
+    for i, (image, mask) in enumerate(zip(images.generated, images.masks(PATN), strict=True)):
         np.testing.assert_array_equal(banded[i], add_bands(image, 255))
         np.testing.assert_array_equal(banded_mask[i], add_bands(image * mask[..., None], 0))
     np.testing.assert_array_equal(bare, images.generated)
@@ -243,7 +245,7 @@ def test_under_patn_the_network_gets_bands_at_256x176():
 
 
 def test_details_name_the_network_and_the_reference_set():
-    score, _, _, _, distance = metrics_of(FewFeatures(), SMALL, Moments(np.zeros(3), np.eye(3), 77))
+    _, _, score, _, distance = metrics_of(FewFeatures(), SMALL, Moments(np.zeros(3), np.eye(3), 77))
     net = {"version": 1, "frame": "40x32", "feature_net": "means", "feature_net_hash": "abc"}
     assert score.details == net | {"splits": 10}
     assert distance.details == net | {"reference": "train images", "reference_n": 77}

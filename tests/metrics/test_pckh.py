@@ -81,7 +81,7 @@ def test_the_metric_counts_the_joints_that_the_estimator_finds():
     }
     assert (metric.name, metric.protocol) == ("pckh", "patn")
     assert metric.compute(columns, np.arange(2)) == pytest.approx(1 / 3)
-    assert metric.details == {"version": 1, "frame": "40x32", "estimator": "corner", "estimator_hash": "123"}
+    assert metric.details == {"version": 2, "frame": "40x32", "estimator": "corner", "estimator_hash": "123"}
     assert PCKh(PATN, (256, 176), Corner()).details["frame"] == "256x176"
     with pytest.raises(ValueError, match="got 1 without"):
         metric.compute(columns, np.array([1]))

@@ -7,12 +7,13 @@ import pytest
 from stand_ins import add_bands
 from twostream.metrics.inception import frechet_distance, inception_score, moments
 from twostream.metrics.pckh import pckh, pckh_counts
-from twostream.metrics.protocols import PATN, PROTOCOLS, STANDARD, protocols_named
+from twostream.metrics.protocols import PATN, PATN_V1, PROTOCOLS, STANDARD, protocols_named
 from twostream.metrics.ssim import ssim
 
-STORED = json.loads(
-    Path(__file__).parents[1].joinpath("stored/metrics_of_fixed_images.json").read_text(encoding="utf-8")
-)
+FOLDER = Path(__file__).parents[1] / "stored"
+STORED = json.loads((FOLDER / "metrics_of_fixed_images.json").read_text(encoding="utf-8"))
+# Computed with the source code of scikit-image 0.14.2, in which PATN's evaluation ran.
+PATN_ENVIRONMENT = json.loads((FOLDER / "patn_environment.json").read_text(encoding="utf-8"))
 
 
 def draw(size, noise, seed=0):
@@ -50,15 +51,33 @@ def test_other_images_are_not_padded(protocol, size):
     [(PATN, (256, 176), "256x256 with bands"), (PATN, (128, 64), "128x64"), (STANDARD, (256, 176), "256x176")],
 )
 def test_a_protocol_describes_version_and_frame(protocol, size, frame):
-    assert protocol.describe(size) == {"version": 1, "frame": frame}
+    assert protocol.describe(size) == {"version": protocol.version, "frame": frame}
 
 
 def test_protocols_are_found_by_name():
     assert protocols_named("patn") == [PATN]
     assert protocols_named("standard") == [STANDARD]
     assert protocols_named("all") == [PATN, STANDARD]
-    with pytest.raises(ValueError, match="protocol: expected patn, standard or all, got 'PATN'"):
+    assert [(protocol.name, protocol.version) for protocol in protocols_named("patn_v1")] == [("patn", 1)]
+    with pytest.raises(ValueError, match="protocol: expected patn, standard, all, patn_v1, got 'PATN'"):
         protocols_named("PATN")
+
+
+@pytest.mark.parametrize("stored", PATN_ENVIRONMENT, ids=lambda stored: f"seed{stored['seed']}")
+def test_patn_equals_its_own_environment(stored):
+    size, random = stored["size"], np.random.RandomState(stored["seed"])
+    target = np.kron(random.randint(40, 200, (size[0] // 8, size[1] // 8, 3)), np.ones((8, 8, 1))).astype(np.uint8)
+    generated = np.clip(target + random.randint(-40, 41, target.shape), 0, 230).astype(np.uint8)
+    joints = random.randint((-3, -3), (size[0] + 3, size[1] + 3), (18, 2))
+    joints[random.rand(18) < 0.2] = -1
+    joints[0] = joints[1] + [0, 5]
+    mask = PATN.mask(joints, tuple(size))
+    assert mask.sum(axis=1).tolist() == stored["mask_rows"]
+    assert ssim(generated, target, PATN) == pytest.approx(stored["ssim"], abs=1e-12)
+    assert ssim(generated, target, PATN, mask) == pytest.approx(stored["mask_ssim"], abs=1e-12)
+    # The library's change: other windows and masks.
+    assert abs(ssim(generated, target, PATN_V1) - stored["ssim"]) > 1e-6
+    assert PATN_V1.mask(joints, tuple(size)).sum() >= mask.sum()
 
 
 def measure(size):

@@ -57,11 +57,15 @@ def _distances(
     return rows - joints[..., 0, None], columns - joints[..., 1, None]
 
 
-def person_mask(joints: JointArray, image_size: tuple[int, int], radius: int = 4) -> Bool[np.ndarray, "h w"]:
+def person_mask(
+    joints: JointArray, image_size: tuple[int, int], radius: int = 4, has_edges: bool = True
+) -> Bool[np.ndarray, "h w"]:
     """Draw bars of width 2 `radius` pixels along the limbs and discs of `radius` at the joints, closed by a 5x5 square.
 
-    This is the usual mask of Mask-SSIM and Mask-IS (Ma et al. 2017, Siarohin et al. 2018).
+    This is the usual mask of Mask-SSIM and Mask-IS (Ma et al. 2017, Siarohin et al. 2018). `has_edges` includes the
+    pixels on all edges of a bar, as scikit-image does now; without, those on its right and lower edges are left out.
     """
+    fill = polygon if has_edges else polygon_without_edges
     mask = np.zeros(image_size, dtype=bool)
     is_found = found(joints)
     for start, end in MASK_LIMBS:
@@ -70,7 +74,25 @@ def person_mask(joints: JointArray, image_size: tuple[int, int], radius: int = 4
             continue
         across = radius * np.array([along[1], -along[0]]) / np.linalg.norm(along)
         corners = np.stack([joints[start] + across, joints[start] - across, joints[end] - across, joints[end] + across])
-        mask[polygon(corners[:, 0], corners[:, 1], image_size)] = True
+        mask[fill(corners[:, 0], corners[:, 1], image_size)] = True
     for joint in joints[is_found]:
         mask[disk(tuple(joint), radius, shape=image_size)] = True
     return closing(mask, footprint_rectangle((5, 5)))
+
+
+def polygon_without_edges(
+    rows: Float[np.ndarray, "n"], columns: Float[np.ndarray, "n"], image_size: tuple[int, int]
+) -> tuple[np.ndarray, ...]:
+    """Return the pixels inside a polygon by the even-odd rule, as `skimage.draw.polygon` of scikit-image 0.14 did.
+
+    A pixel is inside if a ray to its right crosses the outline an odd number of times; those on right and lower edges
+    are outside.
+    """
+    height, width = image_size
+    row, column = np.ogrid[:height, :width]
+    is_inside = np.zeros(image_size, dtype=bool)
+    for r0, c0, r1, c1 in zip(np.roll(rows, 1), np.roll(columns, 1), rows, columns, strict=True):
+        if r0 != r1:
+            is_crossed = (np.minimum(r0, r1) <= row) & (row < np.maximum(r0, r1))
+            is_inside ^= is_crossed & (column < (c0 - c1) * (row - r1) / (r0 - r1) + c1)
+    return np.nonzero(is_inside)

@@ -14,7 +14,7 @@ from twostream.data.keypoints import JointArray
 from twostream.data.pairs import Pair
 from twostream.files import IMAGE_SUFFIXES, first_lines
 from twostream.metrics.metric import Panel, ScoredPair
-from twostream.metrics.ssim import BORDER
+from twostream.metrics.protocols import STANDARD
 
 log = logging.getLogger(__name__)
 
@@ -248,8 +248,8 @@ def _size_or_problem(pair: ScoredPair) -> Size | str:
     size, true_size = sizes
     if size != true_size:
         return _unexpected_size(pair, size, true_size, f"as of {pair.true.path}")
-    if min(size) <= 2 * BORDER:
-        return f"{path}: expected an image over {2 * BORDER}x{2 * BORDER}, got {size[0]}x{size[1]}"
+    if min(size) <= (least := 2 * STANDARD.window.border):
+        return f"{path}: expected an image over {least}x{least}, got {size[0]}x{size[1]}"
     return size
 
 

@@ -17,7 +17,6 @@ from tqdm import tqdm
 
 from twostream.callbacks.run_log import code_version
 from twostream.data.pairs import identity_of
-from twostream.data.pose import person_mask
 from twostream.files import atomic_write, write_json, write_text
 from twostream.metrics.bootstrap import SEED, resample
 from twostream.metrics.inception import FeatureColumns, Moments, moments
@@ -59,11 +58,10 @@ def measure(
     paths = sorted(cache.glob("[0-9]*.npz"))
     shards = [_load(path) for path in paths]
     done = int(paths[-1].stem) if paths else 0
-    has_joints = all(pair.joints is not None for pair in pairs)
     batches = [pairs[start : start + batch_size] for start in range(done, len(pairs), batch_size)]
     of_workers = [metric for metric in metrics if metric.runs_in_workers]
     of_networks = [metric for metric in metrics if not metric.runs_in_workers]
-    read = partial(_read_and_measure, has_joints=has_joints, metrics=of_workers)
+    read = partial(_read_and_measure, metrics=of_workers)
     # Processes are not worth their start for two batches.
     num_workers = num_workers if len(batches) > 2 else 0
     dataset: Any = batches  # a list has all that the loader needs of a dataset
@@ -81,20 +79,11 @@ def measure(
     return _concatenate(shards)
 
 
-def _read_and_measure(
-    pairs: Sequence[ScoredPair], has_joints: bool, metrics: Sequence[Metric]
-) -> tuple[ImageBatch, Columns]:
+def _read_and_measure(pairs: Sequence[ScoredPair], metrics: Sequence[Metric]) -> tuple[ImageBatch, Columns]:
     true = [pair.true.read() for pair in pairs]
-    sizes = [image.shape[:2] for image in true]
-    joints = [pair.joints for pair in pairs]
-    masks = [person_mask(j, size) for j, size in zip(joints, sizes, strict=True) if j is not None]
-    images = ImageBatch(
-        np.stack([pair.generated.read(size) for pair, size in zip(pairs, sizes, strict=True)]),
-        np.stack(true),
-        np.stack(masks) if has_joints else None,
-        joints,
-        [(pair.source, pair.target) for pair in pairs],
-    )
+    generated = [pair.generated.read(image.shape[:2]) for pair, image in zip(pairs, true, strict=True)]
+    joints, names = [pair.joints for pair in pairs], [(pair.source, pair.target) for pair in pairs]
+    images = ImageBatch(np.stack(generated), np.stack(true), joints, names)
     return images, update_all(metrics, images)
 
 

@@ -144,13 +144,14 @@ class InceptionNet:
 class FeatureColumns:
     """The outputs of a feature network in a protocol's frame, as columns that its metrics share.
 
-    Protocols of equal frames have columns of equal names.
+    Protocols of equal frames have columns of equal names, for masked images those of equal masks too.
     """
 
     def __init__(self, net: FeatureNet, protocol: EvaluationProtocol, image_size: tuple[int, int]) -> None:
         described = protocol.describe(image_size)
         frame = f"{net.name}/{described['frame']}"
-        self.features, self.logits, self.mask_logits = f"{frame}/features", f"{frame}/logits", f"{frame}/mask_logits"
+        self.features, self.logits = f"{frame}/features", f"{frame}/logits"
+        self.mask_logits = f"{frame}/mask_logits{'' if protocol.mask_has_edges else ' without edges'}"
         self.net = net
         self.protocol = protocol
         self.details = described | {"feature_net": net.name, "feature_net_hash": net.weights_hash}
@@ -162,8 +163,8 @@ class FeatureColumns:
 
     def update_masked(self, images: ImageBatch) -> Columns:
         """Return the logits of the generated persons."""
-        assert images.masks is not None
-        framed = [self.protocol.frame(*pair) for pair in zip(images.generated, images.masks, strict=True)]
+        pairs = zip(images.generated, images.masks(self.protocol), strict=True)
+        framed = [self.protocol.frame(image, mask) for image, mask in pairs]
         return {self.mask_logits: self.net(to_tensor(np.stack(framed))).logits}
 
 

@@ -14,6 +14,7 @@ from torch import Tensor
 from twostream.data.images import read_image
 from twostream.data.keypoints import JointArray
 from twostream.data.pairs import Pair
+from twostream.metrics.protocols import EvaluationProtocol
 
 Columns = Mapping[str, np.ndarray]  # per-image numbers and features by name, one row per image in every array
 Rows = Int[np.ndarray, " k"]  # indices of images; a bootstrap resample contains some of them more than once
@@ -60,9 +61,12 @@ class ImageBatch(NamedTuple):
 
     generated: UInt8[np.ndarray, "b h w 3"]
     true: UInt8[np.ndarray, "b h w 3"]
-    masks: Bool[np.ndarray, "b h w"] | None  # the person in the true image; None where joints are not known
     joints: Sequence[JointArray | None]
     pairs: Sequence[Pair]  # names of source and target
+
+    def masks(self, protocol: EvaluationProtocol) -> list[Bool[np.ndarray, "h w"]]:
+        """Return the person's mask of each true image, whose joints must be known."""
+        return [protocol.mask(joints, self.true.shape[1:3]) for joints in self.joints if joints is not None]
 
 
 class Metric(ABC):

@@ -1,13 +1,41 @@
 """Evaluation protocols: the conventions under which the field's numbers are computed, by name and version."""
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
-from jaxtyping import Bool, UInt8
+from jaxtyping import Bool, Float, UInt8
+from scipy.ndimage import gaussian_filter
+
+from twostream.data.keypoints import JointArray
+from twostream.data.pose import person_mask
 
 BANDED_SIZE = (256, 176)  # height and width of DeepFashion's images in PATN's preparation
 BAND = 40  # pixels at each side
 WHITE = 255
+
+
+@dataclass(frozen=True)
+class Window:
+    """The window of SSIM.
+
+    Attributes:
+        name: shape, for people.
+        mean: the weighted mean around each pixel of each channel.
+        border: pixels at each side that the mean over an image leaves out.
+
+    """
+
+    name: str
+    mean: Callable[[Float[np.ndarray, "h w c"]], Float[np.ndarray, "h w c"]]
+    border: int
+
+
+def gaussian_window(taps: int) -> Window:
+    """Return a Gaussian of sigma 1.5 with 11 or 13 taps along each side; the border is that of 11."""
+    mean = partial(gaussian_filter, sigma=(1.5, 1.5, 0), radius=(taps // 2, taps // 2, 0))
+    return Window(f"gaussian {taps}x{taps}, sigma 1.5", mean, border=5)
 
 
 @dataclass(frozen=True)
@@ -18,7 +46,9 @@ class EvaluationProtocol:
         name: name of the protocol.
         version: raised whenever its numbers change.
         metrics: names of its metrics.
+        window: the window of SSIM.
         data_range: the range L of SSIM; None for max - min of the generated image.
+        mask_has_edges: a person's mask includes the pixels on right and lower edges of its bars.
         has_bands: pad images of 256x176 by white bands of 40 pixels to 256x256.
 
     """
@@ -26,7 +56,9 @@ class EvaluationProtocol:
     name: str
     version: int
     metrics: tuple[str, ...]
+    window: Window
     data_range: float | None
+    mask_has_edges: bool
     has_bands: bool
 
     def frame(
@@ -38,6 +70,10 @@ class EvaluationProtocol:
         if not self._is_banded(image.shape[:2]):
             return image
         return np.pad(image, ((0, 0), (BAND, BAND), (0, 0)), constant_values=WHITE if mask is None else 0)
+
+    def mask(self, joints: JointArray, image_size: tuple[int, int]) -> Bool[np.ndarray, "h w"]:
+        """Return the mask of a person with these joints, True on the person."""
+        return person_mask(joints, image_size, has_edges=self.mask_has_edges)
 
     def describe(self, image_size: tuple[int, int]) -> dict[str, object]:
         """Return what is reported with a number on images of (height, width): the version and the size of the frame."""
@@ -51,21 +87,34 @@ class EvaluationProtocol:
 
 COMMON = ("ssim", "mask_ssim", "inception_score", "mask_inception_score")
 
-PATN = EvaluationProtocol("patn", 1, (*COMMON, "pckh"), data_range=None, has_bands=True)
-"""PATN's evaluation (Zhu et al. 2019), which the paper follows."""
+PATN = EvaluationProtocol(
+    "patn", 2, (*COMMON, "pckh"), gaussian_window(13), data_range=None, mask_has_edges=False, has_bands=True
+)
+"""PATN's evaluation (Zhu et al. 2019), which the paper follows, as its environment computed it: scikit-image 0.14.2."""
 
-STANDARD = EvaluationProtocol("standard", 1, (*COMMON, "fid", "lpips"), data_range=255, has_bands=False)
+PATN_V1 = replace(PATN, version=1, window=gaussian_window(11), mask_has_edges=True)
+"""The same with the window and the polygons of current scikit-image, as most people rerun it."""
+
+STANDARD = EvaluationProtocol(
+    "standard",
+    1,
+    (*COMMON, "fid", "lpips"),
+    gaussian_window(11),
+    data_range=255,
+    mask_has_edges=True,
+    has_bands=False,
+)
 """The protocol of later papers."""
 
-EVALUATOR = EvaluationProtocol("evaluator", 1, ("evaluator",), data_range=255, has_bands=False)
+EVALUATOR = replace(STANDARD, name="evaluator", metrics=("evaluator",))
 """The protocol of the evaluator network of synthetic people, whose numbers another network's can't be compared with."""
 
 PROTOCOLS = (PATN, STANDARD)
+BY_NAME = {"patn": [PATN], "standard": [STANDARD], "all": list(PROTOCOLS), "patn_v1": [PATN_V1]}
 
 
 def protocols_named(name: str) -> list[EvaluationProtocol]:
-    """Return the protocol of a name, or all protocols for `all`. Raises ValueError for an unknown name."""
-    found = [protocol for protocol in PROTOCOLS if name in (protocol.name, "all")]
-    if not found:
-        raise ValueError(f"protocol: expected {', '.join(p.name for p in PROTOCOLS)} or all, got {name!r}")
-    return found
+    """Return the protocols that a name selects. Raises ValueError for an unknown name."""
+    if name not in BY_NAME:
+        raise ValueError(f"protocol: expected {', '.join(BY_NAME)}, got {name!r}")
+    return BY_NAME[name]

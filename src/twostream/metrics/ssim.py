@@ -1,14 +1,15 @@
 """Structural similarity (Wang et al. 2004) of images and of the persons in them."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from jaxtyping import Bool, UInt8
-from skimage.metrics import structural_similarity
 from typing_extensions import override
 
 from twostream.metrics.metric import Columns, ImageBatch, Metric
 from twostream.metrics.protocols import EvaluationProtocol
 
-BORDER = 5  # pixels that the 11x11 window leaves out at each side
+K1, K2 = 0.01, 0.03  # keep quotients of small numbers stable
 
 Image = UInt8[np.ndarray, "h w 3"]
 
@@ -18,27 +19,29 @@ def ssim(
 ) -> float:
     """Return the SSIM of an image in the protocol's frame; 1 for equal images.
 
-    The window is a Gaussian of sigma 1.5 (11x11) with biased covariance; the mean is over channels and pixels except
-    for a border of 5. With a person's mask, both images are black outside of it, and the mean is still over the entire
-    frame. Raises ValueError for images of different size, or of 10x10 or less.
+    Covariances are biased; the mean is over channels and pixels except for the border of the protocol's window. With a
+    person's mask, both images are black outside of it, and the mean is still over the entire frame. Raises ValueError
+    for images of different size, or so small that nothing is left between the borders.
     """
-    if generated.shape != target.shape or min(generated.shape[:2]) <= 2 * BORDER:
-        raise ValueError(f"expected two images of one size over 10x10, got {generated.shape} and {target.shape}")
+    window, least = protocol.window, 2 * protocol.window.border
+    if generated.shape != target.shape or min(generated.shape[:2]) <= least:
+        raise ValueError(
+            f"expected two images of one size over {least}x{least}, got {generated.shape} and {target.shape}"
+        )
     generated, target = protocol.frame(generated, mask), protocol.frame(target, mask)
     data_range = protocol.data_range
     if data_range is None:
         # A constant image has a range of 0; one step of uint8 keeps the formula defined.
         data_range = max(1, int(generated.max()) - int(generated.min()))
-    value = structural_similarity(
-        generated,
-        target,
-        gaussian_weights=True,
-        sigma=1.5,
-        use_sample_covariance=False,
-        channel_axis=-1,
-        data_range=data_range,
-    )
-    return float(value)
+    x, y = generated.astype(np.float64), target.astype(np.float64)
+    mean_x, mean_y = window.mean(x), window.mean(y)
+    var_x, var_y = window.mean(x * x) - mean_x * mean_x, window.mean(y * y) - mean_y * mean_y
+    covariance = window.mean(x * y) - mean_x * mean_y
+    c1, c2 = (K1 * data_range) ** 2, (K2 * data_range) ** 2
+    luminance = (2 * mean_x * mean_y + c1) / (mean_x**2 + mean_y**2 + c1)
+    structure = (2 * covariance + c2) / (var_x + var_y + c2)
+    inner = slice(window.border, -window.border)
+    return float((luminance * structure)[inner, inner].mean())
 
 
 class SSIM(Metric):
@@ -49,14 +52,19 @@ class SSIM(Metric):
 
     def __init__(self, protocol: EvaluationProtocol, image_size: tuple[int, int]) -> None:
         data_range = "max - min of the generated image" if protocol.data_range is None else f"{protocol.data_range:g}"
-        details = protocol.describe(image_size) | {"window": "gaussian 11x11, sigma 1.5", "data_range": data_range}
+        details = protocol.describe(image_size) | {"window": protocol.window.name, "data_range": data_range}
         super().__init__(self.name, protocol.name, details, [f"{self.name}/{protocol.name}"])
-        self._framing = protocol
+        self._protocol = protocol
 
     @override
     def update(self, images: ImageBatch) -> Columns:
-        pairs = zip(images.generated, images.true, strict=True)
-        return {self.columns[0]: np.array([ssim(generated, true, self._framing) for generated, true in pairs])}
+        masks = self._masks(images)
+        triples = zip(images.generated, images.true, masks, strict=True)
+        values = [ssim(generated, true, self._protocol, mask) for generated, true, mask in triples]
+        return {self.columns[0]: np.array(values)}
+
+    def _masks(self, images: ImageBatch) -> Sequence[Bool[np.ndarray, "h w"] | None]:
+        return [None] * len(images.generated)
 
 
 class MaskSSIM(SSIM):
@@ -65,8 +73,5 @@ class MaskSSIM(SSIM):
     name = "mask_ssim"
 
     @override
-    def update(self, images: ImageBatch) -> Columns:
-        assert images.masks is not None
-        triples = zip(images.generated, images.true, images.masks, strict=True)
-        values = [ssim(generated, true, self._framing, mask) for generated, true, mask in triples]
-        return {self.columns[0]: np.array(values)}
+    def _masks(self, images: ImageBatch) -> Sequence[Bool[np.ndarray, "h w"]]:
+        return images.masks(self._protocol)
