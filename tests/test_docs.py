@@ -34,7 +34,8 @@ def results_table(path: Path) -> str:
         entry = values[metric, protocol]
         low, high = entry["interval"]
         interval = f"[{low:.{digits}f}, {high:.{digits}f}]"
-        lines.append(f"| {label} | {protocol} | {entry['value']:.{digits}f} | {interval} | {entry['n']:,} |")
+        named = f"{protocol} (version {entry['version']})"
+        lines.append(f"| {label} | {named} | {entry['value']:.{digits}f} | {interval} | {entry['n']:,} |")
     return "\n".join(lines)
 
 

@@ -91,3 +91,10 @@ def test_table_without_a_comparison_has_no_notes_on_it(collected, add_run):
     for variant in ("full", "no_at_module"):
         add_run(variant, {"ssim": 0.3, "pckh": 0.9}, replicates={"ssim": [0.3, 0.31]}, notes=[])
     assert [line[:19] for line in lines(collected())] == ["The paper's numbers", "Intervals: 95 %, of"]
+
+
+def test_the_heading_names_the_versions_of_each_protocol(collected, add_run):
+    add_run("full", {"ssim": {"value": 0.3, "version": 2}})
+    assert heading(collected())[1] == "Protocol patn (version 2): SSIM, PCKh."
+    add_run("no_at_module", {"ssim": {"value": 0.3, "version": 1}})
+    assert heading(collected())[1] == "Protocol patn (version 1 and 2): SSIM, PCKh."

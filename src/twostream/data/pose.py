@@ -88,11 +88,15 @@ def polygon_without_edges(
     A pixel is inside if a ray to its right crosses the outline an odd number of times; those on right and lower edges
     are outside.
     """
-    height, width = image_size
-    row, column = np.ogrid[:height, :width]
-    is_inside = np.zeros(image_size, dtype=bool)
+    (top, bottom), (left, right) = (
+        np.clip((int(np.floor(values.min())), int(np.ceil(values.max())) + 1), 0, size)
+        for values, size in zip((rows, columns), image_size, strict=True)
+    )
+    row, column = np.ogrid[top:bottom, left:right]
+    is_inside = np.zeros((bottom - top, right - left), dtype=bool)
     for r0, c0, r1, c1 in zip(np.roll(rows, 1), np.roll(columns, 1), rows, columns, strict=True):
         if r0 != r1:
             is_crossed = (np.minimum(r0, r1) <= row) & (row < np.maximum(r0, r1))
             is_inside ^= is_crossed & (column < (c0 - c1) * (row - r1) / (r0 - r1) + c1)
-    return np.nonzero(is_inside)
+    inner_rows, inner_columns = np.nonzero(is_inside)
+    return inner_rows + top, inner_columns + left

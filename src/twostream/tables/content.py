@@ -26,7 +26,14 @@ def heading(results: Results) -> list[str]:
     protocols: dict[str, list[str]] = {}
     for column in results.shown_columns():
         protocols.setdefault(column.protocol, []).append(column.label)
-    return [f"{'; '.join(about)}.", *(f"Protocol {name}: {', '.join(labels)}." for name, labels in protocols.items())]
+    lines = [f"Protocol {name}{_versions(results, name)}: {', '.join(labels)}." for name, labels in protocols.items()]
+    return [f"{'; '.join(about)}.", *lines]
+
+
+def _versions(results: Results, protocol: str) -> str:
+    values = [value for run in results.runs.values() for value in run.values if value.protocol == protocol]
+    versions = sorted({str(value.details["version"]) for value in values if "version" in value.details})
+    return f" (version {' and '.join(versions)})" if versions else ""
 
 
 def grids(results: Results) -> dict[str, Grid]:
