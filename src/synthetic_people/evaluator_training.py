@@ -148,12 +148,12 @@ class LabelledImages(NamedTuple):
 
 def read_labelled_images(people: SyntheticPeople, root: Path) -> LabelledImages:
     """Read the training split of a set of synthetic people, in the order of its identities."""
-    joints = read_annotations(root / "annotation-train.csv")
+    height, width = people.image_size
+    joints = read_annotations(root / "annotation-train.csv", width)
     garments = {}
     for identity in range(people.num_train_identities):
         name, outfit, shape, _ = people.draw("train", identity)
         garments[name] = np.ravel_multi_index(garment_classes(outfit, shape), GARMENT_CLASSES)
-    height, width = people.image_size
     images = np.stack([read_image(root / "train" / name, (height, width)) for name in joints])
     masks = np.stack([person_mask(array, (height, width)) for array in joints.values()])
     return LabelledImages(

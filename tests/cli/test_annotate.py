@@ -25,7 +25,7 @@ def test_a_folder_of_photos_is_annotated(tmp_path, pose_file):
         "both shoulders and both hips found in 2 of them",
         "annotation.csv",
     ]
-    joints = read_annotations(tmp_path / "annotation.csv")
+    joints = read_annotations(tmp_path / "annotation.csv", None)
     assert {name: np.unique(array, axis=0).tolist() for name, array in joints.items()} == {
         "a.jpg": [[32, 24]],
         "b.png": [[50, 40]],

@@ -138,7 +138,7 @@ def test_two_folders_are_scored(tmp_path, folders, annotations):
     assert done.returncode == 0, done.stdout + done.stderr
     content = json.loads((tmp_path / "scores.json").read_text())
     images = read_folders(tmp_path)
-    joints = read_annotations(tmp_path / "joints.csv")
+    joints = read_annotations(tmp_path / "joints.csv", None)
     expected = expected_ssim(images) | expected_mask_ssim(images, [joints[f"{name}.jpg"] for name in NAMES])
     assert values_of(content) == pytest.approx(expected, abs=1e-6)
 

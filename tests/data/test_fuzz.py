@@ -97,7 +97,7 @@ def test_the_files_are_neither_all_valid_nor_all_refused(folder):
     @RUNS
     @given(content=near_misses(ANNOTATIONS))
     def collect(content):
-        outcomes.add(load(folder / "annotation.csv", content, read_annotations) is None)
+        outcomes.add(load(folder / "annotation.csv", content, lambda path: read_annotations(path, None)) is None)
 
     collect()
     assert outcomes == {True, False}

@@ -25,7 +25,7 @@ def test_a_flip_swaps_left_and_right():
 
 
 def test_y_is_before_x_and_only_minus_one_is_missing(tmp_path):
-    joints = read_annotations(write(tmp_path / "a.csv", HEADER, ROW))["0001_c1s1_000001_01.jpg"]
+    joints = read_annotations(write(tmp_path / "a.csv", HEADER, ROW), None)["0001_c1s1_000001_01.jpg"]
     assert joints[:3].tolist() == [[0, 0], [5, -7], [-1, -1]]
     assert found(joints)[:3].tolist() == [True, True, False]
 
@@ -35,8 +35,11 @@ def test_y_is_before_x_and_only_minus_one_is_missing(tmp_path):
 def test_variants_in_use_are_read(tmp_path, header, row):
     name = "fashion/WOMEN/Shorts/id_00000748/01_2_side.jpg"
     other = row.replace("0001_c1s1_000001_01.jpg", name)
-    assert list(read_annotations(write(tmp_path / "a.csv", header, row, other))) == ["0001_c1s1_000001_01.jpg", name]
-    assert read_annotations(write(tmp_path / "a.csv", header, "")) == {}
+    assert list(read_annotations(write(tmp_path / "a.csv", header, row, other), None)) == [
+        "0001_c1s1_000001_01.jpg",
+        name,
+    ]
+    assert read_annotations(write(tmp_path / "a.csv", header, ""), None) == {}
 
 
 JOINTS = f"{[1] * 18}"
@@ -68,13 +71,13 @@ JOINTS = f"{[1] * 18}"
 )
 def test_malformed_files_are_refused_with_file_and_line(tmp_path, lines, message):
     with pytest.raises(ValueError, match=message):
-        read_annotations(write(tmp_path / "a.csv", *lines))
+        read_annotations(write(tmp_path / "a.csv", *lines), None)
 
 
 def test_bytes_that_are_not_text_are_refused_with_the_file(tmp_path):
     (tmp_path / "a.csv").write_bytes(HEADER.encode() + b"\n\xff")
     with pytest.raises(ValueError, match=r"a\.csv: expected UTF-8 text, got byte 0xff at offset 29"):
-        read_annotations(tmp_path / "a.csv")
+        read_annotations(tmp_path / "a.csv", None)
 
 
 def test_missing_joints_written_as_zero_are_refused(tmp_path):
@@ -83,10 +86,10 @@ def test_missing_joints_written_as_zero_are_refused(tmp_path):
     with pytest.raises(
         ValueError, match=r"a\.csv:4: 2 joints are at \(0, 0\), and no joint of the file is -1: expected -1 for both"
     ):
-        read_annotations(write(tmp_path / "a.csv", HEADER, complete, "", zeros))
-    assert len(read_annotations(write(tmp_path / "a.csv", HEADER, zeros, ROW))) == 2
+        read_annotations(write(tmp_path / "a.csv", HEADER, complete, "", zeros), None)
+    assert len(read_annotations(write(tmp_path / "a.csv", HEADER, zeros, ROW), None)) == 2
     one_corner = f"x.jpg: {[0, *range(1, 18)]}: {[0, *range(1, 18)]}"
-    assert found(read_annotations(write(tmp_path / "a.csv", HEADER, one_corner))["x.jpg"]).all()
+    assert found(read_annotations(write(tmp_path / "a.csv", HEADER, one_corner), None)["x.jpg"]).all()
 
 
 def rows_of(*xs: int) -> list[str]:
@@ -123,7 +126,7 @@ def test_joints_outside_the_image_are_read(tmp_path, width, xs):
     ],
 )
 def test_x_of_another_frame_is_refused_with_file_line_and_value(tmp_path, width, xs, message):
-    with pytest.raises(ValueError, match=rf"{re.escape(message)} for images of width {width}; set data\.image_size"):
+    with pytest.raises(ValueError, match=rf"{re.escape(message)} for images of width {width}; use the annotations"):
         read_annotations(write(tmp_path / "a.csv", *rows_of(*xs)), width)
 
 

@@ -327,8 +327,8 @@ def test_a_folder_is_annotated_in_the_order_of_names(tmp_path):
     (tmp_path / "notes.txt").write_text("not an image")
     out = tmp_path / "new" / "annotation.csv"
     joints = annotate(tmp_path, Corners(), out)
-    assert list(joints) == list(read_annotations(out)) == ["a.png", "b.JPG"]
-    assert all((array == joints[name]).all() for name, array in read_annotations(out).items())
+    assert list(joints) == list(read_annotations(out, None)) == ["a.png", "b.JPG"]
+    assert all((array == joints[name]).all() for name, array in read_annotations(out, None).items())
     assert joints["a.png"][[NOSE, RIGHT_SHOULDER]].tolist() == [MISSING, [49, 39]]
     assert joints["b.JPG"][RIGHT_SHOULDER].tolist() == [19, 29]
 

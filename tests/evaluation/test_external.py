@@ -6,12 +6,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from twostream.data.keypoints import NUM_JOINTS, write_annotations
 from twostream.evaluation.external import (
     FoundPairs,
     NameIndex,
     Strips,
     TwoFolders,
     check_images,
+    find_pairs,
     image_names,
     source_and_target,
     stem_of,
@@ -20,7 +22,7 @@ from twostream.evaluation.external import (
 from twostream.metrics.metric import Panel, ScoredPair
 
 STRIP3, STRIP5 = Strips(3, 1, 2), Strips(5, 2, 4)
-AMBIGUOUS = "expected an unambiguous name of source and target, such as A_2_B.png"
+AMBIGUOUS = "expected an unambiguous name of source and target, as A_2_B.png"
 A, B = "0002_c1s1_000451_03", "0002_c2s1_000301_01"
 BLOUSE, BACK = "fashionWOMENBlouses_Shirtsid0000069302_2side", "fashionWOMENBlouses_Shirtsid0000069302_3back"
 
@@ -232,12 +234,10 @@ def test_joints_are_those_of_the_target(tmp_path, name, annotated):
         assert (pair.joints == 1).all()
 
 
-def test_two_different_folders_are_required(tmp_path):
+def test_the_folder_of_the_true_images_is_required(tmp_path):
     images = touch(tmp_path / "images", "a.png")
     with pytest.raises(ValueError, match="targets: expected the folder of the true images, got none"):
         TwoFolders().find(images, None, {})
-    with pytest.raises(ValueError, match="targets: expected another folder than that of the generated"):
-        TwoFolders().find(images, images / ".." / "images", {})
     with pytest.raises(ValueError, match="targets: expected a folder of images, folder not found"):
         TwoFolders().find(images, tmp_path / "targets", {})
 
@@ -275,6 +275,42 @@ def test_strips_with_ambiguous_names_of_one_pair_or_without_annotation_are_probl
         f"images/a_2_b_vis.png: {one}",
         "images/a_2_c.png: expected one annotation of its target c, got none",
     ]
+
+
+def test_without_annotations_a_strip_needs_no_names(find):
+    pairs, problems = find(["00047.png", "00048.png"], None, [], STRIP3)
+    assert (pairs, problems) == ([(name, name, name, name) for name in ("00047.png", "00048.png")], [])
+
+
+def test_true_images_can_be_scored_against_themselves(tmp_path):
+    images = touch(tmp_path / "images", "a.png", "b.png")
+    found = TwoFolders().find(images, images, joints_of("a.png", "b.png"))
+    assert [(pair.generated, pair.target, pair.joints[0, 0]) for pair in found.pairs] == [
+        (pair.true, pair.name, i) for i, pair in enumerate(found.pairs)
+    ]
+    assert found.problems == []
+
+
+# Persons in the middle of images of both widths of DeepFashion.
+@pytest.mark.parametrize(("width", "made_for"), [(176, 256), (256, 176)])
+def test_joints_of_another_frame_than_the_images_are_refused(tmp_path, width, made_for):
+    images, annotations = tmp_path / "images", tmp_path / "joints.csv"
+    images.mkdir()
+    for i in range(12):
+        Image.new("RGB", (width, 256)).save(images / f"fashionWOMENTeesid{i:08d}01_1front.jpg")
+    around = np.random.default_rng(0).integers(-20, 20, (12, NUM_JOINTS, 2))
+
+    def find(x):
+        # Names as paths, as in some copies of the published files.
+        joints = {f"fashion/WOMEN/Tees/id_{i:08d}/01_1_front.jpg": around[i] + [128, x] for i in range(12)}
+        write_annotations(annotations, joints)
+        return find_pairs(TwoFolders(), images, images, annotations)
+
+    with pytest.raises(
+        ValueError, match=rf"joints\.csv: the mean x of 12 persons is \d+, the middle of .* {made_for}: "
+    ):
+        find(made_for // 2)
+    assert len(find(width // 2).pairs) == 12
 
 
 def test_an_ambiguous_strip_is_split_into_annotated_names(find):

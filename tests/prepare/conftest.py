@@ -55,7 +55,7 @@ class TinyDownload:
 def synthetic_images(people_folder: Path):
     """Yield split, name, image and joints of the synthetic people."""
     for split in ("train", "test"):
-        for name, joints in sorted(read_annotations(people_folder / f"annotation-{split}.csv").items()):
+        for name, joints in sorted(read_annotations(people_folder / f"annotation-{split}.csv", None).items()):
             with Image.open(people_folder / split / name) as file:
                 yield split, name, file.convert("RGB"), joints
 

@@ -44,7 +44,7 @@ def test_images_are_copied_and_tables_written(market, prepare_tiny, folder, root
     assert prepare_tiny("market1501", market.annotate(folder / top))[1] == 29
     for split, joints in market.joints.items():
         assert {path.name for path in (root / split).iterdir()} == joints.keys()
-        written = read_annotations(root / f"annotation-{split}.csv")
+        written = read_annotations(root / f"annotation-{split}.csv", None)
         assert all((written[name] == joints[name]).all() for name in joints)
         assert read_pairs(root / f"pairs-{split}.csv") == matching_pairs(joints)
         for name in joints:

@@ -78,7 +78,7 @@ def test_annotations_of_the_narrow_frame_are_detected(fashion, prepare_tiny, sou
     tables = write_lists(fashion.annotate(tmp_path / "tables", shift=-40), fashion)
     manifest, _ = prepare_tiny("deepfashion", source, tables)
     assert manifest["annotation_frame"] == {"train": 176, "test": 176}
-    prepared = read_annotations(tmp_path / "data/annotation-train.csv")
+    prepared = read_annotations(tmp_path / "data/annotation-train.csv", None)
     assert all((prepared[name] == joints).all() for name, joints in fashion.joints["train"].items())
 
 
@@ -111,7 +111,7 @@ def test_published_files_may_name_paths_and_spell_fashion_in_two_ways(fashion, p
         (tables / f"fasion-resize-pairs-{split}.csv").write_text("\n".join(pairs))
     manifest, _ = prepare_tiny("deepfashion", source, tables)
     for split, joints in fashion.joints.items():
-        assert read_annotations(tmp_path / f"data/annotation-{split}.csv").keys() == joints.keys()
+        assert read_annotations(tmp_path / f"data/annotation-{split}.csv", None).keys() == joints.keys()
         assert read_pairs(tmp_path / f"data/pairs-{split}.csv") == matching_pairs(joints)[:5]
     assert manifest["pairs"]["train"] == "file fasion-resize-pairs-train.csv"
 

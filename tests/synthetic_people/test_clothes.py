@@ -71,7 +71,7 @@ def test_the_drawn_person_is_the_rendered_one(tmp_path, monkeypatch):
     monkeypatch.setattr(people, "render_view", remember)
     root = settings.prepare(tmp_path)
     drawn = [("train", 0), ("train", 1), ("train", 2), ("test", 0), ("test", 1)]
-    names = [name for split in people.SPLITS for name in read_annotations(root / f"annotation-{split}.csv")]
+    names = [name for split in people.SPLITS for name in read_annotations(root / f"annotation-{split}.csv", None)]
     # Two views a person, in the persons' order.
     for i, (split, identity) in enumerate(drawn):
         name, outfit, *_ = settings.draw(split, identity)

@@ -39,7 +39,7 @@ def test_the_layout_is_that_of_market1501(root):
         names = sorted(path.name for path in (root / split).iterdir())
         assert len(names) == num_images
         assert {identity_of(name) for name in names} == identities
-        assert sorted(read_annotations(root / f"annotation-{split}.csv")) == names
+        assert sorted(read_annotations(root / f"annotation-{split}.csv", None)) == names
         assert {name for pair in read_pairs(root / f"pairs-{split}.csv") for name in pair} <= set(names)
         with Image.open(root / split / names[0]) as image:
             assert image.size == (16, 32)

@@ -8,8 +8,7 @@ from omegaconf import DictConfig
 from twostream.build import build_scoring, choose_device
 from twostream.cli.errors import command
 from twostream.cli.evaluate import print_scores
-from twostream.data.keypoints import read_annotations
-from twostream.evaluation.external import usable_pairs
+from twostream.evaluation.external import find_pairs, usable_pairs
 from twostream.evaluation.scoring import score_external
 
 
@@ -17,8 +16,7 @@ from twostream.evaluation.scoring import score_external
 def main(cfg: DictConfig) -> None:
     """Find the pairs in `cfg.images`, score them, print the values and write them to `cfg.out`."""
     scoring = build_scoring(cfg)
-    joints = read_annotations(Path(cfg.annotations)) if cfg.annotations else {}
-    found = instantiate(cfg.layout).find(Path(cfg.images), _path(cfg.targets), joints)
+    found = find_pairs(instantiate(cfg.layout), Path(cfg.images), _path(cfg.targets), _path(cfg.annotations))
     pairs, left_out = usable_pairs(found, cfg.strict, scoring.num_workers)
     record = {"images": str(cfg.images), "scored": len(pairs), "left_out": left_out}
     content = score_external(

@@ -133,16 +133,13 @@ def image_names(pairs: Sequence[Pair]) -> list[str]:
     return sorted({name for pair in pairs for name in pair})
 
 
-def read_split(
-    root: Path, split: str, image_size: tuple[int, int] | None = None
-) -> tuple[dict[str, JointArray], list[Pair]]:
+def read_split(root: Path, split: str, image_size: tuple[int, int]) -> tuple[dict[str, JointArray], list[Pair]]:
     """Read the annotations and pairs of a split.
 
-    Raises ValueError with file and line for a malformed line, a pair of an unknown name, a file without pairs and, if
-    the images' height and width are given, for joints of another frame.
+    Raises ValueError with file and line for a malformed line, a pair of an unknown name, a file without pairs, and
+    joints of another frame than images of this height and width.
     """
-    width = None if image_size is None else image_size[1]
-    joints = read_annotations(root / f"annotation-{split}.csv", width)
+    joints = read_annotations(root / f"annotation-{split}.csv", image_size[1])
     return joints, read_pairs(root / f"pairs-{split}.csv", known=joints)
 
 

@@ -14,6 +14,7 @@ from twostream.files import write_text
 
 HEADER = ("from", "to")
 DISTRACTORS = ("-1", "0000")
+DEEPFASHION_PATH = re.compile(r"(?:.*/)?(WOMEN|MEN)/([^/]+)/id_(\d{8})/(\d{2})_(\d_\w+\.jpg)")
 DEEPFASHION_OUTFIT = re.compile(r"fashion.*id\d{10}(?=_)")
 
 Pair = tuple[str, str]  # names of the source and the target image
@@ -27,6 +28,18 @@ def identity_of(name: str) -> str:
     """
     outfit = DEEPFASHION_OUTFIT.match(name)
     return outfit[0] if outfit else name.split("_", 1)[0]
+
+
+def joined_name(path: str) -> str | None:
+    """Join the path of an image of DeepFashion into a file name, as PATN does; None for any other path.
+
+    `img/WOMEN/Blouses_Shirts/id_00000693/02_3_back.jpg` becomes `fashionWOMENBlouses_Shirtsid0000069302_3back.jpg`.
+    """
+    match = DEEPFASHION_PATH.fullmatch(path)
+    if match is None:
+        return None
+    sex, category, item, outfit, view = match.groups()
+    return f"fashion{sex}{category}id{item}{outfit}_{view.replace('_', '')}"
 
 
 def matching_pairs(joints: Mapping[str, JointArray]) -> list[Pair]:

@@ -7,11 +7,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import ClassVar
 
 from tqdm import tqdm
 
-from twostream.data.keypoints import JointArray
-from twostream.data.pairs import Pair
+from twostream.data.keypoints import JointArray, read_annotations
+from twostream.data.pairs import Pair, joined_name
 from twostream.files import IMAGE_SUFFIXES, first_lines
 from twostream.metrics.metric import Panel, ScoredPair
 from twostream.metrics.protocols import STANDARD
@@ -96,17 +97,22 @@ class FoundPairs:
 class TwoFolders:
     """Generated images in one folder, true images in another, under equal names or under the names of the targets."""
 
+    num_panels: ClassVar[int] = 1
+
+    def true_folder(self, images: Path, targets: Path | None) -> Path:
+        """Return the folder of the true images. Raises ValueError if `targets` does not name it."""
+        if targets is None:
+            raise ValueError("targets: expected the folder of the true images, got none")
+        return targets
+
     def find(self, images: Path, targets: Path | None, joints: Mapping[str, JointArray]) -> FoundPairs:
-        """Pair the generated images in `images` with the true images in `targets`.
+        """Pair the generated images in `images` with the true images in `targets`, which may be the same.
 
         The true image has the equal name, or else the equal stem, or else that of the target in the name. If names are
         equal, a true image without a generated one is a problem. `joints` are by image name; if there are any, a target
         without is a problem. Raises ValueError for a folder that is missing or without images.
         """
-        if targets is None:
-            raise ValueError("targets: expected the folder of the true images, got none")
-        if images.resolve() == targets.resolve():
-            raise ValueError(f"targets: expected another folder than that of the generated images, got {targets}")
+        targets = self.true_folder(images, targets)
         annotated, true_names = NameIndex(joints), NameIndex(all_true := image_names(targets))
         pairs: list[ScoredPair] = []
         problems: list[str] = []
@@ -156,24 +162,52 @@ class Strips:
                 f"got {self.target} and {self.generated}"
             )
 
-    def find(self, images: Path, targets: Path | None, joints: Mapping[str, JointArray]) -> FoundPairs:
-        """Return the pairs in the files of `images`, whose names must contain source and target; `joints` as above.
-
-        Raises ValueError if `targets` is not None, and for a folder that is missing or without images.
-        """
+    def true_folder(self, images: Path, targets: Path | None) -> Path:
+        """Return the folder of the strips. Raises ValueError if `targets` is not None."""
         if targets is not None:
             raise ValueError(f"targets: expected none, as strips contain the true images, got {targets}")
+        return images
+
+    def find(self, images: Path, targets: Path | None, joints: Mapping[str, JointArray]) -> FoundPairs:
+        """Return the pairs in the files of `images`; `joints` as above.
+
+        Only if there are joints must a name contain source and target; otherwise it may stand for both. Raises
+        ValueError if `targets` is not None, and for a folder that is missing or without images.
+        """
         annotated = NameIndex(joints)
         pairs, problems = [], []
-        for name in image_names(images):
-            path = images / name
+        for name in image_names(self.true_folder(images, targets)):
             pair = source_and_target(name, annotated)
-            if pair is None:
-                problems.append(f"{path}: expected an unambiguous name of source and target, such as A_2_B.png")
+            if pair is None and joints:
+                problems.append(f"{images / name}: expected an unambiguous name of source and target, as A_2_B.png")
                 continue
-            generated, true = (Panel(path, index, self.num_panels) for index in (self.generated, self.target))
-            pairs.append(ScoredPair(name, *pair, generated, true, joints=None))
+            source, target = pair or (name, name)
+            generated, true = (Panel(images / name, index, self.num_panels) for index in (self.generated, self.target))
+            pairs.append(ScoredPair(name, source, target, generated, true, joints=None))
         return _with_joints(pairs, problems, joints)
+
+
+def find_pairs(layout: TwoFolders | Strips, images: Path, targets: Path | None, annotations: Path | None) -> FoundPairs:
+    """Return the pairs of a layout, with the joints of their targets if there is an annotation file.
+
+    Names in the file may be DeepFashion's paths. Raises ValueError for a missing or malformed file, joints of another
+    frame than the true images, and what `find` refuses.
+    """
+    joints: dict[str, JointArray] = {}
+    if annotations is not None:
+        width = _panel_width(layout.true_folder(images, targets), layout.num_panels)
+        joints = {joined_name(name) or name: array for name, array in read_annotations(annotations, width).items()}
+    return layout.find(images, targets, joints)
+
+
+def _panel_width(folder: Path, num_panels: int) -> int:
+    """Return the width of the images in a folder, by the first that is readable."""
+    for name in image_names(folder):
+        try:
+            return Panel(folder / name, 0, num_panels).read().shape[1]
+        except ValueError:
+            continue
+    raise ValueError(f"{folder}: expected images of {num_panels} panels, got none that is readable")
 
 
 def _with_joints(pairs: Sequence[ScoredPair], problems: Iterable[str], joints: Mapping[str, JointArray]) -> FoundPairs:

@@ -127,7 +127,7 @@ def generate_run(run_dir: Path, device: torch.device, batch_size: int, averaged:
 def score_run(run: GeneratedRun, scoring: Scoring, device: torch.device) -> dict[str, Any]:
     """Score a run's test images; write and return the values."""
     data, pairs = run.data, run.dataset.pairs
-    _, train_pairs = read_split(data.folder, "train")
+    _, train_pairs = read_split(data.folder, "train", data.size)
     more_metrics, missing = _correspondence(run, device) if "correspondence" in scoring.metrics else ([], [])
     images = ScoredImages(
         pairs=[

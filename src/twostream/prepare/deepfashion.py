@@ -1,6 +1,5 @@
 """DeepFashion's In-shop Clothes Retrieval Benchmark (Liu et al. 2016) under the names and splits of PATN."""
 
-import re
 from collections.abc import Collection, Mapping
 from io import BytesIO
 from pathlib import Path, PurePosixPath
@@ -12,9 +11,9 @@ from typing_extensions import override
 
 from twostream.data.images import read_image
 from twostream.data.keypoints import CROP, MISSING, NARROW, WIDE, JointArray
+from twostream.data.pairs import joined_name
 from twostream.prepare.sources import AS_DOWNLOADED, SPLITS, Preset
 
-IMAGE = re.compile(r"(?:.*/)?(WOMEN|MEN)/([^/]+)/id_(\d{8})/(\d{2})_(\d_\w+\.jpg)")
 LARGE = "img_highres"
 PARTITION = "list_eval_partition.txt"
 SPLIT_OF_STATUS = {"train": "train", "query": "test", "gallery": "test"}
@@ -51,13 +50,7 @@ class DeepFashion(Preset):
 
     @override
     def image_name(self, path: str) -> str | None:
-        # As PATN joins the path: img/WOMEN/Blouses_Shirts/id_00000693/02_3_back.jpg becomes
-        # fashionWOMENBlouses_Shirtsid0000069302_3back.jpg.
-        match = IMAGE.fullmatch(path)
-        if match is None:
-            return None
-        sex, category, item, outfit, view = match.groups()
-        return f"fashion{sex}{category}id{item}{outfit}_{view.replace('_', '')}"
+        return joined_name(path)
 
     @override
     def find_images(self, names: Collection[str]) -> dict[str, str]:

@@ -213,7 +213,8 @@ def complete_tables(
     split = subset.split
     if estimator is not None and not subset.joints:
         unfinished = root / UNFINISHED.format(split)
-        subset.joints = estimate_joints(root / split, subset.images, estimator, unfinished)
+        width = preset.image_size[1]
+        subset.joints = estimate_joints(root / split, subset.images, estimator, unfinished, width)
         subset.annotated_by = f"annotated by {estimator.name}, not the published joints"
     if not subset.pairs:
         num_drawn = preset.num_drawn.get(split)

@@ -117,7 +117,7 @@ class Preset(ABC):
     archives: tuple[str, ...]  # file names of zips inside a download that contain the images, the best first
     list_files: tuple[tuple[str, ...], ...] = ()  # alternatives of files that split the images; none if folders do
     prefixes: tuple[str, ...]  # of published annotation and pair files, PREFIX-annotation-train.csv
-    joints_width: int | None = None  # of the images that published joints are for, in pixels; None detects it
+    joints_width: int | None = None  # of the images that published joints are for, in pixels; None for `to_frame`
     published: Mapping[str, int]  # the paper's pairs and the published files' images, by their key in the manifest
     num_drawn: Mapping[str, int] = {}  # published pairs of a split that are a random draw of those of the pair rule
     draw_hash: Mapping[str, str] = {}  # `pairs_hash` of the published draw
