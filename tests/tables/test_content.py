@@ -98,3 +98,11 @@ def test_the_heading_names_the_versions_of_each_protocol(collected, add_run):
     assert heading(collected())[1] == "Protocol patn (version 2): SSIM, PCKh."
     add_run("no_at_module", {"ssim": {"value": 0.3, "version": 1}})
     assert heading(collected())[1] == "Protocol patn (version 1 and 2): SSIM, PCKh."
+
+
+def test_pckh_of_another_estimator_than_the_papers_is_not_comparable(collected, add_run):
+    add_run("full", {"pckh": {"value": 0.5, "estimator": "RTMPose"}})
+    warning = "PCKh is of the keypoints that RTMPose finds; published values, of OpenPose's, can't be compared."
+    assert warning in notes(collected())
+    add_run("full", {"ssim": 0.3})
+    assert warning not in notes(collected())

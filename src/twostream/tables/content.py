@@ -169,17 +169,24 @@ def _missing_rows(results: Results) -> list[tuple[Row, str]]:
 
 
 def _not_comparable(results: Results) -> list[str]:
-    """Warn where the paper's numbers are of other data or another image size."""
-    paper, runs = results.spec.paper, results.runs.values()
-    if paper is None:
-        return []
-    others = [run.label for run in runs] or [results.data]
-    if results.data == paper.data:
-        others = [size_text(run.image_size) for run in runs if run.image_size != paper.image_size]
-    if not others:
-        return []
-    named, size = " or ".join(dict.fromkeys(others)), size_text(paper.image_size)
-    return [f"The paper's numbers are from {paper.label} at {size} and can't be compared with {named}."]
+    """Warn where the paper's numbers are of other data, another image size or another pose estimator."""
+    paper, runs, lines = results.spec.paper, results.runs.values(), []
+    if paper is not None:
+        others = [run.label for run in runs] or [results.data]
+        if results.data == paper.data:
+            others = [size_text(run.image_size) for run in runs if run.image_size != paper.image_size]
+        if others:
+            named, size = " or ".join(dict.fromkeys(others)), size_text(paper.image_size)
+            lines.append(f"The paper's numbers are from {paper.label} at {size} and can't be compared with {named}.")
+        lines += [paper.note] if paper.note else []
+    shown = [value for column in results.shown_columns() for run in runs if (value := run.value(column))]
+    estimators = dict.fromkeys(str(value.details["estimator"]) for value in shown if "estimator" in value.details)
+    if estimators:
+        found = " or ".join(estimators)
+        lines.append(
+            f"PCKh is of the keypoints that {found} finds; published values, of OpenPose's, can't be compared."
+        )
+    return lines
 
 
 def _facts(results: Results) -> Texts:

@@ -54,6 +54,7 @@ class Paper:
     data: str
     label: str
     image_size: list[int]  # (height, width) in pixels
+    note: str = ""  # on these data, shown below the table
 
 
 @dataclass
