@@ -41,9 +41,9 @@ def are_quartiles(values):
 
 def test_inference_is_measured_at_every_size_and_batch_size(benchmark_config, about):
     settings = "[{size:[16,8],batch_sizes:{cpu:[1,3]}},{size:[32,16],batch_sizes:{cpu:[1]}}]"
-    cfg = benchmark_config(f"inference.settings={settings}", "inference.rounds=2")
+    cfg = benchmark_config(f"inference.settings={settings}", "inference.rounds=2", "table2.size=[32,16]")
     results = measure_inference(cfg, CPU)
-    flops, rates = (table["rows"] for table in results["tables"])
+    flops, rates, table = (table["rows"] for table in results["tables"])
     assert [row["size"] for row in flops] == ["16x8", "32x16"]
     # Four times the positions are four times the work of convolutions, and more than that of attention.
     assert flops[1]["PATN"] == pytest.approx(4 * flops[0]["PATN"])
@@ -62,6 +62,12 @@ def test_inference_is_measured_at_every_size_and_batch_size(benchmark_config, ab
     nets = (instantiate(cfg.generators[name]) for name in ("two_stream", "patn"))
     assert list(results["parameters"].values()) == [sum(p.numel() for p in net.parameters()) for net in nets]
     assert "median and quartiles of 2 rounds" in to_markdown(about | results)
+    assert [(row["method"], row["parameters, M"], row["images_per_second"]) for row in table[3:5]] == [
+        ("PATN (Zhu et al. 2019)", "41.36", "60.61"),
+        ("2s-ATN", "43.28", "74.21"),
+    ]
+    measured = {row["method"]: row["images_per_second"] for row in table if row["source"] == "measured"}
+    assert measured == {name: rates[-1][name] for name in variants if name != "2s-ATN attention"}
 
 
 def test_batch_size_1_comes_first_at_every_size(cfg):
