@@ -28,10 +28,10 @@ def test_a_zip_becomes_a_data_folder(tmp_path, people_folder, pose_file):
     done = call("prepare", tmp_path, *settings)
     assert done.returncode == 0, done.stdout + done.stderr
     lines = done.stdout.splitlines()
-    assert lines[0] == "Market-1501"
+    assert lines[0] == "Market-1501 subset"
     assert lines[2].split() == ["images", "20", "12,936", "8", "19,732"]
-    assert "train joints: annotated by RTMPose, not the published joints" in lines
-    assert "test joints: file market-annotation-test.csv" in lines
+    assert "train keypoints: annotated by RTMPose, not the published keypoints" in lines
+    assert "test keypoints: file market-annotation-test.csv" in lines
     assert "difference: train images: 20 here, 12,936 published (12,916 fewer)" in lines
     assert lines[-1] == "data/market1501: 28 images written"
     manifest = json.loads((tmp_path / "data/market1501/manifest.json").read_text())

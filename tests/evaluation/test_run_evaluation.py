@@ -267,7 +267,7 @@ def test_a_prepared_folder_is_scored_without_the_evaluator(people_parent, people
     compose_and_run(run_dir, [*overrides, "data=market1501", f"data.root={people_folder}"])
     metrics = read(run_dir / "metrics.json")
     assert keys_of(metrics["values"]) == SSIM_VALUES
-    assert metrics["run"]["label"] == "Market-1501"
+    assert metrics["run"]["label"] == "synthetic people"  # as the folder's manifest says
     reasons = {entry["metric"] for entry in metrics["missing"]}
     assert reasons == {"inception_score", "mask_inception_score", "fid_train", "fid_test", "lpips", "pckh"}
 

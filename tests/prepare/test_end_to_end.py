@@ -78,9 +78,9 @@ def banded(path: Path, band: int) -> np.ndarray:
 @pytest.mark.parametrize(
     ("preset", "write", "made_for", "label", "size", "patn_frame", "band"),
     [
-        ("market1501", zipped, None, "Market-1501", (128, 64), "128x64", 0),
-        ("deepfashion", zipped, 256, "DeepFashion 256x256", (256, 256), "256x256", 0),
-        ("deepfashion_176", unpacked, 176, "DeepFashion 256x176", (256, 176), "256x256 with bands", 40),
+        ("market1501", zipped, None, "Market-1501 subset", (128, 64), "128x64", 0),
+        ("deepfashion", zipped, 256, "DeepFashion 256x256 subset", (256, 256), "256x256", 0),
+        ("deepfashion_176", unpacked, 176, "DeepFashion 256x176 subset", (256, 176), "256x256 with bands", 40),
     ],
 )
 def test_from_download_to_metrics(request, tmp_path, capsys, preset, write, made_for, label, size, patn_frame, band):
@@ -105,6 +105,7 @@ def test_from_download_to_metrics(request, tmp_path, capsys, preset, write, made
     record = metrics["run"]
     assert record["data_hash"] == manifest["data_hash"]
     assert (record["data"], record["label"], record["image_size"]) == (preset, label, list(size))
+    assert any("test pairs: 3 here, " in note for note in record["notes"])
     check_training_pairs(record, manifest, download.joints["train"])
     sizes = {path.name: size_of(path) for path in (run_dir / "images").glob("*.png")}
     assert sizes == {image_name(pair): (width, height) for pair in pairs}

@@ -7,7 +7,7 @@ from PIL import Image
 from twostream.data.keypoints import write_annotations
 from twostream.data.pairs import matching_pairs
 from twostream.prepare import folder
-from twostream.prepare.folder import estimate_joints, make_pairs, report
+from twostream.prepare.folder import differences_to_published, estimate_joints, make_pairs, report
 
 ONES = np.ones((18, 2), dtype=int)
 PUBLISHED = {"num_train_images": 2_936, "num_train_pairs": 63_632, "num_test_images": 732, "num_test_pairs": 12_000}
@@ -72,25 +72,27 @@ def test_the_report_shows_published_counts_and_lists_differences():
     others = {f"num_{s}_{count}": 1234 for s in ("train", "test") for count in ("annotated", "joints", "torsos")}
     words = {"annotated_by": {"train": "file a.csv", "test": "b"}, "pairs": {"train": "rule", "test": "drawn"}}
     manifest = {"label": "Market-1501", "codec": "JPEG files as downloaded", "notes": ["n"], **words, **others}
-    lines = report(manifest | PUBLISHED, PUBLISHED).splitlines()
+    lines = report(manifest | PUBLISHED | {"differences": []}, PUBLISHED).splitlines()
     assert lines == [
         "Market-1501",
         "                               train   published        test   published",
         "images                         2,936       2,936         732         732",
         "annotated images               1,234                   1,234",
-        "joints found                   1,234                   1,234",
+        "keypoints found                1,234                   1,234",
         "with shoulders and hips        1,234                   1,234",
         "pairs                         63,632      63,632      12,000      12,000",
         "files: JPEG files as downloaded",
-        "train joints: file a.csv",
+        "train keypoints: file a.csv",
         "train pairs: rule",
-        "test joints: b",
+        "test keypoints: b",
         "test pairs: drawn",
         "note: n",
         "counts of images and pairs: as published",
     ]
     counts = PUBLISHED | {"num_train_images": 2_937, "num_test_pairs": 0}
-    assert report(manifest | counts, PUBLISHED).splitlines()[len(lines) - 1 :] == [
+    differences = differences_to_published(others | counts, PUBLISHED)
+    report_of_others = report(manifest | counts | {"differences": differences}, PUBLISHED)
+    assert report_of_others.splitlines()[len(lines) - 1 :] == [
         "difference: train images: 2,937 here, 2,936 published (1 more)",
         "difference: test pairs: 0 here, 12,000 published (12,000 fewer)",
     ]

@@ -69,7 +69,7 @@ def test_the_manifest_contains_counts_and_origins(market, prepare_tiny, source, 
     write_pairs(tables / "market-pairs-test.csv", matching_pairs(market.joints["test"])[:3])
     manifest, _ = prepare_tiny("market1501", source, tables)
     assert manifest == json.loads((root / "manifest.json").read_text())
-    assert (manifest["label"], manifest["codec"]) == ("Market-1501", "JPEG files as downloaded")
+    assert (manifest["label"], manifest["codec"]) == ("Market-1501 subset", "JPEG files as downloaded")
     for split, joints in market.joints.items():
         are_found = np.stack([found(array) for array in joints.values()])
         assert manifest[f"num_{split}_images"] == manifest[f"num_{split}_annotated"] == len(joints)
@@ -240,7 +240,7 @@ def test_joints_are_estimated_if_none_are_published(prepare_tiny, source, tables
     manifest, _ = prepare_tiny("market1501", source, make=lambda: estimator, **given)
     assert estimator.num_calls == manifest["num_train_annotated"] == manifest["num_train_torsos"] == 20
     assert manifest["annotated_by"] == {
-        "train": "annotated by pixel reader, not the published joints",
+        "train": "annotated by pixel reader, not the published keypoints",
         "test": "file market-annotation-test.csv",
     }
     assert manifest["estimator_weights"] == "abc"

@@ -88,7 +88,7 @@ def test_joints_that_the_narrow_frame_loses_are_noted(fashion, prepare_tiny, sou
     joints[first][0] = [5, 39]
     write_annotations(tables / "fasion-resize-annotation-test.csv", joints)
     notes = prepare_tiny("deepfashion_176", source, tables)[0]["notes"]
-    assert "test: 1 joints move to x = -1 in the images' frame and read as not found" in notes
+    assert "test: 1 keypoints move to x = -1 in the images' frame and read as not found" in notes
 
 
 def test_an_ambiguous_frame_has_to_be_given(fashion, prepare_tiny, source, tables):

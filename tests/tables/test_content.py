@@ -106,3 +106,11 @@ def test_pckh_of_another_estimator_than_the_papers_is_not_comparable(collected, 
     assert warning in notes(collected())
     add_run("full", {"ssim": 0.3})
     assert warning not in notes(collected())
+
+
+def test_a_subset_of_the_papers_data_is_named_and_not_comparable(collected, add_run):
+    add_run("full", {"ssim": 0.31}, data="market1501", image_size=[128, 64], label="Market-1501 subset")
+    results = collected(data="market1501")
+    assert heading(results)[0].startswith("Data: market1501 (Market-1501 subset, NOT Market-1501); ")
+    warning = "The paper's numbers are from Market-1501 at 128x64 and can't be compared with Market-1501 subset."
+    assert warning in notes(results)

@@ -94,16 +94,17 @@ class RunLog(Callback):
         data, module = data_of(trainer), module_of(trainer)
         perceptual = module.objective.perceptual
         notes = [] if isinstance(perceptual, VGG19Loss) else [f"perceptual loss: {perceptual.features_name}"]
+        manifest = data.manifest
         return {
             "data": data.name,
-            "label": data.label,
+            "label": manifest.get("label", data.label),
             **self.names,
             "iterations": module.schedule.iterations,
             "batch_size": data.batch_size,
             "image_size": list(data.image_size),
             "precision": str(trainer.precision),
-            "notes": notes,
-            "data_hash": data.data_hash,
+            "notes": notes + [f"{data.label}: {line}" for line in manifest.get("differences", [])],
+            "data_hash": manifest["data_hash"],
             "num_train_pairs": len(data.train),
             "generator_parameters": sum(parameter.numel() for parameter in module.generator.parameters()),
             "processes": trainer.world_size,

@@ -88,9 +88,9 @@ class PairDataModule(LightningDataModule):
         return root if self.source is None else self.source.prepare(root)
 
     @property
-    def data_hash(self) -> str:
-        """Hash over all files, as in the folder's manifest."""
-        return read_json(self.folder / "manifest.json")["data_hash"]
+    def manifest(self) -> dict[str, Any]:
+        """The folder's manifest, with its label and the hash over all files (`data_hash`)."""
+        return read_json(self.folder / "manifest.json")
 
     @override
     def prepare_data(self) -> None:

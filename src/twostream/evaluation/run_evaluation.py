@@ -112,10 +112,10 @@ def generate_run(run_dir: Path, device: torch.device, batch_size: int, averaged:
         record["notes"] = [*record["notes"], f"averaged weights, decay {config['averaging']['decay']}"]
     data: PairDataModule = build(config["data"], "data")
     data.prepare_data()
-    if data.data_hash != record["data_hash"]:
+    if data.manifest["data_hash"] != record["data_hash"]:
         raise ValueError(
             f"{data.folder}: expected the data that the run was trained on, of hash {record['data_hash']}, "
-            f"got data of hash {data.data_hash}"
+            f"got data of hash {data.manifest['data_hash']}"
         )
     run = GeneratedRun(folder, record, generator, data, data.test_dataset())
     discard_if_stale(folder / "images", "checkpoint.sha256", sha256_of(checkpoint_path))

@@ -26,7 +26,7 @@ ImageNames = Mapping[str, Mapping[str, str]]  # split -> image name -> name in t
 COUNTS = {
     "images": "images",
     "annotated": "annotated images",
-    "joints": "joints found",
+    "joints": "keypoints found",
     "torsos": "with shoulders and hips",
     "pairs": "pairs",
 }
@@ -155,23 +155,33 @@ def make_pairs(
     return draw_pairs(pairs, num_drawn, seed), origin
 
 
+def differences_to_published(counts: Mapping[str, int], published: Mapping[str, int]) -> list[str]:
+    """Return a line for each of the counts that differs from the published one of the same key."""
+    lines = []
+    for count, words in COUNTS.items():
+        for split in SPLITS:
+            key = f"num_{split}_{count}"
+            here, expected = counts[key], published.get(key)
+            if expected is not None and here != expected:
+                comparison = f"{abs(here - expected):,} {'fewer' if here < expected else 'more'}"
+                lines.append(f"{split} {words}: {here:,} here, {expected:,} published ({comparison})")
+    return lines
+
+
 def report(manifest: Mapping[str, Any], published: Mapping[str, int]) -> str:
     """Format a manifest: its counts next to the `published` ones of the same keys, origins, notes and differences."""
     lines = [manifest["label"], f"{'':24}" + f"{'train':>12}{'published':>12}{'test':>12}{'published':>12}"]
-    differing = []
     for count, words in COUNTS.items():
         row = f"{words:24}"
         for split in SPLITS:
             key = f"num_{split}_{count}"
             here, expected = manifest[key], published.get(key)
             row += f"{here:>12,}" + (" " * 12 if expected is None else f"{expected:>12,}")
-            if expected is not None and here != expected:
-                comparison = f"{abs(here - expected):,} {'fewer' if here < expected else 'more'}"
-                differing.append(f"difference: {split} {words}: {here:,} here, {expected:,} published ({comparison})")
         lines.append(row.rstrip())
     lines.append(f"files: {manifest['codec']}")
     for split in SPLITS:
-        lines.append(f"{split} joints: {manifest['annotated_by'][split]}")
+        lines.append(f"{split} keypoints: {manifest['annotated_by'][split]}")
         lines.append(f"{split} pairs: {manifest['pairs'][split]}")
     lines += [f"note: {note}" for note in manifest["notes"]]
+    differing = [f"difference: {line}" for line in manifest["differences"]]
     return "\n".join([*lines, *(differing or ["counts of images and pairs: as published"])])

@@ -20,6 +20,7 @@ from twostream.prepare.folder import (
     SETTINGS,
     check_folder,
     data_hash,
+    differences_to_published,
     estimate_joints,
     make_pairs,
     write_images,
@@ -90,10 +91,13 @@ def prepare(preset: Preset, request: Request, root: Path) -> tuple[dict[str, Any
     num_written = write_images(source, preset, images, root, request.num_workers)
     for subset in subsets:
         complete_tables(preset, request, subset, estimator, root)
+    counts = {key: count for subset in subsets for key, count in _counts(subset).items()}
+    is_subset = any(counts[key] < published for key, published in preset.published.items())
     manifest = {
-        "label": preset.label,
+        "label": f"{preset.label} subset" if is_subset else preset.label,
         "settings": settings,
-        **{key: count for subset in subsets for key, count in _counts(subset).items()},
+        **counts,
+        "differences": differences_to_published(counts, preset.published),
         "frame": list(preset.image_size),
         "codec": settings["codec"],
         "written_with": f"Pillow {PIL.__version__}",
@@ -188,7 +192,9 @@ def _read_joints(preset: Preset, subset: Subset, frame: int | None) -> dict[str,
     if not subset.joints:
         raise ValueError(f"{path}: expected annotations of {split} images, got none of them")
     if num_lost := sum(int((found(array) & ~found(moved[name])).sum()) for name, array in joints.items()):
-        subset.notes.append(f"{split}: {num_lost:,} joints move to x = -1 in the images' frame and read as not found")
+        subset.notes.append(
+            f"{split}: {num_lost:,} keypoints move to x = -1 in the images' frame and read as not found"
+        )
     if bare := len(subset.images) - len(subset.joints):
         subset.notes.append(f"{split}: {bare:,} images have no annotation")
     return moved
@@ -215,7 +221,7 @@ def complete_tables(
         unfinished = root / UNFINISHED.format(split)
         width = preset.image_size[1]
         subset.joints = estimate_joints(root / split, subset.images, estimator, unfinished, width)
-        subset.annotated_by = f"annotated by {estimator.name}, not the published joints"
+        subset.annotated_by = f"annotated by {estimator.name}, not the published keypoints"
     if not subset.pairs:
         num_drawn = preset.num_drawn.get(split)
         subset.pairs, subset.paired_by = make_pairs(subset.joints, num_drawn, request.seed, f"pairs_{split}")
@@ -238,7 +244,7 @@ def _settings(preset: Preset, request: Request, source: Source, subsets: Sequenc
         "version": VERSION,
         "label": preset.label,
         "codec": codec,
-        "pictures": names_and_sizes.hexdigest(),
+        "images": names_and_sizes.hexdigest(),
         "annotation_frame": request.annotation_frame,
         "strict": request.strict,
     }

@@ -99,7 +99,7 @@ def notes(results: Results) -> list[str]:
 def data_text(results: Results) -> str:
     """Return the dataset's name with the runs' label, and a warning where it is not the paper's."""
     paper = results.spec.paper
-    if paper and results.data == paper.data:
+    if paper and results.data == paper.data and not _subsets(results):
         return paper.label
     names = [run.label for run in results.runs.values()] + ([f"NOT {paper.label}"] if paper else [])
     return f"{results.data} ({', '.join(dict.fromkeys(names))})" if names else results.data
@@ -173,7 +173,7 @@ def _not_comparable(results: Results) -> list[str]:
     paper, runs, lines = results.spec.paper, results.runs.values(), []
     if paper is not None:
         others = [run.label for run in runs] or [results.data]
-        if results.data == paper.data:
+        if results.data == paper.data and not (others := _subsets(results)):
             others = [size_text(run.image_size) for run in runs if run.image_size != paper.image_size]
         if others:
             named, size = " or ".join(dict.fromkeys(others)), size_text(paper.image_size)
@@ -187,6 +187,11 @@ def _not_comparable(results: Results) -> list[str]:
             f"PCKh is of the keypoints that {found} finds; published values, of OpenPose's, can't be compared."
         )
     return lines
+
+
+def _subsets(results: Results) -> list[str]:
+    """Return the labels of runs on a subset of a data set, as `twostream-prepare` gives them."""
+    return [run.label for run in results.runs.values() if run.label.endswith(" subset")]
 
 
 def _facts(results: Results) -> Texts:
