@@ -91,13 +91,9 @@ def prepare(preset: Preset, request: Request, root: Path) -> tuple[dict[str, Any
     num_written = write_images(source, preset, images, root, request.num_workers)
     for subset in subsets:
         complete_tables(preset, request, subset, estimator, root)
-    counts = {key: count for subset in subsets for key, count in _counts(subset).items()}
-    is_subset = any(counts[key] < published for key, published in preset.published.items())
     manifest = {
-        "label": f"{preset.label} subset" if is_subset else preset.label,
+        **_counts(preset, subsets),
         "settings": settings,
-        **counts,
-        "differences": differences_to_published(counts, preset.published),
         "frame": list(preset.image_size),
         "codec": settings["codec"],
         "written_with": f"Pillow {PIL.__version__}",
@@ -258,15 +254,21 @@ def _settings(preset: Preset, request: Request, source: Source, subsets: Sequenc
     return settings
 
 
-def _counts(subset: Subset) -> dict[str, int]:
-    are_found = np.stack([found(array) for array in subset.joints.values()])
-    return {
-        f"num_{subset.split}_images": len(subset.images),
-        f"num_{subset.split}_annotated": len(subset.joints),
-        f"num_{subset.split}_joints": int(are_found.sum()),
-        f"num_{subset.split}_torsos": int(are_found[:, list(TORSO)].all(axis=1).sum()),
-        f"num_{subset.split}_pairs": len(subset.pairs),
-    }
+def _counts(preset: Preset, subsets: Sequence[Subset]) -> dict[str, Any]:
+    """Return the counts of all splits, their differences to the published ones, and the label, which names a subset."""
+    counts: dict[str, int] = {}
+    for subset in subsets:
+        are_found = found(np.stack(list(subset.joints.values())))
+        counts |= {
+            f"num_{subset.split}_images": len(subset.images),
+            f"num_{subset.split}_annotated": len(subset.joints),
+            f"num_{subset.split}_joints": int(are_found.sum()),
+            f"num_{subset.split}_torsos": int(are_found[:, list(TORSO)].all(axis=1).sum()),
+            f"num_{subset.split}_pairs": len(subset.pairs),
+        }
+    is_subset = any(counts[key] < published for key, published in preset.published.items())
+    label = f"{preset.label} subset" if is_subset else preset.label
+    return {"label": label, **counts, "differences": differences_to_published(counts, preset.published)}
 
 
 def _notes(num_images: int, subsets: Sequence[Subset]) -> list[str]:
