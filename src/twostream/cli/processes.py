@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import IO
@@ -120,7 +121,10 @@ def _run(command: Sequence[str], environment: Mapping[str, str], output: IO[str]
 
     handlers = {number: signal.signal(number, forward) for number in STOP_SIGNALS}
     try:
-        process.wait()
+        while process.poll() is None:
+            # A signal that arrives just before a wait without a limit would be handled only after it.
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(1)
     except BaseException:
         process.terminate()
         process.wait()
