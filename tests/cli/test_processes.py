@@ -97,10 +97,15 @@ def test_a_signal_is_forwarded_to_the_job_and_raised_again_after_it(tmp_path, se
 
 
 def test_an_interrupted_sweep_waits_for_the_checkpoint_of_its_job(tmp_path, send):
-    send(signal.SIGINT)
-    with pytest.raises(KeyboardInterrupt):
-        run_in_subprocess([], tmp_path, 1)
-    assert (tmp_path / "checkpoint").is_file()
+    # A process that a shell started in the background ignores Ctrl-C.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        send(signal.SIGINT)
+        with pytest.raises(KeyboardInterrupt):
+            run_in_subprocess([], tmp_path, 1)
+        assert (tmp_path / "checkpoint").is_file()
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 @pytest.mark.parametrize(
