@@ -16,6 +16,7 @@ from twostream.cli.evaluate import print_scores
 from twostream.cli.score import main
 from twostream.data.keypoints import NUM_JOINTS, read_annotations, write_annotations
 from twostream.data.pose import person_mask
+from twostream.evaluation.scoring import METRICS
 
 SIZE = (40, 32)
 NUM_PAIRS = 6
@@ -224,12 +225,12 @@ def test_unusable_images_are_refused_or_left_out(score, refused, folders, tmp_pa
 
 def test_invalid_options_are_refused_in_one_line(refused, folders, tmp_path):
     correspondence = "correspondence needs the network, not its images: twostream-evaluate run=FOLDER"
-    known = "ssim, mask_ssim, inception_score, mask_inception_score, fid, lpips, pckh, evaluator, correspondence"
+    known = ", ".join(METRICS)
     for override, message in {
-        "metrics=[ssim,psnr]": f"metrics: expected some of {known}, got ['psnr']",
+        "metrics=[ssim,l1]": f"metrics: expected some of {known}, got ['l1']",
         "metrics=[]": f"metrics: expected some of {known}, got none",
         "metrics=[ssim,correspondence]": f"metrics: {correspondence}",
-        "protocol=pantn": "protocol: expected patn, standard, all, patn_v1, got 'pantn'",
+        "protocol=pantn": "protocol: expected patn, standard, gfla, cfld, all, patn_v1, got 'pantn'",
         f"out={tmp_path / 'scores.csv'}": f"out: expected a name that ends in .json, got {tmp_path / 'scores.csv'}",
         "targets=null": "targets: expected the folder of the true images, got none",
     }.items():

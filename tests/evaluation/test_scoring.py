@@ -38,6 +38,7 @@ def settings(tmp_path):
     def make(*metrics, **changes):
         defaults = {
             "metrics": metrics,
+            "protocols": ["patn", "standard"],
             "weights_dir": str(tmp_path / "weights"),
             "download": False,
             "cache_dir": str(tmp_path / "cache"),
@@ -70,7 +71,7 @@ def images(tmp_path):
 def few_features(monkeypatch):
     """A stand-in of Inception."""
     net = FewFeatures()
-    monkeypatch.setattr(scoring, "InceptionNet", lambda store, device: net)
+    monkeypatch.setitem(scoring.INCEPTIONS, "2015", lambda store, device: net)
     return net
 
 
@@ -88,8 +89,8 @@ def reasons_of(missing):
 
 def test_unknown_metrics_are_refused(settings):
     known = ", ".join(METRICS)
-    with pytest.raises(ValueError, match=rf"metrics: expected some of {known}, got \['is', 'psnr'\]"):
-        settings("ssim", "psnr", "is")
+    with pytest.raises(ValueError, match=rf"metrics: expected some of {known}, got \['is', 'l1'\]"):
+        settings("ssim", "l1", "is")
     with pytest.raises(ValueError, match=f"metrics: expected some of {known}, got none"):
         settings()
 
@@ -140,8 +141,8 @@ def test_lpips_of_too_small_images_is_listed(settings, images, monkeypatch):
 
 
 def test_no_network_is_built_without_need(settings, images, monkeypatch, tmp_path):
-    for name in ("InceptionNet", "LPIPSNet"):
-        monkeypatch.setattr(scoring, name, pytest.fail)
+    monkeypatch.setattr(scoring, "INCEPTIONS", {})
+    monkeypatch.setattr(scoring, "LPIPSNet", pytest.fail)
     monkeypatch.setattr(EvaluatorTraining, "prepare", pytest.fail)
     selection = select(settings("ssim", pose_estimator=pytest.fail), images(people_root=tmp_path, test=2))
     assert (len(selection.metrics), selection.missing) == (2, [])
@@ -213,13 +214,11 @@ def test_the_evaluator_is_prepared_for_the_images(settings, images, monkeypatch,
 
 
 def test_values_are_those_of_the_networks_called_directly(settings, monkeypatch, tmp_path):
-    for name, file, net, weights in (
-        ("InceptionNet", INCEPTION, InceptionNet, random_inception),
-        ("LPIPSNet", ALEXNET, LPIPSNet, random_alexnet),
-    ):
-        store, published = save_weights(tmp_path / "weights", file, weights())
-        monkeypatch.setattr(scoring, name, partial(net, file=published))
-    inception, lpips = (getattr(scoring, name)(store, CPU) for name in ("InceptionNet", "LPIPSNet"))
+    store, published = save_weights(tmp_path / "weights", INCEPTION, random_inception())
+    monkeypatch.setitem(scoring.INCEPTIONS, "2015", partial(InceptionNet, file=published))
+    store, published = save_weights(tmp_path / "weights", ALEXNET, random_alexnet())
+    monkeypatch.setattr(scoring, "LPIPSNet", partial(LPIPSNet, file=published))
+    inception, lpips = scoring.INCEPTIONS["2015"](store, CPU), scoring.LPIPSNet(store, CPU)
     generated, true = (draw_panels(tmp_path / name, 11, seed) for name, seed in (("generated", 0), ("true", 50)))
     train = draw_panels(tmp_path / "train", 3, seed=90)
     pairs = [ScoredPair(p.path.name, "a", "b", p, t, joints=None) for p, t in zip(generated, true, strict=True)]
@@ -280,7 +279,7 @@ def score_pairs(settings, tmp_path, out, monkeypatch):
 
     def score_pairs(pairs, *metrics, has_net=False, **options):
         if has_net:
-            monkeypatch.setattr(scoring, "InceptionNet", FewFeatures)
+            monkeypatch.setitem(scoring.INCEPTIONS, "2015", FewFeatures)
         record = {"images": "folder", "scored": len(pairs), "left_out": 0}
         return score_external(
             pairs, settings(*metrics, batch_size=5), out, record, CPU, people_root=tmp_path / "people", **options

@@ -7,6 +7,7 @@ import torch
 from jaxtyping import TypeCheckError
 from scipy.linalg import sqrtm
 from torch_fidelity.feature_extractor_inceptionv3 import URL_INCEPTION_V3, FeatureExtractorInceptionV3
+from torchvision.models import inception_v3
 
 from stand_ins import (
     CPU,
@@ -22,12 +23,14 @@ from twostream.files import sha256_of
 from twostream.metrics import inception
 from twostream.metrics.inception import (
     INCEPTION,
+    TORCHVISION,
     FeatureColumns,
     FrechetDistance,
     InceptionNet,
     InceptionScore,
     MaskInceptionScore,
     Moments,
+    TorchvisionInception,
     frechet_distance,
     inception_score,
     moments,
@@ -180,6 +183,41 @@ def test_the_network_is_frozen_runs_in_inference_mode_and_accepts_uint8_only(net
     assert modes == [True]
     with pytest.raises(TypeCheckError, match="images"):
         net[0](draw(1, 3, 40, 24).float())
+
+
+def random_torchvision_inception():
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return inception_v3(weights=None, init_weights=False).state_dict()
+
+
+def test_torchvisions_network_is_fed_as_in_gflas_script(tmp_path):
+    state = random_torchvision_inception()
+    store, file = save_weights(tmp_path, TORCHVISION, state)
+    net, images = TorchvisionInception(store, CPU, file=file), draw(2, 3, 64, 32)
+    features, logits = net(images)
+    # The script's own steps, layer by layer.
+    reference = inception_v3(weights=None, init_weights=False).eval()
+    reference.load_state_dict(state)
+    x = torch.nn.functional.interpolate(images / 255, size=(299, 299), mode="bilinear")
+    for channel, (std, mean) in enumerate([(0.229, 0.485), (0.224, 0.456), (0.225, 0.406)]):
+        x[:, channel] = x[:, channel] * (std / 0.5) + (mean - 0.5) / 0.5
+    layers = (
+        "Conv2d_1a_3x3 Conv2d_2a_3x3 Conv2d_2b_3x3 maxpool1 Conv2d_3b_1x1 Conv2d_4a_3x3 maxpool2 Mixed_5b Mixed_5c "
+    )
+    layers += "Mixed_5d Mixed_6a Mixed_6b Mixed_6c Mixed_6d Mixed_6e Mixed_7a Mixed_7b Mixed_7c avgpool"
+    with torch.inference_mode():
+        for layer in layers.split():
+            x = getattr(reference, layer)(x)
+    np.testing.assert_allclose(features, x.flatten(1).numpy(), rtol=1e-4, atol=1e-5)
+    assert (features.shape, logits.shape) == ((2, 2048), (2, 1000))
+    assert (net.name, net.weights_hash) == ("inception-v3 (torchvision)", sha256_of(tmp_path / TORCHVISION.name))
+    assert TORCHVISION.url.endswith(f"/{TORCHVISION.name}")
+    assert TORCHVISION.name.endswith(f"-{TORCHVISION.sha256}.pth")
+
+
+def test_bad_weights_of_torchvisions_network_are_refused(tmp_path):
+    check_refuses_bad_weights(TorchvisionInception, TORCHVISION, tmp_path)
 
 
 def test_bad_weights_are_refused(tmp_path):

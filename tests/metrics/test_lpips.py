@@ -5,8 +5,8 @@ from torchmetrics.functional.image.lpips import learned_perceptual_image_patch_s
 
 from stand_ins import CPU, check_refuses_bad_weights, draw_batch, random_alexnet, save_weights, without_joints
 from twostream.files import sha256_of
-from twostream.metrics.lpips import ALEXNET, LPIPS, LPIPSNet
-from twostream.metrics.protocols import STANDARD
+from twostream.metrics.lpips import ALEXNET, LPIPS, LPIPSNet, MaskLPIPS
+from twostream.metrics.protocols import GFLA, STANDARD
 
 
 @pytest.fixture(scope="module")
@@ -83,3 +83,14 @@ def test_the_metric_is_the_mean_distance_of_generated_and_true_images(net, alexn
     assert (metric.name, metric.protocol) == ("lpips", "standard")
     about = {"feature_net": "AlexNet, LPIPS v0.1", "feature_net_hash": sha256_of(alexnet_path)}
     assert metric.details == about | {"version": 1, "frame": "40x32"}
+
+
+def test_mask_lpips_compares_persons_on_grey(net):
+    images = draw_batch((40, 32))
+    columns = MaskLPIPS(GFLA, (40, 32), net).update(images)
+    masks = torch.from_numpy(np.stack(images.masks(GFLA)))[:, None]
+    on_grey = [(torch.from_numpy(side).permute(0, 3, 1, 2) / 127.5 - 1) * masks for side in images[:2]]
+    with torch.inference_mode():
+        expected = net._net(*on_grey).flatten()
+    np.testing.assert_allclose(columns["mask_lpips/gfla"], expected, rtol=1e-5)
+    assert not np.allclose(columns["mask_lpips/gfla"], LPIPS(GFLA, (40, 32), net).update(images)["lpips/gfla"])

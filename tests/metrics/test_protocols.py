@@ -59,7 +59,7 @@ def test_protocols_are_found_by_name():
     assert protocols_named("standard") == [STANDARD]
     assert protocols_named("all") == [PATN, STANDARD]
     assert [(protocol.name, protocol.version) for protocol in protocols_named("patn_v1")] == [("patn", 1)]
-    with pytest.raises(ValueError, match="protocol: expected patn, standard, all, patn_v1, got 'PATN'"):
+    with pytest.raises(ValueError, match="protocol: expected patn, standard, gfla, cfld, all, patn_v1, got 'PATN'"):
         protocols_named("PATN")
 
 

@@ -1,12 +1,13 @@
 import numpy as np
 import pytest
 import torch
+from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from torchmetrics.functional.image import structural_similarity_index_measure
 
 from stand_ins import add_bands, by_skimage, draw_batch, without_joints
 from twostream.metrics.metric import update_all
-from twostream.metrics.protocols import PATN, PATN_V1, STANDARD
-from twostream.metrics.ssim import SSIM, MaskSSIM, ssim
+from twostream.metrics.protocols import CFLD, GFLA, PATN, PATN_V1, STANDARD
+from twostream.metrics.ssim import PSNR, SSIM, MaskSSIM, psnr, ssim
 
 
 @pytest.fixture
@@ -112,3 +113,26 @@ def test_details_contain_window_range_and_frame():
     for metric in (SSIM, MaskSSIM):
         assert metric(PATN, (256, 176)).details == patn
         assert metric(STANDARD, (256, 176)).details == standard
+
+
+def test_gfla_and_cfld_equal_scikit_image():
+    random = np.random.default_rng(0)
+    generated, true = random.integers(0, 256, (2, 2, 64, 56, 3)).astype(np.uint8)
+    images = draw_batch((64, 56), count=2)._replace(generated=generated, true=true)
+    for protocol in (GFLA, CFLD):
+        columns = update_all([SSIM(protocol, (64, 56))], images)
+        # The calls of both scripts: images in [0, 1], a window of 51 pixels, unbiased covariances.
+        expected = [
+            structural_similarity(g / 255, t / 255, data_range=1, win_size=51, channel_axis=-1)
+            for g, t in zip(generated, true, strict=True)
+        ]
+        assert columns[f"ssim/{protocol.name}"] == pytest.approx(expected, abs=1e-12)
+    columns = update_all([PSNR(CFLD, (64, 56))], images)
+    expected = [peak_signal_noise_ratio(t / 255, g / 255, data_range=1) for g, t in zip(generated, true, strict=True)]
+    assert columns["psnr/cfld"] == pytest.approx(expected, abs=1e-9)
+    assert psnr(true, true).tolist() == [np.inf, np.inf]
+
+
+def test_images_smaller_than_the_window_have_no_ssim():
+    with pytest.raises(ValueError, match="ssim: expected images over 50x50, got 64x32"):
+        SSIM(GFLA, (64, 32))

@@ -4,6 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from twostream.tables.render import markdown
+from twostream.tables.results import collect
 from twostream.tables.spec import Paper, from_config, load_spec
 
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
@@ -163,3 +165,38 @@ def test_columns_in_the_paper_are_those_of_all_rows(spec_path, change):
     assert load_spec(spec_path).in_paper() == {"SSIM"}
     change(spec_path, "rows:", "cited: [{label: X, paper: {PCKh: 1}}]\nrows:")
     assert load_spec(spec_path).in_paper() == {"SSIM", "PCKh"}
+
+
+# IMAGPose (Shen and Tang 2024), Table 1: SSIM, LPIPS, FID.
+FIELD = {
+    "table_field_market": """
+        PATN (Zhu et al. 2019) | .2821 .3196 22.66
+        GFLA (Ren et al. 2020) | .2883 .2817 19.75
+        DPTN (Zhang et al. 2022) | .2854 .2711 19.00
+        PIDM (Bhunia et al. 2023) | .3054 .2415 14.45
+        PCDMs (Shen et al. 2024) | .3169 .2238 13.90
+        IMAGPose (Shen and Tang 2024) | .3282 .2104 12.66
+        """,
+    "table_field_deepfashion": """
+        ADGAN (Men et al. 2020) | .6721 .2283 14.46
+        GFLA (Ren et al. 2020) | .7074 .2341 10.57
+        DPTN (Zhang et al. 2022) | .7112 .1931 11.39
+        NTED (Ren et al. 2022) | .7182 .1752 8.68
+        PIDM (Bhunia et al. 2023) | .7312 .1678 6.37
+        CFLD (Lu et al. 2024) | .7378 .1519 6.80
+        PCDMs (Shen et al. 2024) | .7444 .1365 7.47
+        IMAGPose (Shen and Tang 2024) | .7561 .1284 5.87
+        """,
+}
+
+
+@pytest.mark.parametrize("name", FIELD)
+def test_the_tables_of_the_field_hold_published_numbers(name, tmp_path):
+    spec = load_spec(EXPERIMENTS / f"{name}.yaml")
+    labels = ["SSIM", "LPIPS", "FID"]
+    assert {row.label: row.paper for row in spec.cited} == numbers_of(FIELD[name], labels)
+    assert [column.label for column in spec.columns] == labels
+    assert {row.variant for row in spec.rows} == {"full", "patn"}
+    table = markdown(collect(spec, tmp_path, spec.only_data[0], "paper", [0]))
+    assert "| Method | SSIM | published |" in re.sub(" +", " ", table)
+    assert "cited: numbers from IMAGPose (Shen and Tang 2024), Table 1, without runs here." in table

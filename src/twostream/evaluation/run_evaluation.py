@@ -23,7 +23,7 @@ from twostream.loggers.wandb_logger import log_summary
 from twostream.metrics.correspondence import PROTOCOL as CORRESPONDENCE
 from twostream.metrics.correspondence import Correspondence, CorrespondenceColumns
 from twostream.metrics.metric import Metric, Panel, ScoredPair
-from twostream.metrics.protocols import PROTOCOLS
+from twostream.metrics.protocols import protocols_named
 from twostream.metrics.surrogate import is_synthetic
 from twostream.nets.inspection import Inputs, at_modules, best_matches
 from twostream.registry import build
@@ -142,9 +142,10 @@ def score_run(run: GeneratedRun, scoring: Scoring, device: torch.device) -> dict
             for pair in sorted(pairs, key=image_name)
         ],
         image_size=data.size,
-        protocols=PROTOCOLS,
+        protocols=[protocol for name in scoring.protocols for protocol in protocols_named(name)],
         references={
             "train": [Panel(data.folder / "train" / name) for name in image_names(train_pairs)],
+            "all_train": [Panel(path) for path in sorted((data.folder / "train").iterdir())],
             "test": [Panel(data.folder / "test" / name) for name in sorted({target for _, target in pairs})],
         },
         record=run.record,

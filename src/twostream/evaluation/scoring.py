@@ -4,6 +4,7 @@ import logging
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,27 +14,29 @@ from twostream.data.pose_estimators import PoseEstimator
 from twostream.evaluation.external import image_names
 from twostream.evaluation.measurement import Missing, ScoreFiles, measure, reference_moments, write_scores
 from twostream.metrics.inception import (
+    INCEPTIONS,
     FeatureColumns,
     FrechetDistance,
-    InceptionNet,
     InceptionScore,
     MaskInceptionScore,
 )
-from twostream.metrics.lpips import LPIPS, LPIPSNet
+from twostream.metrics.lpips import LPIPS, LPIPSNet, MaskLPIPS
 from twostream.metrics.metric import Metric, Panel, ScoredPair
 from twostream.metrics.pckh import PCKh
 from twostream.metrics.protocols import EVALUATOR, EvaluationProtocol, protocols_named
-from twostream.metrics.ssim import SSIM, MaskSSIM
+from twostream.metrics.ssim import PSNR, SSIM, MaskSSIM
 from twostream.metrics.surrogate import EvaluatorColumns, EvaluatorPCKh, EvaluatorTraining
 from twostream.weights import WeightStore
 
 log = logging.getLogger(__name__)
 METRICS = (
-    *("ssim", "mask_ssim", "inception_score", "mask_inception_score", "fid", "lpips", "pckh"),
+    *("ssim", "mask_ssim", "psnr", "inception_score", "mask_inception_score", "fid", "lpips", "mask_lpips", "pckh"),
     *("evaluator", "correspondence"),
 )
-NEED_JOINTS = ("mask_ssim", "mask_inception_score", "pckh", "evaluator")
+NEED_JOINTS = ("mask_ssim", "mask_inception_score", "mask_lpips", "pckh", "evaluator")
 SCORES = {metric.name: metric for metric in (InceptionScore, MaskInceptionScore)}
+SIMILARITIES = {"ssim": SSIM, "mask_ssim": MaskSSIM, "psnr": PSNR}
+DISTANCES = {"lpips": LPIPS, "mask_lpips": MaskLPIPS}
 
 Value = tuple[str, EvaluationProtocol]  # metric and protocol
 
@@ -43,6 +46,7 @@ class Scoring:
     """What an evaluation computes and where its networks come from. Raises ValueError for an unknown metric."""
 
     metrics: Sequence[str]  # some of METRICS
+    protocols: Sequence[str]  # names of the protocols of a run's evaluation
     weights_dir: str | None  # folder of weight files; None is torch.hub's own
     download: bool  # download a weight file on its first use
     cache_dir: str  # folder of evaluator networks and features of reference sets
@@ -64,7 +68,7 @@ class ScoredImages:
     pairs: Sequence[ScoredPair]
     image_size: tuple[int, int]  # height and width
     protocols: Sequence[EvaluationProtocol]
-    references: Mapping[str, Sequence[Panel]]  # `train` and `test` -> true images for Frechet distances
+    references: Mapping[str, Sequence[Panel]]  # by name (`EvaluationProtocol.references`), for Frechet distances
     record: Mapping[str, Any]  # what is known about the images, reported as `run`
     people_root: Path | None  # folder of synthetic datasets for the evaluator; None for images of other people
     more_metrics: Sequence[Metric] = ()  # metrics that need more than these images
@@ -112,7 +116,8 @@ def score_external(
     height, width, _ = pairs[0].true.read().shape
     references = {"test": list({pair.target: pair.true for pair in pairs}.values())}
     if train_images is not None:
-        references = {"train": [Panel(train_images / name) for name in image_names(train_images)], **references}
+        train = [Panel(train_images / name) for name in image_names(train_images)]
+        references = {"train": train, "all_train": train, **references}
     images = ScoredImages(pairs, (height, width), protocols_named(protocol), references, record, people_root)
     cache = out.with_name(f".{out.stem}.scoring")
     files = ScoreFiles(out, out.with_suffix(".csv"), out.with_suffix(".bootstrap.json"), cache)
@@ -143,11 +148,16 @@ class MetricSelection:
             for name in NEED_JOINTS:
                 self._list_missing(self._values(name), "keypoints unavailable: pass annotations=FILE")
             self._requested = [value for value in self._requested if value[0] not in NEED_JOINTS]
-        for metric in (SSIM, MaskSSIM):
-            self.metrics += [metric(protocol, images.image_size) for _, protocol in self._values(metric.name)]
-        distances = [(f"fid_{name}", protocol) for _, protocol in self._values("fid") for name in images.references]
-        self._add([*self._values(*SCORES), *distances], self._inception)
-        self._add(self._values("lpips"), self._lpips)
+        for value in [value for name in SIMILARITIES for value in self._values(name)]:
+            self._add([value], partial(self._similarity, *value))
+        for value in self._values("fid"):
+            if not self._references(value[1]):
+                self._list_missing([value], "true images unavailable: pass train_images=FOLDER")
+                self._requested.remove(value)
+        for inception in dict.fromkeys(protocol.inception for _, protocol in self._requested):
+            values = [value for value in self._values(*SCORES, "fid") if value[1].inception == inception]
+            self._add(self._with_references(values), partial(self._inception, inception, values))
+        self._add(self._values(*DISTANCES), self._lpips)
         self._add(self._values("pckh"), self._pckh)
         if self._values("evaluator"):
             self.metrics += self._evaluator()
@@ -171,16 +181,32 @@ class MetricSelection:
             except (ValueError, ImportError) as error:
                 self._list_missing(values, str(error))
 
-    def _inception(self) -> Iterator[Metric]:
-        net = InceptionNet(self._store, self._device)
-        shared = {protocol: FeatureColumns(net, protocol, self._images.image_size) for _, protocol in self._requested}
-        for name, protocol in self._values(*SCORES):
-            yield SCORES[name](shared[protocol])
-        for _, protocol in self._values("fid"):
-            yield from self._distances("fid", shared[protocol])
+    def _with_references(self, values: Sequence[Value]) -> list[Value]:
+        """Return values with a Frechet distance for each set of true images in place of FID."""
+        named: list[Value] = []
+        for name, protocol in values:
+            names = [f"fid_{reference}" for reference in self._references(protocol)] if name == "fid" else [name]
+            named += [(name, protocol) for name in names]
+        return named
+
+    def _references(self, protocol: EvaluationProtocol) -> list[str]:
+        return [name for name in protocol.references if name in self._images.references]
+
+    def _similarity(self, name: str, protocol: EvaluationProtocol) -> Iterator[Metric]:
+        yield SIMILARITIES[name](protocol, self._images.image_size)
+
+    def _inception(self, inception: str, values: Sequence[Value]) -> Iterator[Metric]:
+        net = INCEPTIONS[inception](self._store, self._device)
+        shared = {protocol: FeatureColumns(net, protocol, self._images.image_size) for _, protocol in values}
+        for name, protocol in values:
+            if name == "fid":
+                yield from self._distances("fid", shared[protocol])
+            else:
+                yield SCORES[name](shared[protocol])
 
     def _distances(self, prefix: str, shared: FeatureColumns) -> Iterator[Metric]:
-        for name, panels in self._images.references.items():
+        for name in self._references(shared.protocol):
+            panels = self._images.references[name]
             cache_dir, batch_size = Path(self._scoring.cache_dir), self._scoring.batch_size
             try:
                 reference = reference_moments(panels, self._images.image_size, shared, cache_dir, batch_size)
@@ -191,8 +217,8 @@ class MetricSelection:
 
     def _lpips(self) -> Iterator[Metric]:
         net = LPIPSNet(self._store, self._device)
-        for _, protocol in self._values("lpips"):
-            yield LPIPS(protocol, self._images.image_size, net)
+        for name, protocol in self._values(*DISTANCES):
+            yield DISTANCES[name](protocol, self._images.image_size, net)
 
     def _pckh(self) -> Iterator[Metric]:
         estimator = self._scoring.pose_estimator()

@@ -3,6 +3,7 @@
 On Inception's features the Frechet distance is FID. Both are computed in float64.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from io import BytesIO
@@ -10,10 +11,12 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float, UInt8
 from scipy.linalg import eigh, eigvalsh
 from scipy.special import log_softmax, logsumexp
-from torch import Tensor
+from torch import Tensor, nn
+from torchvision.models import Inception_V3_Weights, inception_v3
 from typing_extensions import override
 
 from twostream.files import sha256_of
@@ -27,6 +30,9 @@ INCEPTION = WeightFile(
     "6726825d",
 )
 """The Inception of the original IS and FID code, converted from TensorFlow by torch-fidelity."""
+
+TORCHVISION = WeightFile("inception_v3_google-0cc3c7bd.pth", Inception_V3_Weights.IMAGENET1K_V1.url, "0cc3c7bd")
+"""Torchvision's Inception, trained on ImageNet."""
 
 
 @dataclass(frozen=True)
@@ -139,6 +145,42 @@ class InceptionNet:
     def __call__(self, images: UInt8[Tensor, "b 3 h w"]) -> Outputs:
         """Return the outputs for RGB images of any size."""
         return Outputs(*(output.cpu().numpy() for output in self._net(images.to(self._device))))
+
+
+class TorchvisionInception:
+    """Torchvision's Inception, fed as in GFLA's script.
+
+    Images in [0, 1] are resized to 299x299 and then transformed as if they were normalised as ImageNet's, although they
+    are not. Raises MissingWeightsError without the weights, and ValueError if the file is not of this network.
+    """
+
+    name = "inception-v3 (torchvision)"
+
+    def __init__(self, store: WeightStore, device: torch.device, *, file: WeightFile = TORCHVISION) -> None:
+        path = store.find(file)
+        net = inception_v3(weights=None, init_weights=False)
+        try:
+            net.load_state_dict(load_state(path))
+        except RuntimeError as error:
+            raise ValueError(f"{path}: expected the weights of {self.name}, these do not fit it") from error
+        self._classifier, net.fc = net.fc, nn.Identity()
+        net.transform_input = True
+        self.weights_hash = sha256_of(path)
+        self._device = device
+        self._net, self._classifier = net.eval().to(device), self._classifier.to(device)
+
+    @torch.inference_mode()
+    def __call__(self, images: UInt8[Tensor, "b 3 h w"]) -> Outputs:
+        """Return the outputs for RGB images of any size."""
+        resized = F.interpolate(images.to(self._device) / 255, (299, 299), mode="bilinear")
+        features = self._net(resized)
+        return Outputs(features.cpu().numpy(), self._classifier(features).cpu().numpy())
+
+
+INCEPTIONS: dict[str, Callable[[WeightStore, torch.device], FeatureNet]] = {
+    "2015": InceptionNet,
+    "torchvision": TorchvisionInception,
+}
 
 
 class FeatureColumns:

@@ -6,7 +6,7 @@ from functools import partial
 
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
-from scipy.ndimage import gaussian_filter
+from scipy.ndimage import gaussian_filter, uniform_filter
 
 from twostream.data.keypoints import JointArray
 from twostream.data.pose import person_mask
@@ -24,18 +24,26 @@ class Window:
         name: shape, for people.
         mean: the weighted mean around each pixel of each channel.
         border: pixels at each side that the mean over an image leaves out.
+        correction: factor on variances and covariances: 1 if they are biased.
 
     """
 
     name: str
     mean: Callable[[Float[np.ndarray, "h w c"]], Float[np.ndarray, "h w c"]]
     border: int
+    correction: float = 1.0
 
 
 def gaussian_window(taps: int) -> Window:
     """Return a Gaussian of sigma 1.5 with 11 or 13 taps along each side; the border is that of 11."""
     mean = partial(gaussian_filter, sigma=(1.5, 1.5, 0), radius=(taps // 2, taps // 2, 0))
     return Window(f"gaussian {taps}x{taps}, sigma 1.5", mean, border=5)
+
+
+def uniform_window(size: int) -> Window:
+    """Return a square of equal weights, with unbiased covariances."""
+    mean = partial(uniform_filter, size=(size, size, 1))
+    return Window(f"uniform {size}x{size}, unbiased", mean, border=size // 2, correction=size**2 / (size**2 - 1))
 
 
 @dataclass(frozen=True)
@@ -50,6 +58,8 @@ class EvaluationProtocol:
         data_range: the range L of SSIM; None for max - min of the generated image.
         mask_has_edges: a person's mask includes the pixels on right and lower edges of its bars.
         has_bands: pad images of 256x176 by white bands of 40 pixels to 256x256.
+        inception: name of the network of FID, one of `INCEPTIONS` in `inception.py`.
+        references: names of the sets of true images that FID compares with.
 
     """
 
@@ -60,6 +70,8 @@ class EvaluationProtocol:
     data_range: float | None
     mask_has_edges: bool
     has_bands: bool
+    inception: str = "2015"
+    references: tuple[str, ...] = ("train", "test")
 
     def frame(
         self, image: UInt8[np.ndarray, "h w c"], mask: Bool[np.ndarray, "h w"] | None = None
@@ -109,8 +121,25 @@ STANDARD = EvaluationProtocol(
 EVALUATOR = replace(STANDARD, name="evaluator", metrics=("evaluator",))
 """The protocol of the evaluator network of synthetic people, whose numbers another network's can't be compared with."""
 
+GFLA = EvaluationProtocol(
+    "gfla",
+    1,
+    ("ssim", "fid", "lpips", "mask_lpips"),
+    uniform_window(51),
+    data_range=255,
+    mask_has_edges=True,
+    has_bands=False,
+    inception="torchvision",
+    references=("all_train",),
+)
+"""The evaluation of GFLA (Ren et al. 2020), which published numbers of the following years come from."""
+
+CFLD = replace(GFLA, name="cfld", metrics=("ssim", "psnr"))
+"""SSIM and PSNR of the evaluation of CFLD (Lu et al. 2024), whose other metrics are GFLA's."""
+
 PROTOCOLS = (PATN, STANDARD)
-BY_NAME = {"patn": [PATN], "standard": [STANDARD], "all": list(PROTOCOLS), "patn_v1": [PATN_V1]}
+BY_NAME = {protocol.name: [protocol] for protocol in (*PROTOCOLS, GFLA, CFLD)}
+BY_NAME |= {"all": list(PROTOCOLS), "patn_v1": [PATN_V1]}
 
 
 def protocols_named(name: str) -> list[EvaluationProtocol]:

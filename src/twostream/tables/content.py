@@ -60,7 +60,7 @@ def main_grid(
     for column in columns:
         parts.append((column.label, column, value))
         if column.label in results.spec.in_paper():
-            parts.append(("paper", column, _in_paper))
+            parts.append((results.spec.cited_heading, column, _in_paper))
     header, *lines = _grid(results, rows, parts, marks)
     for row, line in zip(rows, lines, strict=True):
         found = sum((row.variant, seed) in results.runs for seed in results.seeds)
@@ -78,7 +78,7 @@ def notes(results: Results) -> list[str]:
     """Return the lines below the table, the missing rows first with their marks."""
     lines = [f"[{i}] {row.label}: {why}" for i, (row, why) in enumerate(_missing_rows(results), start=1)]
     if results.spec.cited:
-        lines.append(f"{CITED}: numbers from the paper, without runs here.")
+        lines.append(f"{CITED}: numbers from {results.spec.source}, without runs here.")
     lines += _not_comparable(results)
     lines += [f"Runs differ: {name} {text}{only}" for name, text, only in _grouped(results, _facts(results)) if only]
     for columns, reason, only in _grouped(results, not_computed(results), results.runs):
@@ -177,7 +177,8 @@ def _not_comparable(results: Results) -> list[str]:
             others = [size_text(run.image_size) for run in runs if run.image_size != paper.image_size]
         if others:
             named, size = " or ".join(dict.fromkeys(others)), size_text(paper.image_size)
-            lines.append(f"The paper's numbers are from {paper.label} at {size} and can't be compared with {named}.")
+            whose = "The paper's" if results.spec.source == "the paper" else "Published"
+            lines.append(f"{whose} numbers are from {paper.label} at {size} and can't be compared with {named}.")
         lines += [paper.note] if paper.note else []
     shown = [value for column in results.shown_columns() for run in runs if (value := run.value(column))]
     estimators = dict.fromkeys(str(value.details["estimator"]) for value in shown if "estimator" in value.details)

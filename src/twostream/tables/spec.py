@@ -71,6 +71,7 @@ class Spec:
     paper: Paper | None = None
     more_columns: list[Column] = field(default_factory=list)  # shown where a run has a value; without `columns`
     cited: list[Row] = field(default_factory=list)  # methods without runs, shown below the rows
+    source: str = "the paper"  # of the cited numbers
     compare_with: str | None = None  # variant of the row that the others are compared with
     only_data: list[str] = field(default_factory=list)  # datasets that the table is for; empty for all
     intervals: bool = True  # show the intervals of single runs
@@ -100,6 +101,11 @@ class Spec:
         check(
             self.compare_with in (None, *variants), "compare_with", f"one of {', '.join(variants)}", self.compare_with
         )
+
+    @property
+    def cited_heading(self) -> str:
+        """The heading of a column of cited numbers."""
+        return "paper" if self.source == "the paper" else "published"
 
     @property
     def heading(self) -> str:
