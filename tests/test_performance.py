@@ -11,10 +11,10 @@ from pytorch_lightning.callbacks import LambdaCallback
 from torch import Tensor, nn
 
 from twostream import build
+from twostream.cli.train import train_and_evaluate
 from twostream.losses.objective import Objective
 from twostream.module import TwoStreamModule
 from twostream.performance import Compiler, Performance
-from twostream.training import train_and_evaluate
 from twostream.types import PosePair
 
 SMALL = ["discriminators.appearance.num_blocks=1", "discriminators.shape.num_blocks=1"]

@@ -10,9 +10,9 @@ import torch
 
 from tiny_run import compose_config, leaves, overrides_of_tiny_run
 from twostream.build import build_datamodule, build_module, build_scoring
+from twostream.cli.train import train_and_evaluate
 from twostream.evaluation.run_evaluation import evaluate_run
 from twostream.registry import NAME, build, model_config, registered_options
-from twostream.training import train_and_evaluate
 
 
 @pytest.mark.parametrize("overrides", [[], ["generator=patn"], ["generator/at_module=off", "averaging=ema"]], ids=str)

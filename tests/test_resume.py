@@ -16,10 +16,10 @@ from twostream.build import build_module
 from twostream.callbacks.averaging import KEY
 from twostream.callbacks.checkpoints import Checkpoints
 from twostream.callbacks.preemption import Preemption
+from twostream.cli.train import train_and_evaluate
 from twostream.module import TwoStreamModule
 from twostream.resume import find_checkpoint
 from twostream.runs import TrainingInterrupted, read_provenance, read_run, update_run
-from twostream.training import train_and_evaluate
 
 # All random draws are on: dropout, pools, augmentation, pairs with replacement.
 SETTINGS = [

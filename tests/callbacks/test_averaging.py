@@ -6,8 +6,8 @@ import torch
 
 from tiny_run import assert_same_leaves, fit
 from twostream.callbacks.averaging import KEY, ExponentialAverage
+from twostream.cli.train import train_and_evaluate
 from twostream.module import TwoStreamModule
-from twostream.training import train_and_evaluate
 
 
 def test_the_average_is_that_of_the_formula_and_leaves_training_alone(tiny_config, tmp_path, monkeypatch):

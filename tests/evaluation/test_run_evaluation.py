@@ -16,6 +16,7 @@ from PIL import Image
 from tiny_run import overrides_of_tiny_run
 from twostream.build import build_scoring
 from twostream.cli import CONF
+from twostream.cli.train import train_and_evaluate
 from twostream.data.dataset import PairDataset
 from twostream.data.pose import person_mask
 from twostream.evaluation.run_evaluation import evaluate_run, generate_run, image_name, load_generator
@@ -27,7 +28,6 @@ from twostream.nets.patn import PATNGenerator
 from twostream.resume import load_checkpoint
 from twostream.runs import read_provenance, read_run, update_run
 from twostream.tables.render import write_tables
-from twostream.training import train_and_evaluate
 
 CPU = torch.device("cpu")
 SSIM_VALUES = {(metric, p) for metric in ("ssim", "mask_ssim") for p in ("patn", "standard")}

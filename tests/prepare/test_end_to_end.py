@@ -15,9 +15,9 @@ from tiny_run import overrides_of_tiny_run
 from twostream.cli import CONF
 from twostream.cli.jobs import register_resolvers
 from twostream.cli.prepare import run_step
+from twostream.cli.train import train_and_evaluate
 from twostream.data.pairs import identity_of, matching_pairs, read_pairs, write_pairs
 from twostream.evaluation.run_evaluation import image_name
-from twostream.training import train_and_evaluate
 
 NUM_TEST_PAIRS = 3
 
