@@ -69,7 +69,7 @@ def save_png(plot: Callable[[Results], Any], results: Results, path: Path) -> No
 
 def plot_inference(results: Results) -> Any:
     """Plot images/s, a panel for each image size, with bars for the first and for the best batch size."""
-    flops, throughput = (table["rows"] for table in results["tables"])
+    flops, throughput, *_ = (table["rows"] for table in results["tables"])
     figure, (panels,) = new_figure("Inference: images/s of the generators", results, (11, 4.2), 1, len(flops))
     for panel, size in zip(panels, (row["size"] for row in flops), strict=True):
         first, *others = (row for row in throughput if row["size"] == size)
