@@ -20,7 +20,7 @@ from twostream.evaluation.scoring import METRICS, MetricSelection, ScoredImages,
 from twostream.metrics.inception import INCEPTION, InceptionNet, frechet_distance, inception_score, moments
 from twostream.metrics.lpips import ALEXNET, LPIPSNet
 from twostream.metrics.metric import ScoredPair, to_tensor
-from twostream.metrics.protocols import PATN, PROTOCOLS, STANDARD
+from twostream.metrics.protocols import GFLA, PATN, PROTOCOLS, STANDARD
 
 SIZE = (40, 32)
 NUM_PAIRS = 12
@@ -132,6 +132,16 @@ def test_without_an_estimator_pckh_is_listed(settings, images, error):
     selection = select(settings("pckh", "ssim", pose_estimator=fail), images())
     assert reasons_of(selection.missing) == {("pckh", "patn"): str(error)}
     assert names_of(selection) == [("ssim", "patn"), ("ssim", "standard")]
+
+
+def test_a_protocol_is_scored_once_and_in_one_version(settings):
+    assert settings("ssim", protocols=["all", "gfla"]).protocols_of_runs == [PATN, STANDARD, GFLA]
+    # Both versions of a protocol would have columns of one name.
+    for names in (["patn", "patn_v1"], ["all", "patn"]):
+        with pytest.raises(
+            ValueError, match=rf"scoring\.protocols: expected each protocol once, got {', '.join(names)}"
+        ):
+            settings("ssim", protocols=names)
 
 
 def test_lpips_of_too_small_images_is_listed(settings, images, monkeypatch):

@@ -23,7 +23,6 @@ from twostream.loggers.wandb_logger import log_summary
 from twostream.metrics.correspondence import PROTOCOL as CORRESPONDENCE
 from twostream.metrics.correspondence import Correspondence, CorrespondenceColumns
 from twostream.metrics.metric import Metric, Panel, ScoredPair
-from twostream.metrics.protocols import protocols_named
 from twostream.metrics.surrogate import is_synthetic
 from twostream.nets.inspection import Inputs, at_modules, best_matches
 from twostream.registry import build
@@ -142,7 +141,7 @@ def score_run(run: GeneratedRun, scoring: Scoring, device: torch.device) -> dict
             for pair in sorted(pairs, key=image_name)
         ],
         image_size=data.size,
-        protocols=[protocol for name in scoring.protocols for protocol in protocols_named(name)],
+        protocols=scoring.protocols_of_runs,
         references={
             "train": [Panel(data.folder / "train" / name) for name in image_names(train_pairs)],
             "all_train": [Panel(path) for path in sorted((data.folder / "train").iterdir())],

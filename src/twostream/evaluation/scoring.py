@@ -43,7 +43,10 @@ Value = tuple[str, EvaluationProtocol]  # metric and protocol
 
 @dataclass(frozen=True)
 class Scoring:
-    """What an evaluation computes and where its networks come from. Raises ValueError for an unknown metric."""
+    """What an evaluation computes and where its networks come from.
+
+    Raises ValueError for an unknown metric or protocol, and for a protocol that is named twice, also in two versions.
+    """
 
     metrics: Sequence[str]  # some of METRICS
     protocols: Sequence[str]  # names of the protocols of a run's evaluation
@@ -59,6 +62,14 @@ class Scoring:
         unknown = sorted(set(self.metrics) - set(METRICS))
         if unknown or not self.metrics:
             raise ValueError(f"metrics: expected some of {', '.join(METRICS)}, got {unknown or 'none'}")
+        names = [protocol.name for protocol in self.protocols_of_runs]
+        if len(set(names)) < len(names):
+            raise ValueError(f"scoring.protocols: expected each protocol once, got {', '.join(self.protocols)}")
+
+    @property
+    def protocols_of_runs(self) -> list[EvaluationProtocol]:
+        """The protocols of a run's evaluation."""
+        return [protocol for name in self.protocols for protocol in protocols_named(name)]
 
 
 @dataclass(frozen=True)

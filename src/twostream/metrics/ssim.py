@@ -19,9 +19,9 @@ def ssim(
 ) -> float:
     """Return the SSIM of an image in the protocol's frame; 1 for equal images.
 
-    The mean is over channels and pixels except for the border of the protocol's window. With a
-    person's mask, both images are black outside of it, and the mean is still over the entire frame. Raises ValueError
-    for images of different size, or so small that nothing is left between the borders.
+    The mean is over channels and pixels except for the border of the protocol's window. With a person's mask, both
+    images are black outside of it, and the mean is still over the entire frame. Raises ValueError for images of
+    different size, or so small that nothing is left between the borders.
     """
     window, least = protocol.window, 2 * protocol.window.border
     if generated.shape != target.shape or min(generated.shape[:2]) <= least:
