@@ -21,7 +21,7 @@ LAUNCH_joblib = hydra/launcher=joblib hydra.launcher.n_jobs=$(or $(JOBS),2)
 LAUNCH_slurm = hydra/launcher=slurm $(JOBS:%=hydra.launcher.array_parallelism=%)
 LAUNCH = $(if $(filter undefined,$(origin LAUNCH_$(LAUNCHER))),$(error LAUNCHER: expected joblib or slurm, got $(LAUNCHER)),$(LAUNCH_$(LAUNCHER)))
 
-.PHONY: help install lint format test test-all data ablations status train evaluate table bench dashboard lock clean
+.PHONY: help install lint format test test-all audit data ablations status train evaluate table bench dashboard lock clean
 
 help: ## list the targets and knobs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -45,6 +45,8 @@ test: install ## run the fast tests, about 4 minutes on 2 cores
 	$(BIN)/pytest -n 2
 test-all: install ## run all tests
 	$(BIN)/pytest -n 2 -m ""
+audit: install ## compare networks, training, metrics and statistics with independent references, write docs/audit.md
+	$(BIN)/pytest -n 2 -m "" --audit=docs/audit.md
 data: install ## prepare the dataset DATA (market1501, deepfashion, deepfashion_176) from the download in SOURCE
 	$(BIN)/twostream-prepare data=$(DATA) 'source="$(SOURCE)"'
 ablations: install ## train and evaluate the unfinished ones of the paper's nine ablations, print Tables 3 to 5

@@ -3,12 +3,14 @@ import sys
 import types
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from jaxtyping import install_import_hook
 from omegaconf import DictConfig
 
+from audit import Comparison, largest_difference, write_page
 from tiny_run import compose_config, overrides_of_tiny_run, tiny_people
 from twostream.types import PosePair
 
@@ -17,6 +19,44 @@ install_import_hook("synthetic_people", "beartype.beartype(conf=beartype.Beartyp
 
 # Nets this small are faster on one thread.
 torch.set_num_threads(1)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--audit", type=Path, help="run the tests that use `agree` alone and write their table to a page")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("--audit"):
+        items[:] = [item for item in items if "agree" in item.fixturenames]
+
+
+def pytest_terminal_summary(terminalreporter: Any, exitstatus: int, config: pytest.Config) -> None:
+    path = config.getoption("--audit")
+    if path and exitstatus == 0:
+        tests = terminalreporter.stats["passed"]
+        rows = [Comparison(*row) for test in tests for name, row in test.user_properties if name == "audit"]
+        write_page(path, rows)
+        terminalreporter.write_line(f"{len(rows)} comparisons: {path}")
+
+
+@pytest.fixture
+def agree(request: pytest.FixtureRequest, record_property: Callable[[str, object], None]) -> Callable[..., None]:
+    """Check that values equal those of an independent reference, and record the comparison for `make audit`.
+
+    Called as `agree(part, what, against, values, expected, limit)`: a part of the page, what is compared with what, and
+    the largest difference allowed; relative to the largest expected value if `relative`. A limit of 0 compares what can
+    be counted.
+    """
+
+    def compare(
+        part: str, what: str, against: str, values: Any, expected: Any, limit: float, relative: bool = False
+    ) -> None:
+        difference, count = largest_difference(values, expected, relative)
+        test = request.node.path.stem
+        record_property("audit", (part, what, against, difference, limit, relative, count, test))
+        assert difference <= limit, f"{what} against {against}: {difference} over {limit}"
+
+    return compare
 
 
 @pytest.fixture(scope="session")

@@ -3,6 +3,8 @@
 import json
 import re
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -93,6 +95,27 @@ def test_paths_in_readme_exist():
 def test_every_folder_of_the_package_is_in_the_tree():
     folders = {f"src/twostream/{path.parent.name}/" for path in (ROOT / "src/twostream").glob("*/__init__.py")}
     assert [folder for folder in sorted(folders) if folder not in section("Layout")] == []
+
+
+@pytest.mark.slow
+def test_audit_has_the_comparisons_of_the_tests(tmp_path):
+    def compared(path):
+        rows = [line.split(" | ") for line in path.read_text().splitlines() if line.startswith("| ")]
+        return [(what, against, limit, test) for what, against, _, limit, test in rows]
+
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-m",
+        "",
+        f"--audit={tmp_path / 'audit.md'}",
+        "-p",
+        "no:cacheprovider",
+    ]
+    subprocess.run(command, check=True, cwd=ROOT, capture_output=True, text=True)
+    assert sorted(compared(tmp_path / "audit.md")) == sorted(compared(ROOT / "docs/audit.md"))
 
 
 @pytest.mark.slow

@@ -1,8 +1,11 @@
+from copy import deepcopy
 from pathlib import Path
 
 import pytest
 import torch
+from pytorch_lightning import Trainer
 from torch.optim import Adam
+from torch.utils.data import DataLoader
 from torchmetrics.functional.image import structural_similarity_index_measure
 
 from tiny_run import assert_same_leaves, fit
@@ -90,3 +93,58 @@ def test_deterministic_runs_are_equal_and_use_deterministic_algorithms_only(tiny
         torch.use_deterministic_algorithms(False)
         ends.append(dict(trainer.lightning_module.state_dict()))
     assert_same_leaves(*ends)
+
+
+def adam_written_out(parameters, moments, step, rate):
+    """A step of Adam (Kingma and Ba 2015, Algorithm 1) with betas 0.5 and 0.999."""
+    for p, (first, second) in zip(parameters, moments, strict=True):
+        first.mul_(0.5).add_(0.5 * p.grad)
+        second.mul_(0.999).add_(0.001 * p.grad * p.grad)
+        corrected = second / (1 - 0.999**step)
+        p.data -= rate * first / (1 - 0.5**step) / (corrected.sqrt() + 1e-8)
+
+
+def train_written_out(nets, perceptual, pairs, rates):
+    """The iterations of Eq. 7 with PATN's cross-entropy and order of updates, without Lightning."""
+    moments = {name: [[torch.zeros_like(p) for _ in "mv"] for p in net.parameters()] for name, net in nets.items()}
+    generator, *discriminators = nets
+
+    def step(name, loss, number, rate):
+        gradients = torch.autograd.grad(loss, list(nets[name].parameters()))
+        for parameter, gradient in zip(nets[name].parameters(), gradients, strict=True):
+            parameter.grad = gradient
+        adam_written_out(nets[name].parameters(), moments[name], number, rate)
+
+    def cross_entropy(scores, real):
+        probabilities = 1 / (1 + torch.exp(-scores))
+        return -torch.log(probabilities if real else 1 - probabilities).mean()
+
+    for number, (pair, rate) in enumerate(zip(pairs, rates, strict=True), start=1):
+        image, source_pose, target_pose, true = pair
+        fake = nets[generator](image, source_pose, target_pose)
+        scores = [nets[name](fake, image, target_pose) for name in discriminators]
+        adversarial = sum(cross_entropy(score, real=True) for score in scores) / 2
+        loss = 20 * adversarial + 17 * (fake - true).abs().mean() + 17 * perceptual(fake, true)
+        step(generator, loss, number, rate)
+        for name in discriminators:
+            real_loss = cross_entropy(nets[name](true, image, target_pose), real=True)
+            fake_loss = cross_entropy(nets[name](fake.detach(), image, target_pose), real=False)
+            step(name, 20 * (real_loss + fake_loss) / 2, number, rate)
+
+
+def test_training_is_the_loop_written_out(agree, tiny_config, tmp_path):
+    cfg = tiny_config("generator.dropout=0", "loss.pool_size=0", "generator.at_module.sigma=0.5")
+    torch.manual_seed(0)
+    module = build_module(cfg).double()
+    pairs = [[torch.rand(2, channels, 32, 16).double() for channels in (3, 18, 18, 3)] for _ in range(4)]
+    written_out = deepcopy(module)
+    train_written_out(written_out.nets, written_out.objective.perceptual, pairs, [1e-4, 1e-4, 1e-4, 0.5e-4])
+    quiet = dict.fromkeys(("logger", "enable_progress_bar", "enable_checkpointing", "enable_model_summary"), False)
+    trainer = Trainer(accelerator="cpu", precision="64-true", max_epochs=1, limit_val_batches=0, **quiet)
+    batches = DataLoader([PosePair(*pair) for pair in pairs], batch_size=None)
+    trainer.fit(module, batches, batches)
+    assert module.iteration == 4
+    what, against = "parameters after 4 iterations", "a plain loop with Adam written out, float64"
+    expected = [parameter for net in written_out.nets.values() for parameter in net.parameters()]
+    trained = [parameter for net in module.nets.values() for parameter in net.parameters()]
+    agree("Losses and training", what, against, trained, expected, 1e-9)

@@ -1,6 +1,25 @@
 import pytest
+from torch import nn
 
 from twostream.schedule import Schedule
+
+
+def test_rates_are_patns_epoch_by_epoch(agree):
+    """PATN subtracts the same amount from the rate after each epoch of the decay, here of one iteration."""
+    constant, decay = 500, 200
+    schedule, expected, rate = Schedule(1e-4, 0.5, 0.999, constant, decay), [], 1e-4
+    for epoch in range(1, constant + decay + 1):
+        expected.append(rate)
+        rate -= 1e-4 / decay if epoch > constant else 0
+    layer = nn.Linear(1, 1)
+    optimizer = schedule.optimizer(layer, fused=False)
+    scheduler, rates = schedule.scheduler(optimizer), []
+    for _ in expected:
+        rates.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        scheduler.step()
+    what, against = "learning rate of every iteration", "PATN's rule, subtracted a step at a time"
+    agree("Losses and training", what, against, rates, expected, 1e-12, relative=True)
 
 
 def test_the_rate_is_constant_then_decays_linearly_to_zero():

@@ -24,6 +24,23 @@ def test_pairs_are_all_ordered_pairs_of_an_identity_with_shoulders_and_hips():
     assert matching_pairs(joints) == [("1_a.jpg", "1_b.jpg"), ("1_b.jpg", "1_a.jpg")]
 
 
+def test_pairs_are_those_of_the_rule_tested_for_every_two_images(agree):
+    random = np.random.default_rng(0)
+    joints = {}
+    for name in random.permutation([f"{identity:04d}_{i}.jpg" for identity in range(12) for i in range(6)]):
+        joints[str(name)] = np.where(random.random((18, 1)) < 0.04, -1, random.integers(0, 99, (18, 2)))
+    order = list(dict.fromkeys(name[:4] for name in joints))
+    expected = [
+        (source, target)
+        for identity in order
+        for source in joints
+        for target in joints
+        if source != target and source[:4] == target[:4] == identity != "0000"
+        if not any((joints[name][joint] == -1).all() for name in (source, target) for joint in (2, 5, 8, 11))
+    ]
+    agree("Data", "pairs and their order", "the rule tested for every two images", matching_pairs(joints), expected, 0)
+
+
 def test_refuses_to_hold_out_every_identity():
     with pytest.raises(ValueError, match=r"data\.num_val_identities: expected fewer than the 2 training identities"):
         split_identities([("1_a", "1_b"), ("2_a", "2_b")], 2, 1)

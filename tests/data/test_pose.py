@@ -34,9 +34,9 @@ def loop(joints, value):
     return heatmaps
 
 
-def test_a_gaussian_is_the_formula():
+def test_a_gaussian_is_the_formula(agree):
     expected = loop(POINTS, lambda y, x, row, column: math.exp(-((row - y) ** 2 + (column - x) ** 2) / 8))
-    torch.testing.assert_close(gaussian_heatmaps(POINTS, SIZE, sigma=2.0), expected, atol=1e-7, rtol=1e-5)
+    agree("Data", "heatmaps", "loops over pixels, float32", gaussian_heatmaps(POINTS, SIZE, sigma=2.0), expected, 1e-6)
 
 
 def test_a_delta_is_the_nearest_pixel():

@@ -1,3 +1,5 @@
+import math
+
 import pytest
 import torch
 
@@ -10,11 +12,17 @@ def test_least_squares_known_values():
     assert LeastSquares()(scores, real=False).item() == pytest.approx((1 + 9) / 2)
 
 
-def test_cross_entropy_known_values():
-    scores = torch.tensor([0.0, 2.0], dtype=torch.float64)
-    sigmoid = 1 / (1 + torch.exp(-scores))
-    torch.testing.assert_close(CrossEntropy()(scores, real=True), -sigmoid.log().mean())
-    torch.testing.assert_close(CrossEntropy()(scores, real=False), -(1 - sigmoid).log().mean())
+def test_criteria_are_their_formulas(agree):
+    scores = torch.randn(50, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    probabilities = [1 / (1 + math.exp(-score)) for score in scores.tolist()]
+    squares = [(score - real) ** 2 for real in (1, 0) for score in scores.tolist()]
+    expected = {
+        CrossEntropy: [-sum(map(math.log, probabilities)) / 50, -sum(math.log(1 - p) for p in probabilities) / 50],
+        LeastSquares: [sum(squares[:50]) / 50, sum(squares[50:]) / 50],
+    }
+    for criterion, values in expected.items():
+        losses = [criterion()(scores, real=real) for real in (True, False)]
+        agree("Losses and training", "adversarial losses", "formulas a score at a time, float64", losses, values, 1e-12)
 
 
 @pytest.mark.parametrize("criterion", [LeastSquares(), CrossEntropy()])

@@ -11,14 +11,23 @@ def make(**arguments: float) -> Objective:
     return Objective(LeastSquares(), RandomFeaturesLoss(), **chosen)
 
 
-def test_generator_loss_is_equation_7():
-    generated, target = torch.rand(2, 1, 3, 8, 8)
+def test_generator_loss_is_equation_7(agree):
+    generated, target = torch.rand(2, 1, 3, 8, 8, dtype=torch.float64)
     scores = [torch.zeros(1, 4, 2, 2), torch.full((1, 4, 2, 2), 3.0)]
-    loss, terms = make().generator(generated, target, scores)
+    loss, terms = make().double().generator(generated, target, scores)
     assert terms["adversarial"].item() == pytest.approx((1 + 4) / 2)
     assert terms["l1"].item() == pytest.approx((generated - target).abs().mean().item())
-    expected = 20 * terms["adversarial"] + 17 * terms["l1"] + 17 * terms["perceptual"]
-    torch.testing.assert_close(loss, expected)
+    pixels = list(zip(generated.flatten().tolist(), target.flatten().tolist(), strict=True))
+    l1 = sum(abs(one - other) for one, other in pixels) / len(pixels)
+    expected = 20 * (1 + 4) / 2 + 17 * l1 + 17 * terms["perceptual"].item()
+    agree(
+        "Losses and training",
+        "generator's loss (Eq. 7)",
+        "its sum over pixels and scores, float64",
+        loss,
+        expected,
+        1e-6,
+    )
 
 
 def test_without_discriminators_there_is_no_adversarial_term():

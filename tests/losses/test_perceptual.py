@@ -26,7 +26,7 @@ def weights_file(first_layers, tmp_path):
     return path
 
 
-def test_equals_torchvisions_layers(first_layers, weights_file):
+def test_equals_torchvisions_layers(agree, first_layers, weights_file):
     generated, target = torch.rand(2, 1, 3, 8, 8) * 2 - 1
     normalise = VGG19_Weights.IMAGENET1K_V1.transforms()
 
@@ -35,7 +35,9 @@ def test_equals_torchvisions_layers(first_layers, weights_file):
         return first_layers(((image + 1) / 2 - mean) / std)
 
     expected = (features(generated) - features(target)).abs().mean()
-    torch.testing.assert_close(VGG19Loss(weights_file)(generated, target), expected.detach(), atol=1e-6, rtol=1e-5)
+    value = VGG19Loss(weights_file)(generated, target)
+    what, against = "perceptual loss (Eq. 8)", "torchvision's VGG-19 and normalisation, float32"
+    agree("Losses and training", what, against, value, expected, 1e-5, relative=True)
 
 
 def test_is_zero_on_equal_images_and_has_gradients_for_the_generated_only():

@@ -59,6 +59,22 @@ def test_standard_error_of_a_mean_is_that_of_the_identities_means(values, identi
     assert np.mean(result.replicates) == pytest.approx(values.mean(), abs=3 * standard_error / np.sqrt(1000))
 
 
+def test_replicates_are_means_over_the_drawn_identities(agree, values, identities):
+    """The draws of scipy's bootstrap, made again; each resample is collected an image at a time."""
+    random, names = np.random.default_rng(0), sorted(set(identities))
+    expected = []
+    for _ in range(1000):
+        drawn = [names[i] for i in random.integers(0, len(names), len(names))]
+        images = [value for name in drawn for value, own in zip(values, identities, strict=True) if own == name]
+        expected.append(sum(images) / len(images))
+    error = np.sqrt(sum((replicate - sum(expected) / 1000) ** 2 for replicate in expected) / 999)
+    result = resample_mean(values, identities)
+    what, against = "bootstrap over identities", "resamples drawn and collected by loops"
+    agree("Statistics", f"{what}: replicates", against, result.replicates, expected, 1e-12)
+    ends = [values.mean() - stats.t.ppf(0.975, 23) * error, values.mean() + stats.t.ppf(0.975, 23) * error]
+    agree("Statistics", f"{what}: interval", against, result.interval, ends, 1e-12)
+
+
 def test_interval_is_symmetric_around_the_value(values, identities):
     low, high = resample(MeanOf(), {"value": values}, identities, 0.5).interval
     assert low < 0.5 < high

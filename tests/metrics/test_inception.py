@@ -68,9 +68,10 @@ def distance_by_sqrtm(first, second):
 
 
 @pytest.mark.parametrize(("n", "num_splits"), [(40, 10), (23, 4), (5, 5), (7, 1)])
-def test_inception_score_equals_the_formula(random, n, num_splits):
+def test_inception_score_equals_the_formula(agree, random, n, num_splits):
     logits = random.normal(0, 3, (n, 6)).astype(np.float32)
-    assert inception_score(logits, num_splits) == pytest.approx(score_by_loops(logits, num_splits), rel=1e-9, abs=1e-9)
+    expected = score_by_loops(logits, num_splits)
+    agree("Metrics", "Inception Score", "its formula by loops", inception_score(logits, num_splits), expected, 1e-9)
 
 
 @pytest.mark.parametrize(
@@ -102,12 +103,14 @@ def test_moments_are_mean_and_unbiased_covariance_in_float64():
 
 
 @pytest.mark.parametrize(("n", "num_features", "rank"), [(200, 12, 12), (12, 12, 11), (9, 40, 8)])
-def test_frechet_distance_equals_the_formula_at_every_rank(random, n, num_features, rank):
+def test_frechet_distance_equals_the_formula_at_every_rank(agree, random, n, num_features, rank):
     mix = random.normal(size=(num_features, num_features))
     first, second = ((random.normal(shift, 1, (n, num_features)) @ mix).astype(np.float32) for shift in (0, 0.5))
     assert np.linalg.matrix_rank(moments(second).covariance) == rank
     distance = frechet_distance(moments(first), moments(second))
-    assert distance == pytest.approx(distance_by_sqrtm(first, second), rel=1e-4)
+    what = f"Frechet distance, covariances of {'full' if n > num_features else 'low'} rank"
+    expected = distance_by_sqrtm(first, second)
+    agree("Metrics", what, "its formula with scipy's `sqrtm`", distance, expected, 1e-4, relative=True)
 
 
 def test_frechet_distance_of_two_normal_distributions_of_one_number():
@@ -159,12 +162,12 @@ def test_the_weight_file_is_that_of_torch_fidelity():
     assert INCEPTION.name.endswith(f"-{INCEPTION.sha256}.pth")
 
 
-def test_the_network_equals_torch_fidelity(net):
+def test_the_network_equals_torch_fidelity(agree, net):
     reference = FeatureExtractorInceptionV3("inception-v3-compat", ["2048", "logits_unbiased"], str(net[1]))
     images = draw(3, 3, 64, 32)
     for got, expected in zip(net[0](images), reference(images), strict=True):
         assert 0.1 < expected.std() < 100
-        np.testing.assert_array_equal(got, expected.numpy())
+        agree("Metrics", "Inception of 2015, random weights", "torch-fidelity, float32", got, expected, 1e-6)
         assert got.dtype == np.float32
     assert (net[0].name, net[0].weights_hash) == ("inception-v3-compat (2015-12-05)", sha256_of(net[1]))
 
@@ -191,7 +194,7 @@ def random_torchvision_inception():
         return inception_v3(weights=None, init_weights=False).state_dict()
 
 
-def test_torchvisions_network_is_fed_as_in_gflas_script(tmp_path):
+def test_torchvisions_network_is_fed_as_in_gflas_script(agree, tmp_path):
     state = random_torchvision_inception()
     store, file = save_weights(tmp_path, TORCHVISION, state)
     net, images = TorchvisionInception(store, CPU, file=file), draw(2, 3, 64, 32)
@@ -209,7 +212,8 @@ def test_torchvisions_network_is_fed_as_in_gflas_script(tmp_path):
     with torch.inference_mode():
         for layer in layers.split():
             x = getattr(reference, layer)(x)
-    np.testing.assert_allclose(features, x.flatten(1).numpy(), rtol=1e-4, atol=1e-5)
+    what, against = "Inception of `gfla`, random weights", "the steps of GFLA's script, float32"
+    agree("Metrics", what, against, features, x.flatten(1), 1e-4, relative=True)
     assert (features.shape, logits.shape) == ((2, 2048), (2, 1000))
     assert (net.name, net.weights_hash) == ("inception-v3 (torchvision)", sha256_of(tmp_path / TORCHVISION.name))
     assert TORCHVISION.url.endswith(f"/{TORCHVISION.name}")

@@ -32,7 +32,7 @@ def test_name_and_hash_of_the_weight_file_are_those_of_its_url():
 
 
 @pytest.mark.parametrize("size", [(64, 32), (128, 64), (31, 31)])
-def test_equals_torchmetrics_with_its_own_download(net, alexnet_path, monkeypatch, size):
+def test_equals_torchmetrics_with_its_own_download(agree, net, alexnet_path, monkeypatch, size):
     """Fails if the private class of torchmetrics that takes loaded weights changes."""
     monkeypatch.setenv("TORCH_HOME", str(alexnet_path.parents[2]))
     generated, target = draw(3, 3, *size), draw(3, 3, *size, seed=1)
@@ -41,7 +41,7 @@ def test_equals_torchmetrics_with_its_own_download(net, alexnet_path, monkeypatc
     )
     assert expected.min() > 1e-3
     got = net(generated, target)
-    np.testing.assert_allclose(got, expected.numpy(), rtol=1e-4)
+    agree("Metrics", "LPIPS, random weights", "torchmetrics, float32", got, expected, 1e-4, relative=True)
     assert got.dtype == np.float32
 
 

@@ -44,6 +44,37 @@ def test_hand_worked_counts(detected, target, counts):
     assert pckh_counts(detected, target) == counts
 
 
+def counts_by_loops(detected, target):
+    """The rule of PATN's evaluation, a joint at a time."""
+
+    def exists(joint):
+        return joint[0] != -1 and joint[1] != -1
+
+    head = [target[i] for i in (0, 1, 14, 15, 16, 17) if exists(target[i])]
+    if len(head) < 2:
+        return 0, 0
+    height, width = (max(joint[axis] for joint in head) - min(joint[axis] for joint in head) for axis in (0, 1))
+    right = total = 0
+    for joint, true in zip(detected, target, strict=True):
+        if exists(true):
+            total += 1
+            near = abs(joint[0] - true[0]) < 0.5 * height and abs(joint[1] - true[1]) < 0.5 * width
+            right += exists(joint) and near
+    return right, total
+
+
+def test_counts_equal_loops_over_joints(agree):
+    random = np.random.default_rng(0)
+    target = random.integers(0, 40, (500, 18, 2))
+    detected = target + random.integers(-12, 13, target.shape)
+    target[random.random((500, 18)) < 0.4] = -1
+    detected[random.random((500, 18)) < 0.2] = -1
+    expected = [counts_by_loops(*pair) for pair in zip(detected.tolist(), target.tolist(), strict=True)]
+    counts = [pckh_counts(*pair) for pair in zip(detected, target, strict=True)]
+    agree("Metrics", "PCKh: right and all joints of an image", "loops over joints", counts, expected, 0)
+    assert (0, 0) in counts
+
+
 @pytest.mark.parametrize("joint", [(-1, 2), (2, -1), (-1, -1), (0, 0), (-2, 2)])
 def test_joints_count_if_they_are_found(joint):
     annotated = TARGET.copy()

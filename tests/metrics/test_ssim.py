@@ -33,14 +33,15 @@ def by_torchmetrics(generated, target, data_range):
 
 @pytest.mark.parametrize("protocol", [PATN_V1, STANDARD])
 @pytest.mark.parametrize("is_masked", [False, True])
-def test_equals_two_libraries(images, mask, protocol, is_masked):
+def test_equals_two_libraries(agree, images, mask, protocol, is_masked):
     generated, target = (image // 2 + 30 for image in images)
     value = ssim(generated, target, protocol, mask if is_masked else None)
     if is_masked:
         generated, target = (np.where(mask[..., None], image, 0).astype(np.uint8) for image in (generated, target))
     data_range = 255 if protocol is STANDARD else int(generated.max()) - int(generated.min())
-    assert value == pytest.approx(by_skimage(generated, target, data_range), abs=1e-12)
-    assert value == pytest.approx(by_torchmetrics(generated, target, float(data_range)), abs=1e-6)
+    what = "SSIM, Mask-SSIM: `standard`, `patn` version 1"
+    agree("Metrics", what, "current scikit-image", value, by_skimage(generated, target, data_range), 1e-12)
+    agree("Metrics", what, "torchmetrics", value, by_torchmetrics(generated, target, float(data_range)), 1e-6)
 
 
 @pytest.mark.parametrize("protocol", [PATN, STANDARD])
@@ -115,7 +116,7 @@ def test_details_contain_window_range_and_frame():
         assert metric(STANDARD, (256, 176)).details == standard
 
 
-def test_gfla_and_cfld_equal_scikit_image():
+def test_gfla_and_cfld_equal_scikit_image(agree):
     random = np.random.default_rng(0)
     generated, true = random.integers(0, 256, (2, 2, 64, 56, 3)).astype(np.uint8)
     images = draw_batch((64, 56), count=2)._replace(generated=generated, true=true)
@@ -126,10 +127,10 @@ def test_gfla_and_cfld_equal_scikit_image():
             structural_similarity(g / 255, t / 255, data_range=1, win_size=51, channel_axis=-1)
             for g, t in zip(generated, true, strict=True)
         ]
-        assert columns[f"ssim/{protocol.name}"] == pytest.approx(expected, abs=1e-12)
+        agree("Metrics", "SSIM, `gfla` and `cfld`", "scikit-image", columns[f"ssim/{protocol.name}"], expected, 1e-12)
     columns = update_all([PSNR(CFLD, (64, 56))], images)
     expected = [peak_signal_noise_ratio(t / 255, g / 255, data_range=1) for g, t in zip(generated, true, strict=True)]
-    assert columns["psnr/cfld"] == pytest.approx(expected, abs=1e-9)
+    agree("Metrics", "PSNR, `cfld`, in dB", "scikit-image", columns["psnr/cfld"], expected, 1e-9)
     assert psnr(true, true).tolist() == [np.inf, np.inf]
 
 

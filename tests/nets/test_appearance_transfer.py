@@ -42,12 +42,19 @@ def module() -> AppearanceTransfer:
 
 
 @pytest.mark.parametrize("bias", [True, False])
-def test_it_equals_the_equations(bias):
+def test_it_equals_the_equations(agree, bias):
     torch.manual_seed(0)
     module = AppearanceTransfer(16, bias, sigma=0.7).double()
     source, target = torch.randn(2, 1, 16, 3, 2, dtype=torch.float64)
     expected = equations_by_loops(module, source[0], target[0])
-    torch.testing.assert_close(module(source, target)[0], expected)
+    agree(
+        "Networks",
+        "AT-module (Eq. 1 to 6)",
+        "loops over positions, float64",
+        module(source, target)[0],
+        expected,
+        1e-12,
+    )
 
 
 def test_gradients(module):

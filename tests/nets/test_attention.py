@@ -21,13 +21,14 @@ def draw(num_positions, channels=(4, 4, 16), dtype=torch.float32, scale=1.0, bat
 
 @pytest.mark.parametrize("implementation", [fused_attention, chunked_attention])
 @pytest.mark.parametrize(("num_positions", "channels"), [(1, (4, 4, 16)), (300, (4, 4, 16)), (100, (32, 32, 128))])
-def test_implementations_equal_the_equations_in_outputs_and_gradients(num_positions, channels, implementation):
+def test_implementations_equal_the_equations_in_outputs_and_gradients(agree, num_positions, channels, implementation):
     inputs = draw(num_positions, channels, scale=0.5)
     weights = torch.randn(2, channels[2], num_positions, generator=torch.Generator().manual_seed(1))
     outputs = implementation(*inputs), attend_materialized(*inputs)
-    torch.testing.assert_close(*outputs, rtol=1e-5, atol=1e-5)
-    for one, other in zip(*(torch.autograd.grad(output, inputs, weights) for output in outputs), strict=True):
-        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-5)
+    gradients = [torch.autograd.grad(output, inputs, weights) for output in outputs]
+    what, against = "fused and chunked attention", "the attention matrix of Eq. 4 and 5, float32"
+    agree("Networks", f"{what}: outputs", against, *outputs, 1e-5)
+    agree("Networks", f"{what}: gradients", against, *gradients, 1e-5, relative=True)
 
 
 def test_rows_of_the_attention_matrix_are_target_positions():
@@ -41,11 +42,14 @@ def test_rows_of_the_attention_matrix_are_target_positions():
 
 
 @pytest.mark.parametrize("numel", CHUNK_SIZES)
-def test_chunks_of_any_size_give_the_same_outputs_and_gradients(monkeypatch, numel):
+def test_chunks_of_any_size_give_the_same_outputs_and_gradients(agree, monkeypatch, numel):
     monkeypatch.setattr(module, "CHUNK_NUMEL", numel)
     random = torch.Generator().manual_seed(0)
     inputs = [torch.randn(5, width, 10, generator=random, dtype=torch.float64).requires_grad_() for width in (2, 2, 3)]
-    torch.testing.assert_close(chunked_attention(*inputs), attend_materialized(*inputs))
+    outputs = chunked_attention(*inputs), attend_materialized(*inputs)
+    agree(
+        "Networks", "attention in chunks of any size", "the attention matrix of Eq. 4 and 5, float64", *outputs, 1e-12
+    )
     assert torch.autograd.gradcheck(chunked_attention, inputs)
 
 

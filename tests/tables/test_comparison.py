@@ -34,12 +34,13 @@ def test_paired_bootstrap_approximates_the_paired_t_test():
     assert p == pytest.approx(2 * stats.t.sf(abs(expected.statistic) * (12 / 11) ** 0.5, 11), rel=0.1)
 
 
-def test_paired_t_test_is_scipys():
+def test_paired_t_test_is_scipys(agree):
     ours, base = [0.31, 0.33, 0.36], [0.30, 0.35, 0.33]
     expected = stats.ttest_rel(ours, base)
     interval = expected.confidence_interval(0.95)
     result = paired_t_test(np.subtract(ours, base).tolist())
-    assert result == pytest.approx((interval.low, interval.high, expected.pvalue))
+    scipys = [interval.low, interval.high, expected.pvalue]
+    agree("Statistics", "paired t-test over seeds: interval and p", "scipy's `ttest_rel`", result, scipys, 1e-9)
 
 
 @pytest.mark.parametrize(("difference", "p"), [(0.0, 1), (0.25, 0)])
@@ -61,6 +62,23 @@ def test_differences_equal_but_for_rounding_do_not_warn():
 )
 def test_holm_worked_by_hand(p, corrected):
     assert holm(p) == pytest.approx(corrected)
+
+
+def test_holm_is_the_step_down_procedure(agree):
+    """Holm 1979: at a level, hypotheses are rejected from the smallest p on until one is above level / number left."""
+    random = np.random.default_rng(0)
+    for n in range(1, 9):
+        p = (random.random(n) ** 2).round(3).tolist()
+        corrected = holm(p)
+        for level in (0.01, 0.05, 0.2, 0.5, 0.9):
+            rejected = set()
+            for rank, i in enumerate(sorted(range(n), key=p.__getitem__)):
+                if p[i] > level / (n - rank):
+                    break
+                rejected.add(i)
+            decided = [str(value <= level) for value in corrected]
+            expected = [str(i in rejected) for i in range(n)]
+            agree("Statistics", "decisions by Holm's correction", "the procedure step by step", decided, expected, 0)
 
 
 def test_one_seed_is_compared_over_identities(collected, add_run):
