@@ -9,7 +9,7 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
 from tiny_run import compose_config
-from twostream.build import build_module, build_scoring, check
+from twostream.build import build_module, build_scoring, build_trainer, check
 from twostream.cli import CONF
 from twostream.cli.jobs import register_resolvers
 from twostream.registry import model_config
@@ -231,3 +231,8 @@ def test_a_config_that_can_not_work_is_refused(override, message):
     cfg = compose_train(override)
     with pytest.raises(Exception, match=message):
         (check(cfg), build_on_meta(cfg), instantiate(cfg.data))
+
+
+def test_a_machine_without_the_accelerator_is_refused(tiny_config):
+    with pytest.raises(ValueError, match=r"trainer: expected settings that this machine can run: .*MPS"):
+        build_trainer(tiny_config("trainer.accelerator=mps"))

@@ -4,12 +4,15 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from omegaconf import DictConfig
+from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 from twostream.data.datamodule import PairDataModule
 from twostream.module import TwoStreamModule
 from twostream.registry import model_config
+from twostream.runs import cause_of
 
 PRECISIONS = ("32-true", "bf16-mixed")
 
@@ -33,15 +36,23 @@ def build_module(cfg: DictConfig) -> TwoStreamModule:
 
 
 def build_trainer(cfg: DictConfig) -> pl.Trainer:
-    """Build the trainer with its loggers and callbacks."""
+    """Build the trainer with its loggers and callbacks.
+
+    Raises ValueError for settings that Lightning refuses, a GPU on a machine without one, for example.
+    """
     callbacks = {**cfg.callbacks, "averaging": cfg.averaging}
-    return instantiate(
-        cfg.trainer,
-        logger=[instantiate(node) for node in cfg.logger.values()],
-        callbacks=[instantiate(node) for node in callbacks.values() if node],
-        deterministic=cfg.deterministic,
-        benchmark=not cfg.deterministic,
-    )
+    try:
+        return instantiate(
+            cfg.trainer,
+            logger=[instantiate(node) for node in cfg.logger.values()],
+            callbacks=[instantiate(node) for node in callbacks.values() if node],
+            deterministic=cfg.deterministic,
+            benchmark=not cfg.deterministic,
+        )
+    except InstantiationException as error:
+        if isinstance(cause := cause_of(error), MisconfigurationException):
+            raise ValueError(f"trainer: expected settings that this machine can run: {cause}") from error
+        raise
 
 
 def build_scoring(cfg: DictConfig) -> Any:
