@@ -8,7 +8,7 @@ from torch.optim import Adam
 from torch.utils.data import DataLoader
 from torchmetrics.functional.image import structural_similarity_index_measure
 
-from tiny_run import assert_same_leaves, fit
+from tiny_run import assert_same_leaves, fit, read_curves
 from twostream.build import build_datamodule, build_module
 from twostream.data.dataset import to_pose_pair
 from twostream.module import as_list
@@ -26,6 +26,20 @@ def test_iterations_are_updates_of_the_generator(tiny_config, discriminators):
     assert len(trainer.optimizers) == len(module.nets)
     assert {int(state["step"]) for optimizer in trainer.optimizers for state in optimizer.state.values()} == {4}
     assert [scheduler.get_last_lr() for scheduler in as_list(module.lr_schedulers())] == [[0.0]] * len(module.nets)
+
+
+def test_discriminators_can_start_later(tiny_config):
+    cfg = tiny_config("loss.adversarial_start=3")
+    start = build_module(tiny_config()).discriminators.state_dict()
+    trainer = fit(cfg)
+    steps = [{int(state["step"]) for state in optimizer.state.values()} for optimizer in trainer.optimizers]
+    assert steps == [{4}, {1}, {1}]
+    curves = read_curves(Path(cfg.run_dir))
+    assert [row["step"] for row in curves if "train/adversarial" in row] == [4]
+    assert [row["step"] for row in curves if "train/l1" in row] == [1, 2, 3, 4]
+    assert [scheduler.get_last_lr() for scheduler in trainer.lightning_module.lr_schedulers()] == [[0.0]] * 3
+    trained = trainer.lightning_module.discriminators.state_dict()
+    assert any(not torch.equal(value, start[name]) for name, value in trained.items())
 
 
 @pytest.mark.parametrize("updated", ["generator", "appearance", "shape"])
@@ -75,7 +89,7 @@ def test_it_overfits_a_few_pairs(tiny_config):
     for _ in range(150):
         fake = module(pair)
         scores = [net(fake, pair.source_image, pair.target_heatmaps) for net in module.discriminators.values()]
-        loss, terms = module.objective.generator(fake, pair.target_image, scores)
+        loss, terms = module.objective.generator(fake, pair.target_image, pair.target_heatmaps, scores)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

@@ -68,13 +68,14 @@ class TwoStreamModule(LightningModule):
         # One iteration of Eq. 7: an update of the generator, then one of each discriminator, in PATN's order.
         pair = PosePair(*self.performance.to_memory_format(pair))
         with self.performance.compiled():
+            discriminators = self.objective.discriminators_at(self.iteration, self.discriminators)
             with self.performance.frozen(self.discriminators):
                 generator = self.wrapped.get("generator", self.generator)
                 fake = generator(pair.source_image, pair.source_heatmaps, pair.target_heatmaps)
-                scores = [net(fake, pair.source_image, pair.target_heatmaps) for net in self.discriminators.values()]
-                loss, logs = self.objective.generator(fake, pair.target_image, scores)
+                scores = [net(fake, pair.source_image, pair.target_heatmaps) for net in discriminators.values()]
+                loss, logs = self.objective.generator(fake, pair.target_image, pair.target_heatmaps, scores)
                 self.update("generator", loss)
-            for name in self.discriminators:
+            for name in discriminators:
                 real_scores, fake_scores = self.score_real_and_fake(name, pair, fake.detach())
                 loss = self.objective.discriminator(real_scores, fake_scores)
                 self.update(name, loss)

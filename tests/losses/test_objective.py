@@ -5,6 +5,8 @@ from twostream.losses.adversarial import LeastSquares
 from twostream.losses.objective import Objective
 from twostream.losses.perceptual import RandomFeaturesLoss
 
+NO_HEATMAPS = torch.zeros(1, 18, 8, 8)
+
 
 def make(**arguments: float) -> Objective:
     chosen = {"adversarial_weight": 20, "l1_weight": 17, "perceptual_weight": 17, "pool_size": 0} | arguments
@@ -14,7 +16,7 @@ def make(**arguments: float) -> Objective:
 def test_generator_loss_is_equation_7(agree):
     generated, target = torch.rand(2, 1, 3, 8, 8, dtype=torch.float64)
     scores = [torch.zeros(1, 4, 2, 2), torch.full((1, 4, 2, 2), 3.0)]
-    loss, terms = make().double().generator(generated, target, scores)
+    loss, terms = make().double().generator(generated, target, NO_HEATMAPS.double(), scores)
     assert terms["adversarial"].item() == pytest.approx((1 + 4) / 2)
     assert terms["l1"].item() == pytest.approx((generated - target).abs().mean().item())
     pixels = list(zip(generated.flatten().tolist(), target.flatten().tolist(), strict=True))
@@ -32,9 +34,24 @@ def test_generator_loss_is_equation_7(agree):
 
 def test_without_discriminators_there_is_no_adversarial_term():
     generated, target = torch.rand(2, 1, 3, 8, 8)
-    loss, terms = make().generator(generated, target, [])
+    loss, terms = make().generator(generated, target, NO_HEATMAPS, [])
     assert set(terms) == {"l1", "perceptual"}
     torch.testing.assert_close(loss, 17 * (terms["l1"] + terms["perceptual"]))
+
+
+def test_l1_can_be_weighted_towards_the_person():
+    generated, target = torch.rand(2, 1, 3, 8, 8)
+    heatmaps = NO_HEATMAPS.clone()
+    heatmaps[0, 3, :4], heatmaps[0, 5, 2:4] = 0.5, 1.0
+    weights = torch.ones(8)
+    weights[:2], weights[2:4] = 1 + 0.5 * 2, 1 + 1.0 * 2
+    rows = (generated - target).abs().mean(dim=(0, 1, 3))
+    _, terms = make(person_weight=3).generator(generated, target, heatmaps, [])
+    torch.testing.assert_close(terms["l1"], (weights * rows).sum() / weights.sum())
+    # Without a person, and without a weight, it is the mean.
+    for objective, pose in ((make(person_weight=3), NO_HEATMAPS), (make(), heatmaps)):
+        _, terms = objective.generator(generated, target, pose, [])
+        torch.testing.assert_close(terms["l1"], (generated - target).abs().mean())
 
 
 @pytest.mark.parametrize(("weighted", "weight"), [(True, 20), (False, 1)])
