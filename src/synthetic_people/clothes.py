@@ -54,7 +54,8 @@ _HAIR_COLOURS = _palette(
     (25, 22, 22), (50, 35, 25), (95, 60, 35), (150, 105, 60), (210, 175, 110), (140, 60, 30), (150, 150, 150),
 )  # fmt: skip
 LEGWEAR = ("trousers", "shorts", "skirt")
-# Number of colours and patterns of the upper garment, and of kinds of legwear.
+# What is classified, with the number of classes: colour and pattern of the upper garment, and the kind of legwear.
+GARMENT_KINDS = ("colour", "pattern", "legwear")
 GARMENT_CLASSES = (len(_CLOTH_COLOURS), len(PATTERNS), len(LEGWEAR))
 _FULL = 2.0  # beyond every v: the garment covers the body part
 

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int, UInt8
+from scipy.special import logsumexp
 from torch import Tensor, nn
 
 from synthetic_people.clothes import GARMENT_CLASSES
@@ -95,6 +96,13 @@ class Predictions(NamedTuple):
     joints: Int[np.ndarray, "b 18 2"]
     features: Float[np.ndarray, "b features"]
     logits: Float[np.ndarray, "b garments"]
+
+    @property
+    def garments(self) -> Int[np.ndarray, "b kinds"]:
+        """The likeliest class of each of `GARMENT_KINDS`."""
+        by_kind = self.logits.reshape(-1, *GARMENT_CLASSES)
+        axes_of_others = ((2, 3), (1, 3), (1, 2))
+        return np.stack([logsumexp(by_kind, axis=others).argmax(axis=1) for others in axes_of_others], axis=1)
 
 
 class Evaluator:

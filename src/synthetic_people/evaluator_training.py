@@ -19,7 +19,7 @@ from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 from tqdm import tqdm
 
-from synthetic_people.clothes import GARMENT_CLASSES, garment_classes
+from synthetic_people.clothes import GARMENT_CLASSES, GARMENT_KINDS
 from synthetic_people.evaluator import Evaluator, EvaluatorNet, EvaluatorOutput, build_net
 from synthetic_people.people import SyntheticPeople
 from twostream.data.dataset import to_unit_range
@@ -150,17 +150,13 @@ def read_labelled_images(people: SyntheticPeople, root: Path) -> LabelledImages:
     """Read the training split of a set of synthetic people, in the order of its identities."""
     height, width = people.image_size
     joints = read_annotations(root / "annotation-train.csv", width)
-    garments = {}
-    for identity in range(people.num_train_identities):
-        name, outfit, shape, _ = people.draw("train", identity)
-        garments[name] = np.ravel_multi_index(garment_classes(outfit, shape), GARMENT_CLASSES)
     images = np.stack([read_image(root / "train" / name, (height, width)) for name in joints])
     masks = np.stack([person_mask(array, (height, width)) for array in joints.values()])
     return LabelledImages(
         torch.from_numpy(images).permute(0, 3, 1, 2).contiguous(),
         torch.stack([joints_to_tensor(array) for array in joints.values()]),
         torch.from_numpy(masks.astype(np.uint8))[:, None],
-        torch.tensor([garments[identity_of(name)] for name in joints]),
+        torch.tensor([np.ravel_multi_index(people.garments(identity_of(name)), GARMENT_CLASSES) for name in joints]),
     )
 
 
@@ -193,20 +189,17 @@ def evaluator_loss(net: EvaluatorNet, batch: LabelledImages) -> Float[Tensor, ""
 
 def measure_accuracy(evaluator: Evaluator, labelled: LabelledImages) -> dict[str, float]:
     """Return PCKh and the accuracy of each kind of garment class."""
-    joints, logits = [], []
+    joints: list[np.ndarray] = []
+    garments: list[np.ndarray] = []
     for images in labelled.images.split(64):
         predictions = evaluator(images)
         joints += list(predictions.joints)
-        logits.append(torch.from_numpy(predictions.logits))
+        garments += list(predictions.garments)
     true = torch.nan_to_num(labelled.joints, nan=-1).long().numpy()
     accuracy = {"PCKh": pckh([pckh_counts(detected, target) for detected, target in zip(joints, true, strict=True)])}
-    by_kind = torch.cat(logits).view(-1, *GARMENT_CLASSES)
-    axes_of_others = {"colour": (2, 3), "pattern": (1, 3), "legwear": (1, 2)}
-    true_classes = torch.unravel_index(labelled.garments, GARMENT_CLASSES)
-    for (name, others), classes in zip(axes_of_others.items(), true_classes, strict=True):
-        is_right = by_kind.logsumexp(dim=others).argmax(dim=1) == classes
-        accuracy[name] = is_right.float().mean().item()
-    return accuracy
+    true_garments = np.stack(np.unravel_index(labelled.garments.numpy(), GARMENT_CLASSES), axis=1)
+    shares = (np.stack(garments) == true_garments).mean(axis=0)
+    return accuracy | dict(zip(GARMENT_KINDS, shares.tolist(), strict=True))
 
 
 def main() -> None:

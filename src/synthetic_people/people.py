@@ -18,7 +18,7 @@ from tqdm import tqdm
 from synthetic_people.backgrounds import NUM_CAMERAS, shoot_background
 from synthetic_people.body import BodyShape, arms_are_free, build_figure, sample_shape
 from synthetic_people.camera import frame_figure
-from synthetic_people.clothes import Outfit, sample_outfit
+from synthetic_people.clothes import Outfit, garment_classes, sample_outfit
 from synthetic_people.poses import sample_pose
 from synthetic_people.raycast import render_view, sample_light
 from twostream.data.keypoints import JointArray, write_annotations
@@ -114,6 +114,13 @@ class SyntheticPeople:
         rng = np.random.default_rng([self.seed, split_index, identity])
         outfit, shape = sample_outfit(rng, sample_shape(rng))
         return f"{identity + 1 + split_index * self.num_train_identities:04d}", outfit, shape, rng
+
+    def garments(self, name: str) -> tuple[int, int, int]:
+        """Return the classes (`GARMENT_KINDS`) of what the person with this identity in file names wears."""
+        number = int(name) - 1
+        is_test = number >= self.num_train_identities
+        _, outfit, shape, _ = self.draw(SPLITS[is_test], number - is_test * self.num_train_identities)
+        return garment_classes(outfit, shape)
 
     def _render(self, root: Path) -> None:
         unfinished = root.with_name(f"{root.name}.partial")

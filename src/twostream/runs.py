@@ -17,7 +17,7 @@ from twostream.files import read_json, write_json
 RUN, CONFIG, LOCK = "run.json", "config.json", ".lock"
 STATES = ("not started", "running", "done", "stopped", "failed")
 OUTPUTS = (
-    *("averaged", "checkpoints", "images", "logs", "samples", "scoring"),
+    *("averaged", "validation", "checkpoints", "images", "logs", "samples", "scoring"),
     *("changes.diff", "scores.csv", "bootstrap.json", "metrics.json"),
 )
 # Keys of a config that do not affect the result.

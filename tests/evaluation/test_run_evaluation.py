@@ -14,7 +14,7 @@ from hydra import compose, initialize_config_dir
 from PIL import Image
 
 from tiny_run import overrides_of_tiny_run
-from twostream.build import build_scoring
+from twostream.build import build_datamodule, build_scoring
 from twostream.cli import CONF
 from twostream.cli.train import train_and_evaluate
 from twostream.data.dataset import PairDataset
@@ -31,7 +31,8 @@ from twostream.tables.render import write_tables
 
 CPU = torch.device("cpu")
 SSIM_VALUES = {(metric, p) for metric in ("ssim", "mask_ssim") for p in ("patn", "standard")}
-EVALUATOR_VALUES = {(metric, "evaluator") for metric in ("frechet_train", "frechet_test", "pckh")}
+ACCURACIES = [f"{kind}_accuracy" for kind in ("appearance", "colour", "pattern", "legwear")]
+EVALUATOR_VALUES = {(metric, "evaluator") for metric in ("frechet_train", "frechet_test", "pckh", *ACCURACIES)}
 
 
 def compose_and_run(run_dir, overrides):
@@ -103,6 +104,29 @@ def test_values_are_those_of_the_image_files(finished, metrics, people_folder):
         masked.append(ssim(generated * mask, true * mask, STANDARD))
     assert values["ssim", "standard"]["value"] == pytest.approx(np.mean(full), abs=1e-9)
     assert values["mask_ssim", "standard"]["value"] == pytest.approx(np.mean(masked), abs=1e-9)
+
+
+def test_validation_pairs_are_evaluated_apart(run_dir, finished, people_folder, scoring):
+    before = (run_dir / "metrics.json").read_bytes()
+    content = evaluate_run(run_dir, scoring, CPU, "val")
+    folder = run_dir / "validation"
+    assert read(folder / "metrics.json") == content
+    assert content["run"]["label"] == "synthetic people, validation"
+    assert keys_of(content["values"]) == SSIM_VALUES | EVALUATOR_VALUES - {("frechet_test", "evaluator")}
+    assert {entry["n"] for entry in content["values"]} == {3}
+    assert (run_dir / "metrics.json").read_bytes() == before
+    assert (folder / "samples" / "val.png").is_file()
+    data = build_datamodule(finished[0])
+    data.setup("validate")
+    images = [np.asarray(Image.open(folder / "images" / image_name(pair))) for pair in data.val.pairs]
+    true = [np.asarray(Image.open(people_folder / "train" / target)) for _, target in data.val.pairs]
+    values = {(entry["metric"], entry["protocol"]): entry["value"] for entry in content["values"]}
+    expected = np.mean([ssim(*both, STANDARD) for both in zip(images, true, strict=True)])
+    assert values["ssim", "standard"] == pytest.approx(expected, abs=1e-9)
+    reasons = {entry["metric"]: entry["reason"] for entry in content["missing"]}
+    assert reasons["correspondence"] == "true matches are known in test images only"
+    with pytest.raises(ValueError, match="split: expected test or val, got 'train'"):
+        evaluate_run(run_dir, scoring, CPU, "train")
 
 
 def test_missing_values_have_a_reason(metrics):

@@ -3,6 +3,7 @@ import pytest
 import torch
 
 from stand_ins import CPU, draw_batch
+from synthetic_people.clothes import garment_classes
 from synthetic_people.evaluator import Evaluator, EvaluatorNet
 from tiny_run import tiny_people
 from twostream.data.keypoints import NUM_JOINTS
@@ -17,7 +18,13 @@ from twostream.metrics.inception import (
 from twostream.metrics.metric import to_tensor, update_all
 from twostream.metrics.pckh import pckh, pckh_counts
 from twostream.metrics.protocols import STANDARD
-from twostream.metrics.surrogate import EvaluatorColumns, EvaluatorPCKh, is_synthetic
+from twostream.metrics.surrogate import (
+    EvaluatorColumns,
+    EvaluatorPCKh,
+    appearance_accuracies,
+    clothes_of,
+    is_synthetic,
+)
 
 SIZE = (40, 32)
 
@@ -68,6 +75,32 @@ def test_the_metrics_share_one_pass_over_the_images_and_one_over_the_persons(eva
     assert passes == [3, 3]
 
 
+def test_appearance_accuracy_counts_the_people_whose_clothes_are_read_right(evaluator):
+    images = draw_batch(SIZE, count=20)
+    read = evaluator(to_tensor(images.generated)).garments
+    of_true = evaluator(to_tensor(images.true)).garments
+    # Colour is right of all but 5, pattern of all but 8, legwear of all; one person has both wrong.
+    worn = read.copy()
+    worn[:5, 0] += 1
+    worn[4:12, 1] += 1
+    shared = EvaluatorColumns(evaluator, SIZE, clothes=lambda name: worn[int(name)].tolist())
+    metrics = appearance_accuracies(shared)
+    columns = update_all(metrics, images)
+    values = {metric.name: metric.compute(columns, np.arange(20)) for metric in metrics}
+    names = [f"{kind}_accuracy" for kind in ("appearance", "colour", "pattern", "legwear")]
+    assert values == dict(zip(names, [8 / 20, 15 / 20, 12 / 20, 1], strict=True))
+    assert metrics[1].compute(columns, np.array([0, 0, 7])) == pytest.approx(1 / 3)
+    expected = [(of_true == worn).all(axis=1).mean(), *(of_true == worn).mean(axis=0)]
+    assert [metric.extras(columns) for metric in metrics] == [{"true_images": value} for value in expected]
+    assert appearance_accuracies(EvaluatorColumns(evaluator, SIZE)) == []
+
+
 def test_only_the_synthetic_dataset_is_synthetic():
-    assert is_synthetic(tiny_people())
+    people = tiny_people()
+    assert is_synthetic(people)
     assert not is_synthetic(None)
+    assert clothes_of(None) is None
+    name, outfit, shape, _ = people.draw("test", 1)
+    assert clothes_of(people)(f"{name}_c1s1_000025_01.jpg") == garment_classes(outfit, shape)
+    name, outfit, shape, _ = people.draw("train", 4)
+    assert people.garments(name) == garment_classes(outfit, shape)

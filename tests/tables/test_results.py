@@ -2,7 +2,8 @@ import json
 
 import pytest
 
-from twostream.tables.results import NotComputed, Value, read_run
+from twostream.tables.results import NotComputed, Value, collect, read_run
+from twostream.tables.spec import load_spec
 
 WEIGHTS = "weights.pth is missing:\n put it into x"
 
@@ -120,6 +121,22 @@ def test_more_columns_are_shown_where_a_run_has_a_value(collected, add_run):
     add_run("full", {"ssim": 0.31})
     add_run("no_at_module", {"fid_test/standard": 3})
     assert [column.label for column in collected().shown_columns()] == ["SSIM", "PCKh", "FID"]
+
+
+def test_results_on_validation_pairs_are_read_from_their_folder(spec_path, runs, add_run):
+    def collect_validation():
+        return collect(load_spec(spec_path), runs, "synthetic", "smoke", [0], validation=True)
+
+    path = add_run("full", {"ssim": 0.31})
+    path.with_name("run.json").write_text(json.dumps({"state": "done"}))
+    reason = f"not evaluated: twostream-evaluate run={path.parent} split=val"
+    assert collect_validation().missing["full", 0] == reason
+    path.with_name("validation").mkdir()
+    content = json.loads(path.read_text())
+    content["values"][0]["value"] = 0.25
+    (path.parent / "validation" / "metrics.json").write_text(json.dumps(content))
+    (run,) = collect_validation().runs.values()
+    assert run.values[0].value == 0.25
 
 
 @pytest.mark.parametrize(("seeds", "message"), [([], "at least one"), ([0, 0], "each once, got '0'")])

@@ -1,4 +1,4 @@
-"""`twostream-evaluate`: generate and score the test pairs of a finished run."""
+"""`twostream-evaluate`: generate and score the test pairs, or the validation pairs, of a finished run."""
 
 from pathlib import Path
 from typing import Any
@@ -7,7 +7,7 @@ from omegaconf import DictConfig
 
 from twostream.build import build_scoring, choose_device
 from twostream.cli.errors import command
-from twostream.evaluation.run_evaluation import evaluate_run
+from twostream.evaluation.run_evaluation import SPLITS, evaluate_run
 from twostream.runs import run_lock
 
 
@@ -16,8 +16,8 @@ def main(cfg: DictConfig) -> None:
     """Evaluate the run in the folder `cfg.run` and print its values."""
     run_dir = Path(cfg.run)
     with run_lock(run_dir):
-        print_scores(evaluate_run(run_dir, build_scoring(cfg), choose_device(cfg.device)))
-    print(run_dir / "metrics.json")
+        print_scores(evaluate_run(run_dir, build_scoring(cfg), choose_device(cfg.device), cfg.split))
+    print(run_dir / SPLITS[cfg.split] / "metrics.json")
 
 
 def print_scores(content: dict[str, Any]) -> None:

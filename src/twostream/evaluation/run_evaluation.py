@@ -1,4 +1,4 @@
-"""A finished run -> its test images and their scores."""
+"""A finished run -> its generated images and their scores."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,13 +23,14 @@ from twostream.loggers.wandb_logger import log_summary
 from twostream.metrics.correspondence import PROTOCOL as CORRESPONDENCE
 from twostream.metrics.correspondence import Correspondence, CorrespondenceColumns
 from twostream.metrics.metric import Metric, Panel, ScoredPair
-from twostream.metrics.surrogate import is_synthetic
+from twostream.metrics.surrogate import clothes_of, is_synthetic
 from twostream.nets.inspection import Inputs, at_modules, best_matches
 from twostream.registry import build
 from twostream.resume import load_checkpoint
 from twostream.runs import read_provenance
 
 CHECKPOINT = Path("checkpoints", "last.ckpt")
+SPLITS = {"test": ".", "val": "validation"}  # folder of the results below that of the run
 NUM_GRID_PAIRS = 16
 
 
@@ -41,25 +42,31 @@ def image_name(pair: Pair) -> str:
 
 @dataclass(frozen=True)
 class GeneratedRun:
-    """A finished run with all its test images."""
+    """A finished run with the images of all pairs of a split."""
 
     folder: Path  # contains the images and what is computed from them
     record: dict[str, Any]
     generator: nn.Module
     data: PairDataModule
-    dataset: PairDataset  # the test pairs
+    split: str  # one of `SPLITS`
+    dataset: PairDataset  # the pairs of the split
 
     @property
     def grid(self) -> Path:
-        """Path of the image with some of the test pairs."""
-        return self.folder / "samples" / "test.png"
+        """Path of the image with some of the pairs."""
+        return self.folder / "samples" / f"{self.split}.png"
+
+    @property
+    def true_images(self) -> Path:
+        """The folder of the true images; the identities of validation are held out from the training split."""
+        return self.data.folder / ("test" if self.split == "test" else "train")
 
     def image_path(self, pair: Pair) -> Path:
         """Return the path of a pair's generated image."""
         return self.folder / "images" / image_name(pair)
 
     def inputs(self, indices: Sequence[int], device: torch.device) -> Inputs:
-        """Return the generator's arguments for some test pairs."""
+        """Return the generator's arguments for some pairs."""
         pair = to_pose_pair(self.dataset.batch(indices).to(device), self.data.heatmaps)
         return pair.source_image, pair.source_heatmaps, pair.target_heatmaps
 
@@ -78,24 +85,30 @@ def load_generator(checkpoint: dict[str, Any], device: torch.device, averaged: b
     return generator.to(device).eval()
 
 
-def evaluate_run(run_dir: Path, scoring: Scoring, device: torch.device) -> dict[str, Any]:
-    """Generate and score every test pair of a run; return the content of its `metrics.json`.
+def evaluate_run(run_dir: Path, scoring: Scoring, device: torch.device, split: str = "test") -> dict[str, Any]:
+    """Generate and score every pair of a split; return the content of its `metrics.json`.
 
-    Averaged weights, if the run has them, are evaluated first, in the folder `averaged`. An interrupted evaluation
-    resumes with the missing images and measurements. The values are added to the summary of a run that was logged to
-    W&B. Raises ValueError if the run is not finished or its data have changed.
+    The results on the validation pairs (`val`) are in the folder `validation`. Averaged weights, if the run has them,
+    are evaluated first, in the folder `averaged`. An interrupted evaluation resumes with the missing images and
+    measurements. The values of the test pairs are added to the summary of a run that was logged to W&B. Raises
+    ValueError if the run is not finished or its data have changed, and for another split.
     """
+    if split not in SPLITS:
+        raise ValueError(f"split: expected {' or '.join(SPLITS)}, got {split!r}")
     has_average = AVERAGED in load_checkpoint(run_dir / CHECKPOINT)
     content: dict[str, Any] = {}
     for averaged in [True, False] if has_average else [False]:
-        run = generate_run(run_dir, device, scoring.batch_size, averaged)
+        run = generate_run(run_dir, device, scoring.batch_size, averaged, split)
         content = score_run(run, scoring, device)
-        log_summary(run_dir, content, "averaged" if averaged else "final", run.grid)
+        if split == "test":
+            log_summary(run_dir, content, "averaged" if averaged else "final", run.grid)
     return content
 
 
-def generate_run(run_dir: Path, device: torch.device, batch_size: int, averaged: bool = False) -> GeneratedRun:
-    """Generate the missing test images of a finished run and draw a grid of some of them."""
+def generate_run(
+    run_dir: Path, device: torch.device, batch_size: int, averaged: bool = False, split: str = "test"
+) -> GeneratedRun:
+    """Generate the missing images of a finished run and draw a grid of some of them."""
     checkpoint_path = run_dir / CHECKPOINT
     checkpoint = load_checkpoint(checkpoint_path)
     record = read_provenance(run_dir)
@@ -106,7 +119,7 @@ def generate_run(run_dir: Path, device: torch.device, batch_size: int, averaged:
         )
     config = checkpoint["hyper_parameters"]
     generator = load_generator(checkpoint, device, averaged)
-    folder = run_dir / "averaged" if averaged else run_dir
+    folder = (run_dir / "averaged" if averaged else run_dir) / SPLITS[split]
     if averaged:
         record["notes"] = [*record["notes"], f"averaged weights, decay {config['averaging']['decay']}"]
     data: PairDataModule = build(config["data"], "data")
@@ -116,7 +129,11 @@ def generate_run(run_dir: Path, device: torch.device, batch_size: int, averaged:
             f"{data.folder}: expected the data that the run was trained on, of hash {record['data_hash']}, "
             f"got data of hash {data.manifest['data_hash']}"
         )
-    run = GeneratedRun(folder, record, generator, data, data.test_dataset())
+    if split == "val":
+        record["label"] += ", validation"
+        data.setup("validate")
+    dataset = data.val if split == "val" else data.test_dataset()
+    run = GeneratedRun(folder, record, generator, data, split, dataset)
     discard_if_stale(folder / "images", "checkpoint.sha256", sha256_of(checkpoint_path))
     _generate_missing_images(run, device, batch_size)
     _draw_grid(run)
@@ -124,9 +141,8 @@ def generate_run(run_dir: Path, device: torch.device, batch_size: int, averaged:
 
 
 def score_run(run: GeneratedRun, scoring: Scoring, device: torch.device) -> dict[str, Any]:
-    """Score a run's test images; write and return the values."""
+    """Score a run's images; write and return the values."""
     data, pairs = run.data, run.dataset.pairs
-    _, train_pairs = read_split(data.folder, "train", data.size)
     more_metrics, missing = _correspondence(run, device) if "correspondence" in scoring.metrics else ([], [])
     images = ScoredImages(
         pairs=[
@@ -135,20 +151,17 @@ def score_run(run: GeneratedRun, scoring: Scoring, device: torch.device) -> dict
                 source=pair[0],
                 target=pair[1],
                 generated=Panel(run.image_path(pair)),
-                true=Panel(data.folder / "test" / pair[1]),
+                true=Panel(run.true_images / pair[1]),
                 joints=run.dataset.joints[pair[1]],
             )
             for pair in sorted(pairs, key=image_name)
         ],
         image_size=data.size,
         protocols=scoring.protocols_of_runs,
-        references={
-            "train": [Panel(data.folder / "train" / name) for name in image_names(train_pairs)],
-            "all_train": [Panel(path) for path in sorted((data.folder / "train").iterdir())],
-            "test": [Panel(data.folder / "test" / name) for name in sorted({target for _, target in pairs})],
-        },
+        references=_references(run),
         record=run.record,
         people_root=Path(data.root) if is_synthetic(data.source) else None,
+        clothes=clothes_of(data.source),
         more_metrics=more_metrics,
         missing=missing,
     )
@@ -156,12 +169,27 @@ def score_run(run: GeneratedRun, scoring: Scoring, device: torch.device) -> dict
     return score(images, scoring, ScoreFiles(*(run.folder / name for name in names)), device)
 
 
+def _references(run: GeneratedRun) -> dict[str, list[Panel]]:
+    """Return the sets of true images that Frechet distances compare with; validation has its training pairs' alone."""
+    folder = run.data.folder
+    if run.split == "val":
+        return {"train": [Panel(folder / "train" / name) for name in image_names(run.data.train.pairs)]}
+    _, train_pairs = read_split(folder, "train", run.data.size)
+    return {
+        "train": [Panel(folder / "train" / name) for name in image_names(train_pairs)],
+        "all_train": [Panel(path) for path in sorted((folder / "train").iterdir())],
+        "test": [Panel(folder / "test" / name) for name in sorted({target for _, target in run.dataset.pairs})],
+    }
+
+
 def _correspondence(run: GeneratedRun, device: torch.device) -> tuple[list[Metric], list[Missing]]:
     """Return the correspondence metrics of a run on synthetic people, or why there are none."""
     if not is_synthetic(run.data.source):
         return [], []
-    if not at_modules(run.generator):
-        reason = "the generator has no AT-modules"
+    if run.split != "test" or not at_modules(run.generator):
+        reason = (
+            "the generator has no AT-modules" if run.split == "test" else "true matches are known in test images only"
+        )
         return [], [{"metric": "correspondence", "protocol": CORRESPONDENCE, "reason": reason}]
     index_of = {pair: index for index, pair in enumerate(run.dataset.pairs)}
 

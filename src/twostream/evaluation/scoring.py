@@ -25,7 +25,13 @@ from twostream.metrics.metric import Metric, Panel, ScoredPair
 from twostream.metrics.pckh import PCKh
 from twostream.metrics.protocols import EVALUATOR, EvaluationProtocol, protocols_named
 from twostream.metrics.ssim import PSNR, SSIM, MaskSSIM
-from twostream.metrics.surrogate import EvaluatorColumns, EvaluatorPCKh, EvaluatorTraining
+from twostream.metrics.surrogate import (
+    Clothes,
+    EvaluatorColumns,
+    EvaluatorPCKh,
+    EvaluatorTraining,
+    appearance_accuracies,
+)
 from twostream.weights import WeightStore
 
 log = logging.getLogger(__name__)
@@ -82,6 +88,7 @@ class ScoredImages:
     references: Mapping[str, Sequence[Panel]]  # by name (`EvaluationProtocol.references`), for Frechet distances
     record: Mapping[str, Any]  # what is known about the images, reported as `run`
     people_root: Path | None  # folder of synthetic datasets for the evaluator; None for images of other people
+    clothes: Clothes | None = None  # of synthetic people, for the appearance accuracy
     more_metrics: Sequence[Metric] = ()  # metrics that need more than these images
     missing: Sequence[Missing] = ()  # further values that can't be computed
 
@@ -241,7 +248,8 @@ class MetricSelection:
         size, cache_dir = self._images.image_size, Path(self._scoring.cache_dir)
         evaluator = self._scoring.evaluator.prepare(size, self._images.people_root, cache_dir, self._device)
         self.notes.append(evaluator.describe())
-        shared = EvaluatorColumns(evaluator, size)
+        shared = EvaluatorColumns(evaluator, size, self._images.clothes)
         yield from (InceptionScore(shared), MaskInceptionScore(shared))
         yield from self._distances("frechet", shared)
         yield EvaluatorPCKh(shared)
+        yield from appearance_accuracies(shared)

@@ -34,7 +34,15 @@ LATEX = str.maketrans(
 )
 
 
-def write_tables(spec_paths: Sequence[Path], runs: Path, data: str, scale: str, seeds: Sequence[int], out: Path) -> str:
+def write_tables(
+    spec_paths: Sequence[Path],
+    runs: Path,
+    data: str,
+    scale: str,
+    seeds: Sequence[int],
+    out: Path,
+    validation: bool = False,
+) -> str:
     """Write `out/<spec>.md`, `.csv` and `.tex` for each spec that is for `data`, each file atomically.
 
     A table that compares its rows has its differences in `<spec>-differences.csv`.
@@ -46,7 +54,7 @@ def write_tables(spec_paths: Sequence[Path], runs: Path, data: str, scale: str, 
         ValueError: for a wrong spec, metrics.json, bootstrap.json or list of seeds; nothing is written then.
     """
     specs = [load_spec(path) for path in spec_paths]
-    tables = [collect(spec, runs, data, scale, seeds) for spec in specs if spec.is_for(data)]
+    tables = [collect(spec, runs, data, scale, seeds, validation) for spec in specs if spec.is_for(data)]
     files: dict[str, str] = {}
     parts = []
     for table in tables:

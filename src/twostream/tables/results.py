@@ -120,8 +120,8 @@ class Results:
         return self.spec.columns + self.more_columns()
 
 
-def collect(spec: Spec, runs: Path, data: str, scale: str, seeds: Sequence[int]) -> Results:
-    """Read `runs/<data>/<scale>/<variant>/seed<k>/` of every row of the table.
+def collect(spec: Spec, runs: Path, data: str, scale: str, seeds: Sequence[int], validation: bool = False) -> Results:
+    """Read `runs/<data>/<scale>/<variant>/seed<k>/` of every row of the table, or its results on validation pairs.
 
     Raises:
         ValueError: in one line that names the file, when a metrics.json or bootstrap.json is wrong, or is of another
@@ -133,12 +133,13 @@ def collect(spec: Spec, runs: Path, data: str, scale: str, seeds: Sequence[int])
     missing: dict[RunKey, str] = {}
     for variant, seed in itertools.product((row.variant for row in spec.rows), seeds):
         folder = runs / data / scale / variant / f"seed{seed}"
-        if reason := _reason_missing(folder):
+        results = folder / "validation" if validation else folder
+        if reason := _reason_missing(folder, results):
             missing[variant, seed] = reason
             continue
-        run = found[variant, seed] = read_run(folder)
+        run = found[variant, seed] = read_run(results)
         got, expected = (run.data, run.scale, run.variant, run.seed), (data, scale, variant, seed)
-        check(got == expected, f"{folder / 'metrics.json'}: run", f"{expected} as its folder", got)
+        check(got == expected, f"{results / 'metrics.json'}: run", f"{expected} as its folder", got)
     return Results(spec, data, scale, tuple(seeds), found, missing)
 
 
@@ -197,8 +198,8 @@ def _with_details(entry: Any) -> Any:
     return known | {"details": {key: item for key, item in entry.items() if key not in known}}
 
 
-def _reason_missing(folder: Path) -> str | None:
-    """Return why the folder holds no result, or None if it does.
+def _reason_missing(folder: Path, results: Path) -> str | None:
+    """Return why a run's folder holds no results, or None if it does.
 
     The state comes first: next to a failed or unfinished run, metrics.json is of an earlier one.
     """
@@ -215,6 +216,8 @@ def _reason_missing(folder: Path) -> str | None:
         return f"failed: {reason} (log: {'/'.join(folder.parts[-4:])}/train.log)"
     if state == "running":
         return "still running, or killed"
-    if (folder / "metrics.json").exists():
+    if (results / "metrics.json").exists():
         return None
+    if state == "done" and results != folder:
+        return f"not evaluated: twostream-evaluate run={folder} split=val"
     return f"stopped: {reason}" if state == "stopped" else "interrupted: no metrics.json"
