@@ -4,7 +4,7 @@ SCALE ?= smoke
 SEEDS ?= 0
 RUN ?= runs/$(DATA)/$(SCALE)/full/seed0
 SOURCE ?=
-LAUNCHER ?=
+LAUNCHER ?= auto
 JOBS ?=
 LOGGER ?= csv
 PYTHON ?= python3
@@ -16,16 +16,19 @@ CHOICE = logger=$(LOGGER) data=$(DATA) scale=$(SCALE) seed=$(SEED_LIST)
 comma := ,
 empty :=
 SEED_LIST = $(subst $(empty) $(empty),$(comma),$(strip $(SEEDS)))
-LAUNCH_ :=
-LAUNCH_joblib = hydra/launcher=joblib hydra.launcher.n_jobs=$(or $(JOBS),2)
+LAUNCH_one =
+# As many jobs at a time as there are cores, each with one thread; one job at a time on a machine with GPUs.
+LAUNCH_auto = $(if $(GPUS),,$(LAUNCH_joblib))
+GPUS = $(shell nvidia-smi -L 2>/dev/null)
+LAUNCH_joblib = hydra/launcher=joblib hydra.launcher.n_jobs=$(or $(JOBS),$(shell getconf _NPROCESSORS_ONLN))
 LAUNCH_slurm = hydra/launcher=slurm $(JOBS:%=hydra.launcher.array_parallelism=%)
-LAUNCH = $(if $(filter undefined,$(origin LAUNCH_$(LAUNCHER))),$(error LAUNCHER: expected joblib or slurm, got $(LAUNCHER)),$(LAUNCH_$(LAUNCHER)))
+LAUNCH = $(if $(filter undefined,$(origin LAUNCH_$(LAUNCHER))),$(error LAUNCHER: expected auto, one, joblib or slurm, got $(LAUNCHER)),$(LAUNCH_$(LAUNCHER)))
 
 .PHONY: help install lint format test test-all audit data ablations status train evaluate table bench dashboard lock clean
 
 help: ## list the targets and knobs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
-	@echo; echo "  knobs: DATA=$(DATA) SCALE=$(SCALE) (smoke, small, paper) SEEDS=$(SEEDS) (0,1,2) RUN=FOLDER SOURCE=ZIP_OR_FOLDER LAUNCHER=$(LAUNCHER) (joblib, slurm; empty for one job at a time) JOBS=$(JOBS) (at a time) LOGGER=$(LOGGER) (csv, wandb) PYTHON=$(PYTHON) (3.11 to 3.13)"
+	@echo; echo "  knobs: DATA=$(DATA) SCALE=$(SCALE) (smoke, small, paper) SEEDS=$(SEEDS) (0,1,2) RUN=FOLDER SOURCE=ZIP_OR_FOLDER LAUNCHER=$(LAUNCHER) (one: one job at a time; joblib, slurm; auto: joblib without a GPU) JOBS=$(JOBS) (at a time) LOGGER=$(LOGGER) (csv, wandb) PYTHON=$(PYTHON) (3.11 to 3.13)"
 
 install: $(BIN)/.installed ## create .venv with the locked packages
 $(BIN)/.installed: requirements.lock pyproject.toml

@@ -14,22 +14,25 @@ from slurm_stand_in import install
 from twostream.runs import is_locked, read_run
 
 ROOT = Path(__file__).parents[2]
+CORES = os.sysconf("SC_NPROCESSORS_ONLN")
 LONG = ["schedule.constant_iterations=60", "trainer.val_check_interval=20"]
 
 
 @pytest.mark.parametrize(
     ("knobs", "expected"),
     [
-        ([], "scale=smoke seed=0  sweep=ablations"),
-        (["LAUNCHER=joblib"], "hydra/launcher=joblib hydra.launcher.n_jobs=2 sweep=ablations"),
+        (["GPUS="], f"hydra/launcher=joblib hydra.launcher.n_jobs={CORES} sweep=ablations"),
+        (["GPUS=GPU 0"], "scale=smoke seed=0  sweep=ablations"),
+        (["LAUNCHER=one"], "scale=smoke seed=0  sweep=ablations"),
+        (["LAUNCHER=joblib"], f"hydra/launcher=joblib hydra.launcher.n_jobs={CORES} sweep=ablations"),
         (["LAUNCHER=joblib", "JOBS=4"], "hydra/launcher=joblib hydra.launcher.n_jobs=4 sweep=ablations"),
         (["LAUNCHER=slurm"], "hydra/launcher=slurm  sweep=ablations"),
         (["LAUNCHER=slurm", "JOBS=4"], "hydra/launcher=slurm hydra.launcher.array_parallelism=4 sweep=ablations"),
-        (["LAUNCHER=ray"], "LAUNCHER: expected joblib or slurm, got ray"),
+        (["LAUNCHER=ray"], "LAUNCHER: expected auto, one, joblib or slurm, got ray"),
     ],
 )
 def test_the_makefile_selects_the_launcher(knobs, expected):
-    command = ["make", "--dry-run", "--no-print-directory", "ablations", "LAUNCHER=", "JOBS=", *knobs]
+    command = ["make", "--dry-run", "--no-print-directory", "ablations", "LAUNCHER=auto", "JOBS=", *knobs]
     done = subprocess.run(command, cwd=ROOT, text=True, capture_output=True, check=False)
     assert expected in done.stdout + done.stderr
 
