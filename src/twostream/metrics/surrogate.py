@@ -59,7 +59,7 @@ class EvaluatorColumns(FeatureColumns):
 
 
 class AppearanceAccuracy(Metric):
-    """The share of generated people of whom the evaluator reads the clothes that the person in the true image wears.
+    """The share of generated images in which the evaluator reads the clothes that the person in the true image wears.
 
     Of one kind of garment class or of all three together. `true_images` is the same share of the true images.
     """
