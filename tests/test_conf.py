@@ -13,6 +13,7 @@ from twostream.build import build_module, build_scoring, build_trainer, check
 from twostream.cli import CONF
 from twostream.cli.jobs import register_resolvers
 from twostream.registry import model_config
+from twostream.weights import WeightStore
 
 # A fast test can't have VGG's weights.
 ALWAYS = ["loss/perceptual=random", "run_dir=somewhere", "variant=full"]
@@ -53,7 +54,7 @@ def test_every_option_composes_and_builds(group, option, tmp_path, monkeypatch):
         states = {"features.0.weight": (64, 3, 3, 3), "features.0.bias": (64,)}
         states |= {"features.2.weight": (64, 64, 3, 3), "features.2.bias": (64,)}
         torch.save({name: torch.zeros(shape) for name, shape in states.items()}, tmp_path / "vgg19.pth")
-        overrides = ["loss/perceptual=vgg19", f"loss.perceptual.weights={tmp_path / 'vgg19.pth'}"]
+        overrides = ["loss/perceptual=vgg19", f"weights.vgg19={tmp_path / 'vgg19.pth'}"]
     else:
         overrides = [f"{group}='{option}'"]
     cfg = compose_train(*overrides)
@@ -120,17 +121,40 @@ def test_the_scale_sets_the_size_of_generated_people_alone(scale):
         assert data.batch_size == (32 if name == "market1501" else 7)
 
 
-@pytest.mark.parametrize("option", ["rtmpose", "keypoint_rcnn"])
-def test_every_pose_estimator_builds(option, tmp_path):
+POSE_ESTIMATORS = {
+    "rtmpose": r"pose_weights: expected an \.onnx file, got none",
+    "keypoint_rcnn": r"keypointrcnn_resnet50_fpn_coco-fc266e95\.pth is missing: put it into none, from",
+}
+
+
+@pytest.mark.parametrize("option", POSE_ESTIMATORS)
+def test_every_pose_estimator_builds(option):
     """Without weights, which a fast test can't have, it says what is missing."""
-    files = "pose_weights" if option == "rtmpose" else "weights_dir"
-    alone = compose_config("annotate", f"pose_estimator={option}").pose_estimator
-    scoring = compose_train(f"pose_estimator@scoring.pose_estimator={option}", "scoring.download=false").scoring
-    message = r"expected an \.onnx file|is missing: put it into"
-    with pytest.raises(Exception, match=message):
-        instantiate(alone, download=False, **{files: str(tmp_path / "none")})
-    with pytest.raises(Exception, match=message):
-        instantiate(scoring).pose_estimator()
+    nothing = ["weights.download=false", "weights.folder=none"]
+    for command in ("annotate", "prepare"):
+        with pytest.raises(Exception, match=POSE_ESTIMATORS[option]):
+            instantiate(compose_config(command, f"pose_estimator={option}", *nothing).pose_estimator)
+    for command in ("train", "evaluate", "score"):
+        cfg = compose_config(command, f"pose_estimator@scoring.pose_estimator={option}", *nothing)
+        with pytest.raises(Exception, match=POSE_ESTIMATORS[option]):
+            instantiate(cfg.scoring).pose_estimator()
+
+
+@pytest.mark.parametrize("command", ["train", "evaluate", "score"])
+def test_the_weight_files_of_an_evaluation_are_those_of_one_group(command):
+    overrides = ["weights.folder=w", "weights.download=false", "weights.lpips=a.pth"]
+    store = build_scoring(compose_config(command, *overrides)).weights
+    assert store == WeightStore("w", False, lpips="a.pth")
+
+
+def test_the_perceptual_loss_takes_its_weights_from_the_same_group_unless_they_are_named():
+    def arguments(*overrides):
+        node = compose_config("train", "loss/perceptual=vgg19", "run_dir=r", "variant=full", *overrides).loss.perceptual
+        return node.weights, node.folder, node.download
+
+    assert arguments("scale=paper") == (None, None, True)
+    assert arguments("scale=small", "weights.vgg19=a.pth", "weights.folder=w") == ("a.pth", "w", False)
+    assert arguments("loss.perceptual.weights=b.pth", "weights.vgg19=a.pth")[0] == "b.pth"
 
 
 COMMANDS = ["annotate", "benchmark", "dashboard", "evaluate", "prepare", "score", "status", "table", "train"]

@@ -1,5 +1,6 @@
 import hashlib
 import re
+from dataclasses import replace
 from http.client import IncompleteRead
 
 import pytest
@@ -7,10 +8,11 @@ import torch
 
 from stand_ins import Code
 from tiny_run import assert_same_leaves
-from twostream.weights import MissingWeightsError, WeightFile, WeightStore, load_state
+from twostream.weights import MissingWeightsError, WeightFile, WeightStore, load_state, load_tensors
 
 CONTENT = b"weights"
 DIGEST = hashlib.sha256(CONTENT).hexdigest()
+OTHER = hashlib.sha256(b"other").hexdigest()
 
 
 @pytest.fixture
@@ -38,15 +40,23 @@ def put(folder, content=CONTENT):
 @pytest.mark.parametrize("download", [True, False])
 def test_an_existing_file_is_found(folder, digits, download):
     path = put(folder)
-    assert WeightStore(folder, download).find(WeightFile("net.pth", "https://nowhere", DIGEST[:digits])) == path
+    found = WeightStore(folder, download).find(WeightFile("net.pth", "https://nowhere", DIGEST[:digits]))
+    assert found == (path, DIGEST, False)
+    assert found.mark("net") == "net"
 
 
-def test_the_default_folder_is_that_of_torch_hub(tmp_path, published, monkeypatch):
+@pytest.fixture
+def hub(tmp_path, monkeypatch):
+    """torch.hub's folder."""
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
-    path = tmp_path / "torch" / "hub" / "checkpoints" / "net.pth"
+    return tmp_path / "torch" / "hub" / "checkpoints"
+
+
+def test_the_default_folder_is_that_of_torch_hub(hub, published):
+    path = hub / "net.pth"
     with pytest.raises(MissingWeightsError, match=f"put it into {path.parent}, from"):
         WeightStore(download=False).find(published)
-    assert WeightStore().find(published) == path
+    assert WeightStore().find(published).path == path
     assert path.read_bytes() == CONTENT
 
 
@@ -63,27 +73,56 @@ def test_messages_do_not_spell_out_the_home_folder(tmp_path, published, monkeypa
     with pytest.raises(MissingWeightsError, match=r"put it into ~/my/weights, from") as error:
         WeightStore(folder, download=False).find(WeightFile("net.pth", "https://nowhere", DIGEST))
     assert str(tmp_path) not in str(error.value)
-    put(folder, b"other")
-    with pytest.raises(ValueError, match=r"^~/my/weights/net\.pth: expected a SHA-256"):
-        WeightStore(folder).find(published)
-
-
-def test_a_file_with_a_wrong_hash_is_refused_and_kept(folder, published):
     path = put(folder, b"other")
-    other = hashlib.sha256(b"other").hexdigest()
-    message = f"{path}: expected a SHA-256 that starts with {DIGEST[:8]}, got {other}; replace it by {published.url}"
+    with pytest.raises(ValueError, match=r"^~/my/weights/net\.pth: expected a state dict"):
+        load_state(path)
+
+
+def test_a_file_with_a_wrong_hash_is_refused_in_torch_hubs_folder_and_kept(hub, published):
+    path = put(hub, b"other")
+    message = f"{path}: expected a SHA-256 that starts with {DIGEST[:8]}, got {OTHER}; replace it by {published.url}"
     with pytest.raises(ValueError, match=f"^{re.escape(message)}$") as error:
-        WeightStore(folder).find(published)
+        WeightStore().find(published)
     assert not isinstance(error.value, MissingWeightsError)
     assert path.read_bytes() == b"other"
 
 
+def test_a_file_in_a_given_folder_may_have_any_hash(folder, published):
+    path = put(folder, b"other")
+    found = WeightStore(folder, download=False).find(published)
+    assert found == (path, OTHER, True)
+    assert found.mark("net") == "net (own file)"
+
+
+@pytest.mark.parametrize(("content", "digest"), [(b"other", OTHER), (CONTENT, DIGEST)])
+def test_a_named_file_is_used_before_the_published_one(tmp_path, folder, published, content, digest):
+    put(folder)
+    mine = tmp_path / "mine.bin"
+    mine.write_bytes(content)
+    store = WeightStore(folder, lpips=str(mine))
+    assert store.find(replace(published, option="lpips")) == (mine, digest, content != CONTENT)
+    assert store.find(replace(published, option="inception")).path == folder / "net.pth"
+    assert store.find(published).path == folder / "net.pth"
+
+
+def test_a_named_file_that_is_missing_is_not_replaced_by_the_published_one(tmp_path, folder, published):
+    put(folder)
+    message = f"weights.vgg19: expected a state dict like that of {published.url}, file not found: nothere.pth"
+    with pytest.raises(MissingWeightsError, match=f"^{re.escape(message)}$"):
+        WeightStore(folder, vgg19="nothere.pth").find(replace(published, option="vgg19"))
+
+
+def test_a_file_that_can_be_named_is_asked_for_by_its_option(folder, published):
+    with pytest.raises(MissingWeightsError, match=r"from file:///.*, or name a file: weights\.lpips=FILE$"):
+        WeightStore(folder, download=False).find(replace(published, option="lpips"))
+
+
 def test_a_missing_file_is_downloaded_once(folder, published, tmp_path):
     store = WeightStore(folder)
-    assert store.find(published) == folder / "net.pth"
+    assert store.find(published) == (folder / "net.pth", DIGEST, False)
     assert (folder / "net.pth").read_bytes() == CONTENT
     (tmp_path / "server" / "net.pth").unlink()
-    assert store.find(published) == folder / "net.pth"
+    assert store.find(published).path == folder / "net.pth"
 
 
 def test_a_download_with_a_wrong_hash_is_not_kept(folder, published, tmp_path):
@@ -140,3 +179,14 @@ def test_what_is_no_state_dict_of_tensors_is_refused(tmp_path, content):
     kind = type(content).__name__
     with pytest.raises(ValueError, match=rf"net\.pth: expected a state dict of tensors, got {kind}$"):
         load_state(tmp_path / "net.pth")
+
+
+def test_the_tensors_that_a_network_needs_are_checked(tmp_path):
+    path = tmp_path / "net.pth"
+    state = {"weight": torch.zeros(2, 3), "more": torch.zeros(1)}
+    torch.save(state, path)
+    assert_same_leaves(load_tensors(path, "Net", {"weight": (2, 3)}), {"weight": state["weight"]})
+    with pytest.raises(ValueError, match=r"net\.pth: expected Net's weight of shape \(3, 2\), got \(2, 3\)$"):
+        load_tensors(path, "Net", {"weight": (3, 2)})
+    with pytest.raises(ValueError, match=r"net\.pth: expected Net's bias of shape \(2,\), got nothing$"):
+        load_tensors(path, "Net", {"weight": (2, 3), "bias": torch.zeros(2).shape})

@@ -21,7 +21,7 @@ OUTPUTS = (
     *("changes.diff", "scores.csv", "bootstrap.json", "metrics.json"),
 )
 # Keys of a config that do not affect the result.
-NOT_COMPARED = ("root", "weights", "num_workers", "cache")
+NOT_COMPARED = ("root", "weights", "folder", "download", "num_workers", "cache")
 
 
 @dataclass(frozen=True)

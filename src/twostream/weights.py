@@ -1,10 +1,11 @@
-"""Published weight files of third-party networks: found or downloaded, verified by hash, loaded as tensors only."""
+"""Weight files of third-party networks: published ones, verified by hash, or the user's own; loaded as tensors only."""
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -23,23 +24,60 @@ class WeightFile:
     name: str
     url: str
     sha256: str  # in hex, or as many leading digits as the publisher states
+    option: str | None = None  # the field of `WeightStore` that names another file in its place
+
+
+class FoundFile(NamedTuple):
+    """A file that takes the place of a published one."""
+
+    path: Path
+    sha256: str
+    is_own: bool  # not the published file
+
+    def mark(self, name: str) -> str:
+        """Return a network's name, followed by `(own file)` unless the file is the published one."""
+        return f"{name} (own file)" if self.is_own else name
 
 
 @dataclass(frozen=True)
 class WeightStore:
-    """A folder that holds weight files under their published names."""
+    """Where weight files come from: a folder that holds them under their published names, or a file for a network."""
 
-    folder: Path | None = None  # None for the `checkpoints` folder of torch.hub
+    folder: str | Path | None = None  # None for the `checkpoints` folder of torch.hub
     download: bool = True  # download a missing file on first use
+    lpips: str | Path | None = None  # AlexNet
+    inception: str | Path | None = None  # the Inception of 2015
+    torchvision_inception: str | Path | None = None  # the Inception of protocol `gfla`
+    vgg19: str | Path | None = None
 
-    def find(self, file: WeightFile) -> Path:
-        """Return the path of a file, whose hash is verified on every call.
+    def find(self, file: WeightFile) -> FoundFile:
+        """Return the file that is named for a network, else the one of its published name; its hash is always computed.
 
-        Raises MissingWeightsError if it is missing and can't be downloaded, ValueError if its hash is wrong.
+        A named file and one in `folder` may have any hash. Raises MissingWeightsError if the file is missing and can't
+        be downloaded, ValueError if the hash of a file in torch.hub's folder is not the published one.
         """
-        folder = Path(torch.hub.get_dir(), "checkpoints") if self.folder is None else self.folder
+        named = getattr(self, file.option) if file.option else None
+        if named is not None and not Path(named).is_file():
+            raise MissingWeightsError(
+                f"weights.{file.option}: expected a state dict like that of {file.url}, file not found: {named}"
+            )
+        path = self._published(file) if named is None else Path(named)
+        digest = sha256_of(path)
+        is_own = not digest.startswith(file.sha256)
+        if is_own and named is None and self.folder is None:
+            raise ValueError(
+                f"{display(path)}: expected a SHA-256 that starts with {file.sha256}, got {digest}; "
+                f"replace it by {file.url}"
+            )
+        return FoundFile(path, digest, is_own)
+
+    def _published(self, file: WeightFile) -> Path:
+        """Return the path of the file of the published name, which is downloaded if it is missing."""
+        folder = Path(torch.hub.get_dir(), "checkpoints") if self.folder is None else Path(self.folder)
         path = folder / file.name
-        advice = f"put it into {_display(folder)}, from {file.url}"
+        advice = f"put it into {display(folder)}, from {file.url}"
+        if file.option:
+            advice += f", or name a file: weights.{file.option}=FILE"
         if not path.is_file():
             if not self.download:
                 raise MissingWeightsError(f"{file.name} is missing: {advice}")
@@ -50,12 +88,6 @@ class WeightStore:
                 raise MissingWeightsError(
                     f"{file.name} is missing and can't be downloaded ({error}): {advice}"
                 ) from error
-        digest = sha256_of(path)
-        if not digest.startswith(file.sha256):
-            raise ValueError(
-                f"{_display(path)}: expected a SHA-256 that starts with {file.sha256}, got {digest}; "
-                f"replace it by {file.url}"
-            )
         return path
 
 
@@ -64,13 +96,27 @@ def load_state(path: Path) -> Mapping[str, Tensor]:
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
-        raise ValueError(f"{path}: expected a state dict that torch can load safely, got: {error}") from error
+        reason = str(error).partition("\n")[0]
+        raise ValueError(f"{display(path)}: expected a state dict that torch can load safely, got: {reason}") from error
     if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise ValueError(f"{path}: expected a state dict of tensors, got {type(state).__name__}")
+        raise ValueError(f"{display(path)}: expected a state dict of tensors, got {type(state).__name__}")
     return state
 
 
-def _display(path: Path) -> str:
+def load_tensors(path: Path, net: str, shapes: Mapping[str, Sequence[int]]) -> dict[str, Tensor]:
+    """Load the tensors of these names and shapes from a state dict; it may hold more.
+
+    Raises ValueError for a file that lacks one or has one of another shape, and as `load_state`.
+    """
+    state = load_state(path)
+    for name, shape in shapes.items():
+        got = tuple(state[name].shape) if name in state else "nothing"
+        if got != tuple(shape):
+            raise ValueError(f"{display(path)}: expected {net}'s {name} of shape {tuple(shape)}, got {got}")
+    return {name: state[name] for name in shapes}
+
+
+def display(path: Path) -> str:
     """Return a path with `~` for the home folder, because messages are stored in result files."""
     home = Path.home()
     return f"~/{path.relative_to(home)}" if path.is_relative_to(home) else str(path)

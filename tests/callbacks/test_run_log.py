@@ -6,6 +6,7 @@ import yaml
 
 from tiny_run import fit, read_curves
 from twostream.callbacks.run_log import RunLog, resumed
+from twostream.files import sha256_of
 from twostream.runs import Progress, read_provenance, read_run, update_run
 
 AT_RESUME = dict.fromkeys(("processes", "commit", "dirty", "versions", "hardware", "precision"), 0)
@@ -87,6 +88,16 @@ def test_a_resumed_run_adds_to_its_provenance_and_refuses_other_data():
     assert twice == {**PROVENANCE, "resumed": [{"iteration": 7, **entry}, {"iteration": 9, **entry}]}
     with pytest.raises(ValueError, match="started on data with hash a and can't be resumed on data with hash b"):
         resumed(PROVENANCE, {**now, "data_hash": "b"}, 7)
+
+
+def test_the_provenance_names_an_own_file_of_the_perceptual_loss(tiny_config, tmp_path):
+    shapes = {"features.0.weight": (64, 3, 3, 3), "features.0.bias": (64,)}
+    shapes |= {"features.2.weight": (64, 64, 3, 3), "features.2.bias": (64,)}
+    path = tmp_path / "mine.pth"
+    torch.save({name: torch.zeros(shape) for name, shape in shapes.items()}, path)
+    fit(tiny_config("loss/perceptual=vgg19", f"weights.vgg19={path}"))
+    note = f"perceptual loss: VGG-19 conv1_2, own file {sha256_of(path)[:8]}"
+    assert read_provenance(tmp_path / "run")["notes"] == [note]
 
 
 def test_training_writes_all_iterations_the_logged_ssim_and_the_provenance(tiny_config, tmp_path):

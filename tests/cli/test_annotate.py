@@ -1,7 +1,6 @@
 """`twostream-annotate` in a process of its own."""
 
 import inspect
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,7 +9,7 @@ from omegaconf import OmegaConf
 from PIL import Image
 
 from commands import call
-from twostream.cli import CONF
+from tiny_run import compose_config
 from twostream.data.keypoints import read_annotations
 
 
@@ -44,6 +43,7 @@ def test_missing_weights_are_reported_in_one_line(tmp_path):
 
 @pytest.mark.parametrize("option", ["rtmpose", "keypoint_rcnn"])
 def test_the_config_states_every_argument_with_its_default(option):
-    config = OmegaConf.to_container(OmegaConf.load(Path(CONF, "pose_estimator", f"{option}.yaml")))
+    node = compose_config("annotate", f"pose_estimator={option}").pose_estimator
+    config = OmegaConf.to_container(node, resolve=True)
     arguments = inspect.signature(get_class(config.pop("_target_"))).parameters
     assert config == {name: argument.default for name, argument in arguments.items()}

@@ -22,7 +22,8 @@ from twostream.cli.jobs import quote_numbered_options, variant_name
         (["resume=never", "deterministic=true", "data.cache=none", "data.num_workers=2", "trainer=ddp"], "full"),
         (["hparams_search=optuna", "loss.l1_weight=7"], "full+loss.l1_weight=7"),
         (["sweep=ablations", "ablation=blocks_5"], "full"),
-        (["scoring.weights_dir=w", "pose_estimator@scoring.pose_estimator=keypoint_rcnn"], "full"),
+        (["weights.folder=w", "weights.lpips=w/a.pth", "pose_estimator@scoring.pose_estimator=keypoint_rcnn"], "full"),
+        (["weights.download=false", "weights.vgg19=w/vgg19.pth"], "full+weights.vgg19=w.vgg19.pth"),
     ],
 )
 def test_variant_name(overrides, expected):

@@ -2,14 +2,19 @@
 
 import csv
 import json
+import re
 
 import numpy as np
 import pytest
+import torch
 from omegaconf import OmegaConf
 from PIL import Image
+from skimage.metrics import structural_similarity
+from torch.nn.functional import interpolate
+from torchvision.models import inception_v3
 
 from commands import call
-from stand_ins import by_skimage, patn_ssim
+from stand_ins import CPU, by_skimage, fid_of_few, patn_ssim, random_alexnet, random_torchvision_inception, save_image
 from tiny_run import compose_config
 from twostream.cli import CONF
 from twostream.cli.evaluate import print_scores
@@ -17,6 +22,9 @@ from twostream.cli.score import main
 from twostream.data.keypoints import NUM_JOINTS, read_annotations, write_annotations
 from twostream.data.pose import person_mask
 from twostream.evaluation.scoring import METRICS
+from twostream.files import sha256_of
+from twostream.metrics.lpips import LPIPSNet
+from twostream.weights import WeightStore
 
 SIZE = (40, 32)
 NUM_PAIRS = 6
@@ -68,7 +76,7 @@ def score(tmp_path):
     """Runs the command in this process, without weights, and returns what it wrote."""
 
     def score(*overrides):
-        fixed = ["scoring.num_workers=0", "scoring.download=false", f"scoring.weights_dir={tmp_path / 'weights'}"]
+        fixed = ["scoring.num_workers=0", "weights.download=false", f"weights.folder={tmp_path / 'weights'}"]
         fixed += [f"scoring.cache_dir={tmp_path / 'cache'}", "device=cpu", f"out={tmp_path / 'scores.json'}"]
         main(compose_config("score", *fixed, *overrides))
         return json.loads((tmp_path / "scores.json").read_text())
@@ -134,7 +142,7 @@ def values_of(content):
 
 
 def test_two_folders_are_scored(tmp_path, folders, annotations):
-    nothing = ["scoring.download=false", f"scoring.weights_dir={tmp_path}", f"scoring.cache_dir={tmp_path / 'cache'}"]
+    nothing = ["weights.download=false", f"weights.folder={tmp_path}", f"scoring.cache_dir={tmp_path / 'cache'}"]
     done = call("score", tmp_path, *folders, annotations, *nothing)
     assert done.returncode == 0, done.stdout + done.stderr
     content = json.loads((tmp_path / "scores.json").read_text())
@@ -201,6 +209,55 @@ def test_strips_of_three_equal_scikit_image(score, tmp_path, suffix, codec):
     expected = expected_ssim(read_strips(tmp_path / "strips", target=1, generated=2))
     assert values_of(content) == pytest.approx(expected, abs=1e-6)
     assert {entry["codec"] for entry in content["values"]} == {codec}
+
+
+@pytest.mark.slow
+def test_gflas_metrics_are_computed_with_own_weight_files(score, tmp_path):
+    # One identity, so that there is no bootstrap, which takes minutes for FID.
+    panels = [
+        [save_image(tmp_path / name / f"0001_{i}.png", 20 * k + i, (64, 64)) for i in range(4)]
+        for k, name in enumerate(("generated", "true", "train"))
+    ]
+    alexnet, inception = tmp_path / "alexnet.pth", tmp_path / "inception.pth"
+    torch.save(random_alexnet(), alexnet)
+    torch.save(random_torchvision_inception(), inception)
+    folders = {"images": "generated", "targets": "true", "train_images": "train"}
+    content = score(
+        *(f"{key}={tmp_path / name}" for key, name in folders.items()),
+        *("protocol=gfla", "metrics=[ssim,fid,lpips]"),
+        *(f"weights.lpips={alexnet}", f"weights.torchvision_inception={inception}"),
+    )
+
+    generated, true, train = (np.stack([panel.read() for panel in some]) for some in panels)
+    window = {"win_size": 51, "data_range": 255, "channel_axis": -1}
+    ssim = [structural_similarity(*pair, **window) for pair in zip(generated, true, strict=True)]
+    generated, true, train = (torch.from_numpy(images).permute(0, 3, 1, 2) for images in (generated, true, train))
+    net = inception_v3(weights=None, init_weights=False).eval()
+    net.load_state_dict(torch.load(inception, weights_only=True))
+    net.fc, net.transform_input = torch.nn.Identity(), True
+    with torch.inference_mode():
+        features = [net(interpolate(x / 255, (299, 299), mode="bilinear")).numpy() for x in (generated, train)]
+    expected = {
+        ("ssim", "gfla"): np.mean(ssim),
+        ("fid_all_train", "gfla"): fid_of_few(*features),
+        ("lpips", "gfla"): LPIPSNet(WeightStore(lpips=alexnet), CPU)(generated, true).mean(),
+    }
+    assert values_of(content) == pytest.approx(expected, rel=1e-3)
+    assert min(expected.values()) > 1e-3
+    assert content["missing"] == []
+    _, *of_nets = content["values"]
+    assert {entry["metric"]: (entry["feature_net"], entry["feature_net_hash"]) for entry in of_nets} == {
+        "fid_all_train": ("inception-v3 (torchvision) (own file)", sha256_of(inception)),
+        "lpips": ("AlexNet, LPIPS v0.1 (own file)", sha256_of(alexnet)),
+    }
+
+
+def test_a_named_weight_file_that_is_missing_is_listed(score, folders):
+    content = score(*folders, "metrics=[lpips,ssim]", "weights.lpips=nothere.pth")
+    (missing,) = content["missing"]
+    assert (missing["metric"], missing["protocol"]) == ("lpips", "standard")
+    reason = r"weights\.lpips: expected .*alexnet-owt-7be5be79\.pth, file not found: nothere\.pth"
+    assert re.fullmatch(reason, missing["reason"])
 
 
 def test_unusable_images_are_refused_or_left_out(score, refused, folders, tmp_path, capsys, caplog):

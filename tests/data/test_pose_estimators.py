@@ -266,6 +266,18 @@ def test_keypoint_rcnn_uses_the_person_of_the_highest_score(two_people):
     assert estimator.weights_hash == sha256_of(two_people / "tiny.pth")
 
 
+def test_keypoint_rcnn_takes_an_own_file_of_the_right_form(two_people):
+    path = two_people / "tiny.pth"
+    state = torch.load(path, weights_only=True)
+    torch.save(state | {"scores": torch.tensor([0.9, 0.6])}, path)
+    estimator = KeypointRCNNEstimator(two_people, device="cpu")
+    assert (estimator.name, estimator.weights_hash) == ("Keypoint R-CNN (own file)", sha256_of(path))
+    assert estimator(black(64, 48))[0, NOSE].tolist() == [0, 0]
+    torch.save({"scores": state["scores"]}, path)
+    with pytest.raises(ValueError, match=rf"^{path}: expected the weights of Keypoint R-CNN, these do not fit it$"):
+        KeypointRCNNEstimator(two_people, device="cpu")
+
+
 def test_keypoint_rcnn_omits_joints_and_people_below_the_thresholds(two_people):
     assert not found(KeypointRCNNEstimator(two_people, threshold=5.1, device="cpu")(black(64, 48))[0]).any()
     assert found(KeypointRCNNEstimator(two_people, person_threshold=0.79, device="cpu")(black(64, 48))[0]).any()

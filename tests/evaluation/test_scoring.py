@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from stand_ins import CPU, Corner, FewFeatures, random_alexnet, random_inception, save_image, save_weights
+from stand_ins import CPU, Corner, FewFeatures, fid_of_few, random_alexnet, random_inception, save_image, save_weights
 from synthetic_people.evaluator import Evaluator, EvaluatorNet
 from synthetic_people.evaluator_training import EvaluatorTraining
 from twostream.data.keypoints import NUM_JOINTS
@@ -21,6 +21,7 @@ from twostream.metrics.inception import INCEPTION, InceptionNet, frechet_distanc
 from twostream.metrics.lpips import ALEXNET, LPIPSNet
 from twostream.metrics.metric import ScoredPair, to_tensor
 from twostream.metrics.protocols import GFLA, PATN, PROTOCOLS, STANDARD
+from twostream.weights import WeightStore
 
 SIZE = (40, 32)
 NUM_PAIRS = 12
@@ -39,8 +40,7 @@ def settings(tmp_path):
         defaults = {
             "metrics": metrics,
             "protocols": ["patn", "standard"],
-            "weights_dir": str(tmp_path / "weights"),
-            "download": False,
+            "weights": WeightStore(tmp_path / "weights", download=False),
             "cache_dir": str(tmp_path / "cache"),
             "batch_size": 4,
             "num_workers": 0,
@@ -103,7 +103,8 @@ def test_without_weights_metrics_are_listed_with_file_and_folder(settings, image
     assert set(reasons) == by_inception | {("lpips", "standard")}
     for name, reason in reasons.items():
         file = INCEPTION if name in by_inception else ALEXNET
-        assert reason == f"{file.name} is missing: put it into {tmp_path / 'weights'}, from {file.url}"
+        advice = f"put it into {tmp_path / 'weights'}, from {file.url}, or name a file: weights.{file.option}=FILE"
+        assert reason == f"{file.name} is missing: {advice}"
     listed = "inception_score, mask_inception_score, fid_train, fid_test"
     assert f"not computed: {listed}: {reasons['fid_test', 'standard']}" in caplog.messages
     ssim = [(n, p) for n in ("ssim", "mask_ssim") for p in ("patn", "standard")]
@@ -117,11 +118,12 @@ def test_without_torch_fidelity_metrics_are_listed(settings, images, monkeypatch
     assert "pip install twostream[inception]" in selection.missing[0]["reason"]
 
 
-def test_weights_of_another_hash_are_listed(settings, images, tmp_path):
-    (tmp_path / "weights").mkdir()
-    (tmp_path / "weights" / ALEXNET.name).write_bytes(b"other")
-    reasons = reasons_of(select(settings("lpips"), images()).missing)
-    assert "expected a SHA-256 that starts with 7be5be79" in reasons["lpips", "standard"]
+def test_weights_of_another_form_are_listed(settings, images, tmp_path):
+    path = tmp_path / "mine.pth"
+    torch.save({"features.0.weight": torch.zeros(2)}, path)
+    reasons = reasons_of(select(settings("lpips", weights=WeightStore(lpips=path)), images()).missing)
+    expected = "expected AlexNet's features.0.weight of shape (64, 3, 11, 11), got (2,)"
+    assert reasons == {("lpips", "standard"): f"{path}: {expected}"}
 
 
 @pytest.mark.parametrize("error", [ValueError("no file"), ImportError("no package")])
@@ -254,14 +256,6 @@ def test_values_are_those_of_the_networks_called_directly(settings, monkeypatch,
         assert (entry["feature_net"], entry["feature_net_hash"]) == (net.name, net.weights_hash)
         assert (entry["n"], entry["codec"], entry["frame"]) == (11, "png", "40x32")
     assert not files.cache.exists()
-
-
-def fid_of_few(first, second):
-    """For centred features X1 and X2, the trace of the root is the sum of the singular values of X1 X2^T."""
-    means = [features.mean(axis=0, dtype=np.float64) for features in (first, second)]
-    centred = [(f - m) / np.sqrt(len(f) - 1) for f, m in zip((first, second), means, strict=True)]
-    trace_of_root = np.linalg.svd(centred[0] @ centred[1].T, compute_uv=False).sum()
-    return ((means[0] - means[1]) ** 2).sum() + sum((x**2).sum() for x in centred) - 2 * trace_of_root
 
 
 @pytest.fixture

@@ -1,10 +1,14 @@
-from urllib.error import URLError
+import shutil
+from dataclasses import replace
 
 import pytest
 import torch
 from torchvision.models import VGG19_Weights, vgg19
 
-from twostream.losses.perceptual import RandomFeaturesLoss, VGG19Loss
+from twostream.files import sha256_of
+from twostream.losses import perceptual
+from twostream.losses.perceptual import VGG19, RandomFeaturesLoss, VGG19Loss
+from twostream.weights import MissingWeightsError
 
 
 @pytest.fixture(scope="module")
@@ -66,8 +70,26 @@ def test_random_features_are_the_same_in_every_run():
 
 
 def test_missing_file_says_what_to_do(tmp_path):
-    with pytest.raises(ValueError, match=r"loss\.perceptual\.weights: file not found: .*nothere"):
+    message = r"weights\.vgg19: expected a state dict like .*, file not found: .*nothere"
+    with pytest.raises(MissingWeightsError, match=message):
         VGG19Loss(tmp_path / "nothere.pth")
+    message = rf"{VGG19.name} is missing: put it into {tmp_path}, .*weights\.vgg19=FILE"
+    with pytest.raises(MissingWeightsError, match=message):
+        VGG19Loss(folder=tmp_path, download=False)
+
+
+def test_an_own_file_is_named_by_its_hash_and_the_published_one_is_not(weights_file, tmp_path, monkeypatch):
+    digest = sha256_of(weights_file)
+    assert VGG19Loss(weights_file).features_name == f"VGG-19 conv1_2, own file {digest[:8]}"
+    shutil.copy(weights_file, tmp_path / VGG19.name)
+    assert VGG19Loss(folder=tmp_path).features_name == f"VGG-19 conv1_2, own file {digest[:8]}"
+    monkeypatch.setattr(perceptual, "VGG19", replace(VGG19, sha256=digest[:8]))
+    assert VGG19Loss(weights_file).features_name == "VGG-19 conv1_2"
+
+
+def test_name_and_hash_of_the_weight_file_are_those_of_its_url():
+    assert VGG19.url.rsplit("/", 1)[1] == VGG19.name
+    assert VGG19.name.endswith(f"-{VGG19.sha256}.pth")
 
 
 def test_foreign_file_says_what_was_expected(tmp_path):
@@ -77,12 +99,3 @@ def test_foreign_file_says_what_was_expected(tmp_path):
     (tmp_path / "broken.pth").write_bytes(b"no weights")
     with pytest.raises(ValueError, match="state dict that torch can load safely"):
         VGG19Loss(tmp_path / "broken.pth")
-
-
-def test_no_network_says_what_to_do(monkeypatch):
-    def unreachable(*_, **__):
-        raise URLError("no route to host")
-
-    monkeypatch.setattr("torchvision.models._api.load_state_dict_from_url", unreachable)
-    with pytest.raises(ConnectionError, match=r"could not be downloaded .*no route.*loss\.perceptual\.weights=FILE"):
-        VGG19Loss()

@@ -16,6 +16,7 @@ from stand_ins import (
     check_refuses_bad_weights,
     draw_batch,
     random_inception,
+    random_torchvision_inception,
     save_weights,
     without_joints,
 )
@@ -188,12 +189,6 @@ def test_the_network_is_frozen_runs_in_inference_mode_and_accepts_uint8_only(net
         net[0](draw(1, 3, 40, 24).float())
 
 
-def random_torchvision_inception():
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        return inception_v3(weights=None, init_weights=False).state_dict()
-
-
 def test_torchvisions_network_is_fed_as_in_gflas_script(agree, tmp_path):
     state = random_torchvision_inception()
     store, file = save_weights(tmp_path, TORCHVISION, state)
@@ -218,6 +213,13 @@ def test_torchvisions_network_is_fed_as_in_gflas_script(agree, tmp_path):
     assert (net.name, net.weights_hash) == ("inception-v3 (torchvision)", sha256_of(tmp_path / TORCHVISION.name))
     assert TORCHVISION.url.endswith(f"/{TORCHVISION.name}")
     assert TORCHVISION.name.endswith(f"-{TORCHVISION.sha256}.pth")
+
+
+def test_an_own_file_of_torchvisions_network_is_marked(tmp_path):
+    path = tmp_path / "mine.pth"
+    torch.save(random_torchvision_inception(), path)
+    net = TorchvisionInception(WeightStore(download=False, torchvision_inception=path), CPU)
+    assert (net.name, net.weights_hash) == ("inception-v3 (torchvision) (own file)", sha256_of(path))
 
 
 def test_bad_weights_of_torchvisions_network_are_refused(tmp_path):

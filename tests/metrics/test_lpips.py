@@ -7,6 +7,7 @@ from stand_ins import CPU, check_refuses_bad_weights, draw_batch, random_alexnet
 from twostream.files import sha256_of
 from twostream.metrics.lpips import ALEXNET, LPIPS, LPIPSNet, MaskLPIPS
 from twostream.metrics.protocols import GFLA, STANDARD
+from twostream.weights import WeightStore
 
 
 @pytest.fixture(scope="module")
@@ -68,8 +69,17 @@ def test_the_network_is_frozen_and_runs_in_inference_mode(net):
 def test_bad_weights_are_refused(tmp_path):
     check_refuses_bad_weights(LPIPSNet, ALEXNET, tmp_path)
     store, file = save_weights(tmp_path, ALEXNET, random_alexnet() | {"features.6.weight": torch.zeros(1)})
-    with pytest.raises(ValueError, match=r"size mismatch for slice3\.6\.weight"):
+    with pytest.raises(ValueError, match=r"expected AlexNet's features\.6\.weight of shape \(384, .*\), got \(1,\)$"):
         LPIPSNet(store, CPU, file=file)
+
+
+def test_an_own_file_needs_the_convolutions_alone_and_is_marked(net, tmp_path):
+    path = tmp_path / "mine.pth"
+    torch.save({name: value for name, value in random_alexnet().items() if name.startswith("features")}, path)
+    mine = LPIPSNet(WeightStore(download=False, lpips=path), CPU)
+    assert (mine.name, mine.weights_hash) == ("AlexNet, LPIPS v0.1 (own file)", sha256_of(path))
+    generated, target = draw(2, 3, 64, 32), draw(2, 3, 64, 32, seed=1)
+    np.testing.assert_array_equal(mine(generated, target), net(generated, target))
 
 
 def test_the_metric_is_the_mean_distance_of_generated_and_true_images(net, alexnet_path):

@@ -3,8 +3,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
+from stand_ins import CPU, random_alexnet
+from twostream.files import sha256_of
+from twostream.metrics.lpips import LPIPS, LPIPSNet
+from twostream.metrics.protocols import STANDARD
 from twostream.tables.render import latex, markdown, markdown_table, short_text, write_tables
+from twostream.weights import WeightStore
 
 MARKDOWN = r"""## Table 9: A table & its title.
 
@@ -275,3 +281,15 @@ def test_rows_that_the_paper_cites_are_in_the_main_grid_only(compared_path, coll
 )
 def test_markdown_table_is_padded_for_a_terminal(padded, lines):
     assert markdown_table([["a", "b", "long"], ["long", "c", "d"]], padded).splitlines() == lines
+
+
+@pytest.mark.usefixtures("compared_path")
+def test_own_weight_files_and_their_hashes_are_below_the_table(collected, add_run, tmp_path):
+    path = tmp_path / "mine.pth"
+    torch.save(random_alexnet(), path)
+    lpips = LPIPS(STANDARD, (64, 32), LPIPSNet(WeightStore(lpips=path), CPU))
+    note = "perceptual loss: VGG-19 conv1_2, own file 0123abcd"
+    add_run("full", {"ssim": 0.3, "lpips/standard": {"value": 0.2} | lpips.details}, notes=[note])
+    lines = markdown(collected()).splitlines()
+    net = f"feature_net AlexNet, LPIPS v0.1 (own file), feature_net_hash {sha256_of(path)[:12]}"
+    assert [line for line in lines if "own file" in line] == [f"- LPIPS: version 1, frame 64x32, {net}", f"- {note}"]

@@ -93,7 +93,8 @@ class RunLog(Callback):
     def _provenance(self, trainer: Trainer) -> dict[str, Any]:
         data, module = data_of(trainer), module_of(trainer)
         perceptual = module.objective.perceptual
-        notes = [] if isinstance(perceptual, VGG19Loss) else [f"perceptual loss: {perceptual.features_name}"]
+        is_published = perceptual.features_name == VGG19Loss.features_name
+        notes = [] if is_published else [f"perceptual loss: {perceptual.features_name}"]
         manifest = data.manifest
         return {
             "data": data.name,

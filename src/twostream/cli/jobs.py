@@ -9,8 +9,9 @@ from omegaconf import OmegaConf
 # Groups and keys that are in the folder's path already or do not change the result.
 NOT_IN_VARIANT = (
     *("data", "scale", "ablation", "seed", "trainer", "logger", "callbacks", "hydra", "evaluate", "variant"),
-    *("scoring", "pose_estimator", "hparams_search", "sweep", "resume", "deterministic"),
+    *("scoring", "weights", "pose_estimator", "hparams_search", "sweep", "resume", "deterministic"),
 )
+OF_TRAINING = ("weights.vgg19",)  # of these groups, but changes the result
 DATA_NOT_IN_VARIANT = ("data.cache", "data.num_workers")
 MAX_NAME = 200  # characters; file systems allow 255
 
@@ -25,7 +26,7 @@ def variant_name(ablation: str, overrides: Sequence[str]) -> str:
         key, _, value = override.lstrip("+~").replace("'", "").partition("=")
         group = re.split(r"[/.@]", key)[0]
         is_of_data = key.startswith(("data.", "data/")) and key not in DATA_NOT_IN_VARIANT
-        if is_of_data or group not in NOT_IN_VARIANT:
+        if is_of_data or key in OF_TRAINING or group not in NOT_IN_VARIANT:
             others.append(re.sub(r"[^\w.=-]+", ".", f"{key}={value}"))
     name = "+".join([ablation, *others])
     if len(name) <= MAX_NAME:

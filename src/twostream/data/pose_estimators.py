@@ -19,7 +19,7 @@ from tqdm import tqdm
 from twostream.data.images import decode_images, read_image
 from twostream.data.keypoints import MISSING, NUM_JOINTS, JointArray, write_annotations
 from twostream.files import IMAGE_SUFFIXES, sha256_of
-from twostream.weights import MissingWeightsError, WeightFile, WeightStore, load_state
+from twostream.weights import MissingWeightsError, WeightFile, WeightStore, display, load_state
 
 NUM_COCO_JOINTS = 17
 COCO_SHOULDERS = (5, 6)
@@ -136,7 +136,7 @@ class KeypointRCNNEstimator:
     """Keypoint R-CNN (He et al. 2017) of torchvision, trained on COCO; uses the person of the highest score.
 
     Args:
-        weights_dir: folder of torchvision's weight file; None is torch.hub's folder of checkpoints.
+        weights_dir: folder of torchvision's weight file, of any hash; None is torch.hub's folder of checkpoints.
         download: download the file (226 MB) if it is missing.
         threshold: least score of a found joint: the maximum of its heatmap before the softmax, which has no fixed
             range; Detectron draws joints above 2.
@@ -158,15 +158,20 @@ class KeypointRCNNEstimator:
         person_threshold: float = 0.5,
         device: str = "auto",
     ) -> None:
-        path = WeightStore(None if weights_dir is None else Path(weights_dir), download).find(KEYPOINT_RCNN)
-        self.weights_hash = sha256_of(path)
+        found = WeightStore(weights_dir, download).find(KEYPOINT_RCNN)
         self._threshold = threshold
         self._person_threshold = person_threshold
         if device == "auto":
             device = "cuda" if torch.cuda.is_available() else "cpu"
         self._device = torch.device(device)
         model = keypoint_rcnn()
-        model.load_state_dict(load_state(path))
+        try:
+            model.load_state_dict(load_state(found.path))
+        except RuntimeError as error:
+            raise ValueError(
+                f"{display(found.path)}: expected the weights of {self.name}, these do not fit it"
+            ) from error
+        self.name, self.weights_hash = found.mark(self.name), found.sha256
         self._model = model.to(self._device).eval()
 
     @torch.inference_mode()

@@ -56,8 +56,7 @@ class Scoring:
 
     metrics: Sequence[str]  # some of METRICS
     protocols: Sequence[str]  # names of the protocols of a run's evaluation
-    weights_dir: str | None  # folder of weight files; None is torch.hub's own
-    download: bool  # download a weight file on its first use
+    weights: WeightStore  # weight files of the networks
     cache_dir: str  # folder of evaluator networks and features of reference sets
     batch_size: int  # images per pass of a network
     num_workers: int  # processes that read and compare images
@@ -159,7 +158,6 @@ class MetricSelection:
         self._images = images
         self._scoring = scoring
         self._device = device
-        self._store = WeightStore(Path(scoring.weights_dir) if scoring.weights_dir else None, scoring.download)
         protocols = [*images.protocols, *([EVALUATOR] if images.people_root else [])]
         self._requested = [(name, p) for p in protocols for name in p.metrics if name in scoring.metrics]
         if any(pair.joints is None for pair in images.pairs):
@@ -214,7 +212,7 @@ class MetricSelection:
         yield SIMILARITIES[name](protocol, self._images.image_size)
 
     def _inception(self, inception: str, values: Sequence[Value]) -> Iterator[Metric]:
-        net = INCEPTIONS[inception](self._store, self._device)
+        net = INCEPTIONS[inception](self._scoring.weights, self._device)
         shared = {protocol: FeatureColumns(net, protocol, self._images.image_size) for _, protocol in values}
         for name, protocol in values:
             if name == "fid":
@@ -234,7 +232,7 @@ class MetricSelection:
                 yield FrechetDistance(f"{prefix}_{name}", shared, name, reference)
 
     def _lpips(self) -> Iterator[Metric]:
-        net = LPIPSNet(self._store, self._device)
+        net = LPIPSNet(self._scoring.weights, self._device)
         for name, protocol in self._values(*DISTANCES):
             yield DISTANCES[name](protocol, self._images.image_size, net)
 

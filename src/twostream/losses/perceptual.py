@@ -1,9 +1,7 @@
 """The perceptual loss on conv1_2 features of VGG-19 (Eq. 8)."""
 
-import sys
 from collections.abc import Mapping
 from pathlib import Path
-from urllib.error import URLError
 
 import torch
 import torch.nn.functional as F
@@ -11,8 +9,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torchvision.models import VGG19_Weights
 
-from twostream.weights import load_state
+from twostream.weights import WeightFile, WeightStore, load_tensors
 
+VGG19 = WeightFile("vgg19-dcbb9e9d.pth", VGG19_Weights.IMAGENET1K_V1.url, "dcbb9e9d", "vgg19")
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 # conv1_1 and conv1_2 of VGG-19 under the names of torchvision's `vgg19`.
@@ -31,6 +30,9 @@ class PerceptualLoss(nn.Module):
 
     Args:
         state: weights and biases under the names of `SHAPES`.
+
+    Attributes:
+        features_name: of the network and its weights.
 
     """
 
@@ -67,16 +69,24 @@ class VGG19Loss(PerceptualLoss):
     """The perceptual loss with VGG-19's weights trained on ImageNet.
 
     Args:
-        weights: file with torchvision's `vgg19` state dict (its first two convolutions suffice); None downloads it.
+        weights: file with torchvision's `vgg19` state dict (its first two convolutions suffice), of any hash.
+        folder: of the published file if `weights` is None; None is torch.hub's folder of checkpoints.
+        download: download the published file (548 MB) if it is missing.
 
-    Raises ValueError for any other file, ConnectionError if the download fails.
-
+    Raises:
+        MissingWeightsError: the file is missing and can't be downloaded.
+        ValueError: the file holds something else.
     """
 
     features_name = "VGG-19 conv1_2"
 
-    def __init__(self, weights: str | Path | None = None) -> None:
-        super().__init__(_download() if weights is None else _read(Path(weights)))
+    def __init__(
+        self, weights: str | Path | None = None, folder: str | Path | None = None, download: bool = True
+    ) -> None:
+        found = WeightStore(folder, download, vgg19=weights).find(VGG19)
+        super().__init__(load_tensors(found.path, "VGG-19", SHAPES))
+        if found.is_own:
+            self.features_name += f", own file {found.sha256[:8]}"
 
 
 class RandomFeaturesLoss(PerceptualLoss):
@@ -93,28 +103,3 @@ class RandomFeaturesLoss(PerceptualLoss):
         for name in ("features.0.weight", "features.2.weight"):
             state[name].normal_(0, (2 / state[name][0].numel()) ** 0.5, generator=random)
         super().__init__(state)
-
-
-def _download() -> Mapping[str, Tensor]:
-    weights = VGG19_Weights.IMAGENET1K_V1
-    try:
-        return weights.get_state_dict(progress=sys.stderr.isatty(), check_hash=True)
-    except (URLError, OSError) as error:
-        raise ConnectionError(
-            f"the weights of VGG-19 could not be downloaded ({error}); fetch {weights.url} elsewhere and pass "
-            "loss.perceptual.weights=FILE, or use loss/perceptual=random, which is not the paper's loss"
-        ) from error
-
-
-def _read(path: Path) -> Mapping[str, Tensor]:
-    if not path.is_file():
-        raise ValueError(
-            f"loss.perceptual.weights: file not found: {path}; expected torchvision's vgg19 state dict, "
-            f"{VGG19_Weights.IMAGENET1K_V1.url}"
-        )
-    state = load_state(path)
-    for name, shape in SHAPES.items():
-        got = tuple(state[name].shape) if name in state else "nothing"
-        if got != shape:
-            raise ValueError(f"{path}: expected VGG-19's {name} of shape {shape}, got {got}")
-    return state

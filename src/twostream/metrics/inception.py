@@ -19,19 +19,24 @@ from torch import Tensor, nn
 from torchvision.models import Inception_V3_Weights, inception_v3
 from typing_extensions import override
 
-from twostream.files import sha256_of
 from twostream.metrics.metric import Columns, ImageBatch, Metric, Rows, to_tensor
 from twostream.metrics.protocols import EvaluationProtocol
-from twostream.weights import WeightFile, WeightStore, load_state
+from twostream.weights import WeightFile, WeightStore, display, load_state
 
 INCEPTION = WeightFile(
     "weights-inception-2015-12-05-6726825d.pth",
     "https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/weights-inception-2015-12-05-6726825d.pth",
     "6726825d",
+    "inception",
 )
 """The Inception of the original IS and FID code, converted from TensorFlow by torch-fidelity."""
 
-TORCHVISION = WeightFile("inception_v3_google-0cc3c7bd.pth", Inception_V3_Weights.IMAGENET1K_V1.url, "0cc3c7bd")
+TORCHVISION = WeightFile(
+    "inception_v3_google-0cc3c7bd.pth",
+    Inception_V3_Weights.IMAGENET1K_V1.url,
+    "0cc3c7bd",
+    "torchvision_inception",
+)
 """Torchvision's Inception, trained on ImageNet."""
 
 
@@ -117,8 +122,13 @@ class Outputs(NamedTuple):
 class InceptionNet:
     """Inception as in the original IS and FID code, with its resizing to 299x299, by torch-fidelity.
 
-    Raises ImportError without torch-fidelity, MissingWeightsError without the weights, and ValueError if the file has
-    another hash or is not of this network.
+    Raises ImportError without torch-fidelity, MissingWeightsError without the weights, and ValueError if the file is
+    not of this network or as `WeightStore.find`.
+
+    Attributes:
+        name: of the network, with a remark if the file is not the published one.
+        weights_hash: SHA-256 of the weight file in hex.
+
     """
 
     name = "inception-v3-compat (2015-12-05)"
@@ -128,16 +138,18 @@ class InceptionNet:
             from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
         except ImportError as error:
             raise ImportError("IS and FID need torch-fidelity: pip install twostream[inception]") from error
-        path = store.find(file)
+        found = store.find(file)
         # The network's own loader would execute code in a file, so it gets only the tensors, saved again.
         state = BytesIO()
-        torch.save(load_state(path), state)
+        torch.save(load_state(found.path), state)
         state.seek(0)
         try:
             net = FeatureExtractorInceptionV3("inception-v3-compat", ["2048", "logits_unbiased"], state)
         except RuntimeError as error:
-            raise ValueError(f"{path}: expected the weights of {self.name}, these do not fit it") from error
-        self.weights_hash = sha256_of(path)
+            raise ValueError(
+                f"{display(found.path)}: expected the weights of {self.name}, these do not fit it"
+            ) from error
+        self.name, self.weights_hash = found.mark(self.name), found.sha256
         self._device = device
         self._net = net.to(device)
 
@@ -151,21 +163,24 @@ class TorchvisionInception:
     """Torchvision's Inception, fed as in GFLA's script.
 
     Images in [0, 1] are resized to 299x299 and then transformed as if they were normalised as ImageNet's, although they
-    are not. Raises MissingWeightsError without the weights, and ValueError if the file is not of this network.
+    are not. Raises MissingWeightsError without the weights, and ValueError if the file is not of this network or as
+    `WeightStore.find`. Its attributes are those of `InceptionNet`.
     """
 
     name = "inception-v3 (torchvision)"
 
     def __init__(self, store: WeightStore, device: torch.device, *, file: WeightFile = TORCHVISION) -> None:
-        path = store.find(file)
+        found = store.find(file)
         net = inception_v3(weights=None, init_weights=False)
         try:
-            net.load_state_dict(load_state(path))
+            net.load_state_dict(load_state(found.path))
         except RuntimeError as error:
-            raise ValueError(f"{path}: expected the weights of {self.name}, these do not fit it") from error
+            raise ValueError(
+                f"{display(found.path)}: expected the weights of {self.name}, these do not fit it"
+            ) from error
         self._classifier, net.fc = net.fc, nn.Identity()
         net.transform_input = True
-        self.weights_hash = sha256_of(path)
+        self.name, self.weights_hash = found.mark(self.name), found.sha256
         self._device = device
         self._net, self._classifier = net.eval().to(device), self._classifier.to(device)
 

@@ -10,12 +10,11 @@ from torchmetrics.functional.image.lpips import _LPIPS
 from torchvision.models import AlexNet_Weights
 from typing_extensions import override
 
-from twostream.files import sha256_of
 from twostream.metrics.metric import Columns, ImageBatch, Metric, to_tensor
 from twostream.metrics.protocols import EvaluationProtocol
-from twostream.weights import WeightFile, WeightStore, load_state
+from twostream.weights import WeightFile, WeightStore, load_tensors
 
-ALEXNET = WeightFile("alexnet-owt-7be5be79.pth", AlexNet_Weights.IMAGENET1K_V1.url, "7be5be79")
+ALEXNET = WeightFile("alexnet-owt-7be5be79.pth", AlexNet_Weights.IMAGENET1K_V1.url, "7be5be79", "lpips")
 MIN_SIZE = 31  # height and width in pixels below which AlexNet's second pooling has no input
 
 
@@ -23,26 +22,25 @@ class LPIPSNet:
     """The distance of two images by torchmetrics, which ships the linear heads.
 
     Attributes:
-        name: network and version of the heads.
+        name: network and version of the heads, with a remark if the file is not the published one.
         weights_hash: SHA-256 of AlexNet's weight file in hex.
 
-    Raises MissingWeightsError without the weights, and ValueError if the file has another hash or is not of AlexNet.
+    Raises MissingWeightsError without the weights, and ValueError if the file is not of AlexNet, whose convolutions
+    suffice, or as `WeightStore.find`.
 
     """
 
     name = "AlexNet, LPIPS v0.1"
 
     def __init__(self, store: WeightStore, device: torch.device, *, file: WeightFile = ALEXNET) -> None:
-        path = store.find(file)
-        state = load_state(path)
+        found = store.find(file)
         net = _LPIPS(pnet_rand=True)
-        backbone = net.net
-        try:
-            # AlexNet's own name of a parameter "slice3.6.weight" is "features.6.weight".
-            backbone.load_state_dict({key: state[f"features.{key.split('.', 1)[1]}"] for key in backbone.state_dict()})
-        except (KeyError, RuntimeError) as error:
-            raise ValueError(f"{path}: expected the weights of AlexNet, these do not fit it: {error}") from error
-        self.weights_hash = sha256_of(path)
+        # AlexNet's own name of a parameter "slice3.6.weight" is "features.6.weight".
+        backbone = net.net.state_dict()
+        names = {key: f"features.{key.split('.', 1)[1]}" for key in backbone}
+        state = load_tensors(found.path, "AlexNet", {names[key]: value.shape for key, value in backbone.items()})
+        net.net.load_state_dict({key: state[name] for key, name in names.items()})
+        self.name, self.weights_hash = found.mark(self.name), found.sha256
         self._device = device
         self._net = net.to(device)
 
