@@ -126,6 +126,19 @@ def test_weights_of_another_form_are_listed(settings, images, tmp_path):
     assert reasons == {("lpips", "standard"): f"{path}: {expected}"}
 
 
+def test_an_inception_without_its_last_layer_gives_the_distances_alone(settings, images, tmp_path, caplog):
+    path, state = tmp_path / "mine.pth", random_inception()
+    state["fc.bias"].fill_(torch.nan)
+    torch.save(state, path)
+    metrics = ("inception_score", "mask_inception_score", "fid")
+    selection = select(settings(*metrics, weights=WeightStore(inception=path)), images(test=3))
+    assert names_of(selection) == [("fid_test", "standard")]
+    reason = f"{path}: IS can't be computed without a finite fc.bias"
+    scores = [(name, protocol) for protocol in ("patn", "standard") for name in metrics[:2]]
+    assert reasons_of(selection.missing) == dict.fromkeys(scores, reason)
+    assert f"not computed: inception_score, mask_inception_score: {reason}" in caplog.messages
+
+
 @pytest.mark.parametrize("error", [ValueError("no file"), ImportError("no package")])
 def test_without_an_estimator_pckh_is_listed(settings, images, error):
     def fail():

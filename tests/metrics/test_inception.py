@@ -173,6 +173,25 @@ def test_the_network_equals_torch_fidelity(agree, net):
     assert (net[0].name, net[0].weights_hash) == ("inception-v3-compat (2015-12-05)", sha256_of(net[1]))
 
 
+@pytest.mark.parametrize("without", ["missing", "not finite"])
+def test_an_own_file_without_the_last_layer_gives_the_features_and_says_what_is_missing(net, tmp_path, without):
+    path, state = tmp_path / "mine.pth", random_inception()
+    for layer in ("fc.weight", "fc.bias"):
+        if without == "missing":
+            del state[layer]
+        else:
+            state[layer].view(-1)[3] = math.nan
+    torch.save(state, path)
+    mine = InceptionNet(WeightStore(download=False, inception=path), CPU)
+    assert (mine.name, mine.weights_hash) == ("inception-v3-compat (2015-12-05) (own file)", sha256_of(path))
+    assert mine.no_logits == f"{path}: IS can't be computed without a finite fc.weight and fc.bias"
+    images = draw(2, 3, 64, 32)
+    features, logits = mine(images)
+    np.testing.assert_array_equal(features, net[0](images).features)
+    assert logits.shape == (2, 0)
+    assert net[0].no_logits is None
+
+
 def test_the_outputs_of_an_image_do_not_depend_on_its_batch(net):
     images = draw(3, 3, 40, 24)
     for alone, together in zip(net[0](images[1:2]), net[0](images), strict=True):

@@ -214,10 +214,12 @@ class MetricSelection:
     def _inception(self, inception: str, values: Sequence[Value]) -> Iterator[Metric]:
         net = INCEPTIONS[inception](self._scoring.weights, self._device)
         shared = {protocol: FeatureColumns(net, protocol, self._images.image_size) for _, protocol in values}
+        if net.no_logits:
+            self._list_missing([value for value in values if value[0] in SCORES], net.no_logits)
         for name, protocol in values:
             if name == "fid":
                 yield from self._distances("fid", shared[protocol])
-            else:
+            elif not net.no_logits:
                 yield SCORES[name](shared[protocol])
 
     def _distances(self, prefix: str, shared: FeatureColumns) -> Iterator[Metric]:

@@ -39,6 +39,9 @@ TORCHVISION = WeightFile(
 )
 """Torchvision's Inception, trained on ImageNet."""
 
+LAST_LAYER = {"fc.weight": (1008, 2048), "fc.bias": (1008,)}
+"""The layer of the Inception of 2015 that IS needs and FID does not."""
+
 
 @dataclass(frozen=True)
 class Moments:
@@ -113,7 +116,7 @@ class FeatureNet(Protocol):
 
 
 class Outputs(NamedTuple):
-    """Outputs of Inception: the features of FID and the logits (without bias) of IS."""
+    """Outputs of Inception: the features of FID and the logits (without bias) of IS, of 0 classes if it has none."""
 
     features: Float[np.ndarray, "b features"]
     logits: Float[np.ndarray, "b classes"]
@@ -122,16 +125,18 @@ class Outputs(NamedTuple):
 class InceptionNet:
     """Inception as in the original IS and FID code, with its resizing to 299x299, by torch-fidelity.
 
-    Raises ImportError without torch-fidelity, MissingWeightsError without the weights, and ValueError if the file is
-    not of this network or as `WeightStore.find`.
+    A file without a finite last layer (`fc`) gives features but no logits. Raises ImportError without torch-fidelity,
+    MissingWeightsError without the weights, and ValueError if the file is not of this network or as `WeightStore.find`.
 
     Attributes:
         name: of the network, with a remark if the file is not the published one.
         weights_hash: SHA-256 of the weight file in hex.
+        no_logits: why there are no logits; None if there are.
 
     """
 
     name = "inception-v3-compat (2015-12-05)"
+    no_logits: str | None = None
 
     def __init__(self, store: WeightStore, device: torch.device, *, file: WeightFile = INCEPTION) -> None:
         try:
@@ -139,12 +144,18 @@ class InceptionNet:
         except ImportError as error:
             raise ImportError("IS and FID need torch-fidelity: pip install twostream[inception]") from error
         found = store.find(file)
+        state, outputs = dict(load_state(found.path)), ["2048", "logits_unbiased"]
+        lacking = [layer for layer in LAST_LAYER if layer not in state or not state[layer].isfinite().all()]
+        if lacking:
+            self.no_logits = f"{display(found.path)}: IS can't be computed without a finite {' and '.join(lacking)}"
+            state |= {layer: torch.zeros(LAST_LAYER[layer]) for layer in lacking}
+            outputs = ["2048"]
         # The network's own loader would execute code in a file, so it gets only the tensors, saved again.
-        state = BytesIO()
-        torch.save(load_state(found.path), state)
-        state.seek(0)
+        file_of_tensors = BytesIO()
+        torch.save(state, file_of_tensors)
+        file_of_tensors.seek(0)
         try:
-            net = FeatureExtractorInceptionV3("inception-v3-compat", ["2048", "logits_unbiased"], state)
+            net = FeatureExtractorInceptionV3("inception-v3-compat", outputs, file_of_tensors)
         except RuntimeError as error:
             raise ValueError(
                 f"{display(found.path)}: expected the weights of {self.name}, these do not fit it"
@@ -156,7 +167,8 @@ class InceptionNet:
     @torch.inference_mode()
     def __call__(self, images: UInt8[Tensor, "b 3 h w"]) -> Outputs:
         """Return the outputs for RGB images of any size."""
-        return Outputs(*(output.cpu().numpy() for output in self._net(images.to(self._device))))
+        features, *logits = (output.cpu().numpy() for output in self._net(images.to(self._device)))
+        return Outputs(features, *(logits or [features[:, :0]]))
 
 
 class TorchvisionInception:
@@ -168,6 +180,7 @@ class TorchvisionInception:
     """
 
     name = "inception-v3 (torchvision)"
+    no_logits: str | None = None
 
     def __init__(self, store: WeightStore, device: torch.device, *, file: WeightFile = TORCHVISION) -> None:
         found = store.find(file)
@@ -192,7 +205,7 @@ class TorchvisionInception:
         return Outputs(features.cpu().numpy(), self._classifier(features).cpu().numpy())
 
 
-INCEPTIONS: dict[str, Callable[[WeightStore, torch.device], FeatureNet]] = {
+INCEPTIONS: dict[str, Callable[[WeightStore, torch.device], InceptionNet | TorchvisionInception]] = {
     "2015": InceptionNet,
     "torchvision": TorchvisionInception,
 }
