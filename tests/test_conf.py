@@ -124,6 +124,7 @@ def test_the_scale_sets_the_size_of_generated_people_alone(scale):
 POSE_ESTIMATORS = {
     "rtmpose": r"pose_weights: expected an \.onnx file, got none",
     "keypoint_rcnn": r"keypointrcnn_resnet50_fpn_coco-fc266e95\.pth is missing: put it into none, from",
+    "blazepose": r"pose_estimator\.model: expected a \.tflite file, got none",
 }
 
 

@@ -24,7 +24,7 @@ LAYER = {name: depth for depth, names in enumerate(LAYERS) for name in names}
 # What the package of synthetic people may import of twostream.
 FOR_SYNTHETIC_PEOPLE = ("data", "files", "weights", "types", "metrics.pckh")
 OPTIONAL = {"wandb", "albumentations", "torch_fidelity", "rtmlib", "onnxruntime", "cv2", "onnx", "wandb_workspaces"}
-OPTIONAL |= {"matplotlib"}
+OPTIONAL |= {"matplotlib", "ai_edge_litert"}
 
 
 def imports_of(path: Path, nodes) -> set[str]:

@@ -1,4 +1,4 @@
-"""`twostream-annotate` in a process of its own."""
+"""`twostream-annotate`, in a process of its own or in this one."""
 
 import inspect
 
@@ -9,8 +9,22 @@ from omegaconf import OmegaConf
 from PIL import Image
 
 from commands import call
+from tflite_models import save_landmarks
 from tiny_run import compose_config
+from twostream.cli.annotate import main
 from twostream.data.keypoints import read_annotations
+
+
+def test_a_folder_of_photos_is_annotated_by_blazepose(tmp_path, capsys):
+    (tmp_path / "photos").mkdir()
+    Image.new("RGB", (104, 208)).save(tmp_path / "photos" / "a.jpg")
+    landmarks = np.tile([100.5, 50.5, 0, 9, 9], (39, 1))
+    model = save_landmarks(tmp_path / "tiny.tflite", landmarks)
+    folders = [f"images={tmp_path / 'photos'}", f"out={tmp_path / 'out.csv'}"]
+    main(compose_config("annotate", *folders, "pose_estimator=blazepose", f"pose_estimator.model={model}"))
+    assert capsys.readouterr().out.startswith("BlazePose: 18 joints in 1 images\n")
+    # The canvas' corner is 24 pixels above and 76 to the left of the image, whose scale is 1.
+    assert np.unique(read_annotations(tmp_path / "out.csv", None)["a.jpg"], axis=0).tolist() == [[26, 24]]
 
 
 def test_a_folder_of_photos_is_annotated(tmp_path, pose_file):
@@ -41,7 +55,7 @@ def test_missing_weights_are_reported_in_one_line(tmp_path):
     assert not (tmp_path / "out.csv").exists()
 
 
-@pytest.mark.parametrize("option", ["rtmpose", "keypoint_rcnn"])
+@pytest.mark.parametrize("option", ["rtmpose", "keypoint_rcnn", "blazepose"])
 def test_the_config_states_every_argument_with_its_default(option):
     node = compose_config("annotate", f"pose_estimator={option}").pose_estimator
     config = OmegaConf.to_container(node, resolve=True)
