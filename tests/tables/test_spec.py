@@ -13,7 +13,14 @@ VARIANTS = {"full", "no_at_module", "target_add", "source_add", "both_add"}
 VARIANTS |= {"blocks_5", "blocks_7", "blocks_11", "blocks_13"}
 LABELS = ["SSIM", "IS", "Mask-SSIM", "Mask-IS"]
 MORE = ["SSIM (standard)", "Mask-SSIM (standard)", "LPIPS", "FID (train)", "FID (test)", "PCKh", "IS (evaluator)"]
-MORE += ["Mask-IS (evaluator)", "FD train (evaluator)", "FD test (evaluator)", "PCKh (evaluator)"]
+MORE += [
+    "Mask-IS (evaluator)",
+    "FD train (evaluator)",
+    "FD test (evaluator)",
+    "PCKh (evaluator)",
+    "Appearance accuracy",
+    "Colour accuracy",
+]
 MORE_SSIM = "{label: SSIM, metric: ssim, protocol: standard, digits: 3}"
 CITED = "{label: X, paper: {SSIM: 1}}"
 TABLES_3_TO_5 = {
