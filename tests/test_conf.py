@@ -223,7 +223,7 @@ def test_the_paper_scale_is_the_papers():
         "warmup_iterations": 0,
         "sigma_factor": 1,
     }
-    assert (cfg.loss.adversarial_start, cfg.loss.person_weight) == (0, 1)
+    assert (cfg.loss.adversarial_start, cfg.loss.person_weight, cfg.loss.chroma_weight) == (0, 1, 1)
     assert (cfg.data.batch_size, list(cfg.data.image_size), cfg.generator.dropout) == (32, [128, 64], 0.5)
     weights = (cfg.loss.adversarial_weight, cfg.loss.l1_weight, cfg.loss.perceptual_weight)
     assert weights == (20, 17, 17)

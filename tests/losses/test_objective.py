@@ -39,7 +39,7 @@ def test_without_discriminators_there_is_no_adversarial_term():
     torch.testing.assert_close(loss, 17 * (terms["l1"] + terms["perceptual"]))
 
 
-def test_l1_can_be_weighted_towards_the_person():
+def test_l1_can_be_weighted_towards_the_person_and_towards_chroma():
     generated, target = torch.rand(2, 1, 3, 8, 8)
     heatmaps = NO_HEATMAPS.clone()
     heatmaps[0, 3, :4], heatmaps[0, 5, 2:4] = 0.5, 1.0
@@ -48,6 +48,12 @@ def test_l1_can_be_weighted_towards_the_person():
     rows = (generated - target).abs().mean(dim=(0, 1, 3))
     _, terms = make(person_weight=3).generator(generated, target, heatmaps, [])
     torch.testing.assert_close(terms["l1"], (weights * rows).sum() / weights.sum())
+    # The chroma of a difference is what is left of it without its mean over the channels.
+    _, terms = make(chroma_weight=2.5).generator(generated, target, heatmaps, [])
+    difference = (generated - target)[0]
+    brightness = (difference[0] + difference[1] + difference[2]) / 3
+    weighted = [brightness + 2.5 * (channel - brightness) for channel in difference]
+    torch.testing.assert_close(terms["l1"], torch.stack(weighted).abs().mean())
     # Without a person, and without a weight, it is the mean.
     for objective, pose in ((make(person_weight=3), NO_HEATMAPS), (make(), heatmaps)):
         _, terms = objective.generator(generated, target, pose, [])

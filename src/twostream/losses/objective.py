@@ -22,6 +22,8 @@ class Objective(nn.Module):
         adversarial_start: iteration, counted from 0, before which there are no discriminators; 0 in the paper.
         person_weight: weight of the L1 loss at a keypoint of the target pose against 1 far from all of them; in
             between it follows the heatmaps. 1 in the paper.
+        chroma_weight: factor on the chroma of a difference in the L1 loss, on what is left of its red, green and blue
+            without their mean. 1 in the paper.
 
     Raises ValueError for a negative weight.
 
@@ -38,6 +40,7 @@ class Objective(nn.Module):
         weighted_discriminators: bool = True,
         adversarial_start: int = 0,
         person_weight: float = 1.0,
+        chroma_weight: float = 1.0,
     ) -> None:
         super().__init__()
         self.adversarial = adversarial
@@ -46,8 +49,9 @@ class Objective(nn.Module):
         self.discriminator_weight = adversarial_weight if weighted_discriminators else 1.0
         self.adversarial_start = adversarial_start
         self.person_weight = person_weight
+        self.chroma_weight = chroma_weight
         self.weights = {"adversarial": adversarial_weight, "l1": l1_weight, "perceptual": perceptual_weight}
-        for name, weight in (self.weights | {"person": person_weight}).items():
+        for name, weight in (self.weights | {"person": person_weight, "chroma": chroma_weight}).items():
             if weight < 0:
                 raise ValueError(f"loss.{name}_weight: expected at least 0, got {weight}")
 
@@ -79,11 +83,15 @@ class Objective(nn.Module):
         target: Float[Tensor, "b 3 h w"],
         target_heatmaps: Float[Tensor, "b joints h w"],
     ) -> Float[Tensor, ""]:
-        """Return the mean absolute difference over pixels and channels, weighted towards the person if requested."""
-        if self.person_weight == 1:
+        """Return the mean absolute difference over pixels and channels, weighted as requested."""
+        if self.person_weight == self.chroma_weight == 1:
             return F.l1_loss(generated, target)
+        difference = generated - target
+        if self.chroma_weight != 1:
+            grey = difference.mean(dim=1, keepdim=True)
+            difference = grey + self.chroma_weight * (difference - grey)
         weights = 1 + (self.person_weight - 1) * target_heatmaps.amax(dim=1, keepdim=True)
-        return (weights * (generated - target).abs()).mean() / weights.mean()
+        return (weights * difference.abs()).mean() / weights.mean()
 
     def discriminator(
         self, real_scores: Float[Tensor, "b c h4 w4"], fake_scores: Float[Tensor, "b c h4 w4"]
