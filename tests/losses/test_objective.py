@@ -32,6 +32,13 @@ def test_generator_loss_is_equation_7(agree):
     )
 
 
+def test_without_weight_there_is_no_perceptual_term():
+    generated, target = torch.rand(2, 1, 3, 8, 8)
+    loss, terms = make(perceptual_weight=0).generator(generated, target, NO_HEATMAPS, [])
+    assert set(terms) == {"l1"}
+    torch.testing.assert_close(loss, 17 * terms["l1"])
+
+
 def test_without_discriminators_there_is_no_adversarial_term():
     generated, target = torch.rand(2, 1, 3, 8, 8)
     loss, terms = make().generator(generated, target, NO_HEATMAPS, [])

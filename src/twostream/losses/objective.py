@@ -69,10 +69,11 @@ class Objective(nn.Module):
         """Return the loss of the generator (Eq. 7) and its unweighted terms.
 
         The adversarial term is the mean over the discriminators, given their `scores` of the generated images; it is
-        absent without discriminators.
+        absent without discriminators. The perceptual term is absent if its weight is 0.
         """
-        l1 = self.l1(generated, target, target_heatmaps)
-        terms = {"l1": l1, "perceptual": self.perceptual(generated, target)}
+        terms = {"l1": self.l1(generated, target, target_heatmaps)}
+        if self.weights["perceptual"]:
+            terms["perceptual"] = self.perceptual(generated, target)
         if scores:
             terms["adversarial"] = torch.stack([self.adversarial(score, real=True) for score in scores]).mean()
         return torch.stack([self.weights[name] * term for name, term in terms.items()]).sum(), terms
