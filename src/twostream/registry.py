@@ -18,6 +18,7 @@ from omegaconf import DictConfig, OmegaConf
 CONF = Path(__file__).resolve().parents[2] / "conf"  # next to `src/` in an editable install
 MODEL_GROUPS = ("data", "generator", "discriminators", "loss", "schedule", "averaging")
 OPTION_GROUPS = (*MODEL_GROUPS, "init")  # the initial weights are part of the networks
+PAPER_SETTINGS = ("generator/two_stream", "loss/two_stream", "schedule/paper")  # config files that hold the paper's
 NAME = "option"
 SCALARS = (bool, int, float, str)
 
@@ -43,6 +44,21 @@ def registered_options() -> dict[str, Option]:
 def model_config(cfg: DictConfig) -> dict[str, Any]:
     """Return the description of all that defines the result of a run: the seed and the groups of a model."""
     return {"seed": cfg.seed} | {group: describe(cfg[group]) for group in MODEL_GROUPS}
+
+
+def differences_from_paper(config: Mapping[str, Any]) -> list[str]:
+    """Return the numbers of a model's config that are not those of the paper, each as `group.key value (paper's)`.
+
+    `config` is as `model_config` returns it. What an ablation changes is not among them.
+    """
+    lines = []
+    for name in PAPER_SETTINGS:
+        group = name.partition("/")[0]
+        for key, papers in (OmegaConf.to_container(OmegaConf.load(CONF / f"{name}.yaml")) or {}).items():
+            value = config[group].get(key, papers)
+            if isinstance(papers, bool | int | float) and value != papers:
+                lines.append(f"{group}.{key} {value} ({papers})")
+    return lines
 
 
 def describe(node: Any) -> Any:

@@ -97,7 +97,10 @@ def test_the_provenance_names_an_own_file_of_the_perceptual_loss(tiny_config, tm
     torch.save({name: torch.zeros(shape) for name, shape in shapes.items()}, path)
     fit(tiny_config("loss/perceptual=vgg19", f"weights.vgg19={path}"))
     note = f"perceptual loss: VGG-19 conv1_2, own file {sha256_of(path)[:8]}"
-    assert read_provenance(tmp_path / "run")["notes"] == [note]
+    assert read_provenance(tmp_path / "run")["notes"][0] == note
+    fit(tiny_config("loss.perceptual_weight=0"))
+    (settings,) = read_provenance(tmp_path / "run")["notes"]
+    assert "loss.perceptual_weight 0 (17)" in settings
 
 
 def test_training_writes_all_iterations_the_logged_ssim_and_the_provenance(tiny_config, tmp_path):

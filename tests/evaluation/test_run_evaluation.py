@@ -166,7 +166,12 @@ def test_the_record_describes_the_run(finished):
     expected = {"data": "synthetic", "label": "synthetic people", "scale": "smoke", "variant": "full", "seed": 0}
     expected |= {"iterations": 4, "batch_size": 2, "image_size": [32, 16]}
     assert record | expected == record
-    assert record["notes"] == ["perceptual loss: random weights in place of VGG-19"]
+    perceptual, settings = record["notes"]
+    assert perceptual == "perceptual loss: random weights in place of VGG-19"
+    assert settings == (
+        "scale smoke: generator.width 4 (64), schedule.constant_iterations 2 (60000), "
+        "schedule.decay_iterations 2 (30000); in brackets: the paper's settings"
+    )
     assert record["versions"]["torch"] == version("torch")
 
 

@@ -17,6 +17,7 @@ from typing_extensions import override
 from twostream.callbacks import data_of, module_of
 from twostream.files import write_text
 from twostream.losses.perceptual import VGG19Loss
+from twostream.registry import differences_from_paper
 from twostream.runs import Progress, RunState, read_run, update_run
 
 PACKAGES = ("torch", "torchvision", "pytorch-lightning", "hydra-core", "torchmetrics", "numpy")
@@ -93,8 +94,11 @@ class RunLog(Callback):
     def _provenance(self, trainer: Trainer) -> dict[str, Any]:
         data, module = data_of(trainer), module_of(trainer)
         perceptual = module.objective.perceptual
-        is_published = perceptual.features_name == VGG19Loss.features_name
-        notes = [] if is_published else [f"perceptual loss: {perceptual.features_name}"]
+        notes = []
+        if module.objective.weights["perceptual"] and perceptual.features_name != VGG19Loss.features_name:
+            notes.append(f"perceptual loss: {perceptual.features_name}")
+        if others := ", ".join(differences_from_paper(module.hparams)):
+            notes.append(f"scale {self.names['scale']}: {others}; in brackets: the paper's settings")
         manifest = data.manifest
         return {
             "data": data.name,
