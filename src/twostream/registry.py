@@ -18,7 +18,9 @@ from omegaconf import DictConfig, OmegaConf
 CONF = Path(__file__).resolve().parents[2] / "conf"  # next to `src/` in an editable install
 MODEL_GROUPS = ("data", "generator", "discriminators", "loss", "schedule", "averaging")
 OPTION_GROUPS = (*MODEL_GROUPS, "init")  # the initial weights are part of the networks
-PAPER_SETTINGS = ("generator/two_stream", "loss/two_stream", "schedule/paper")  # config files that hold the paper's
+# Config files that hold the paper's settings, and what in them it does not set for all data sets.
+PAPER_SETTINGS = ("data/_base", "generator/two_stream", "loss/two_stream", "schedule/paper")
+NOT_OF_PAPER = ("batch_size", "num_val_identities", "num_val_pairs", "num_workers")
 NAME = "option"
 SCALARS = (bool, int, float, str)
 
@@ -54,9 +56,10 @@ def differences_from_paper(config: Mapping[str, Any]) -> list[str]:
     lines = []
     for name in PAPER_SETTINGS:
         group = name.partition("/")[0]
-        for key, papers in (OmegaConf.to_container(OmegaConf.load(CONF / f"{name}.yaml")) or {}).items():
+        settings: Any = OmegaConf.to_container(OmegaConf.load(CONF / f"{name}.yaml"))
+        for key, papers in settings.items():
             value = config[group].get(key, papers)
-            if isinstance(papers, bool | int | float) and value != papers:
+            if isinstance(papers, bool | int | float) and key not in NOT_OF_PAPER and value != papers:
                 lines.append(f"{group}.{key} {value} ({papers})")
     return lines
 

@@ -5,10 +5,13 @@ import pytest
 import torch
 from hydra.utils import instantiate
 
+from tiny_run import fit
+from twostream.build import build_datamodule
 from twostream.data.augment import Augmentation
 from twostream.data.datamodule import COUNTS, PairDataModule
 from twostream.data.pairs import identity_of
 from twostream.data.sampling import PairStream
+from twostream.module import TwoStreamModule
 from twostream.types import ImagePair
 
 GPU = torch.device("cuda")
@@ -18,6 +21,7 @@ def trainer_of(rank=0, world_size=1, iterations=3, iteration=0):
     return SimpleNamespace(
         global_rank=rank,
         world_size=world_size,
+        training=False,
         strategy=SimpleNamespace(root_device=torch.device("cpu")),
         lightning_module=SimpleNamespace(schedule=SimpleNamespace(iterations=iterations), iteration=iteration),
     )
@@ -175,3 +179,31 @@ def test_each_kind_of_heatmaps_reaches_the_networks(tiny_config, kind, least, mo
     neck = pair.target_heatmaps[0, 1]
     assert neck[y, x] == 1
     assert least <= neck.sum() <= most
+
+
+def test_the_first_iterations_can_have_half_the_size(tiny_config, monkeypatch):
+    shapes = []
+    step = TwoStreamModule.training_step
+
+    def record(module, pair, batch_idx):
+        shapes.append([tuple(tensor.shape[-2:]) for tensor in pair])
+        return step(module, pair, batch_idx)
+
+    monkeypatch.setattr(TwoStreamModule, "training_step", record)
+    trainer = fit(tiny_config("data.half_size_iterations=3"))
+    assert shapes == [[(16, 8)] * 4] * 3 + [[(32, 16)] * 4]
+    data = trainer.datamodule
+    batch = data.train.batch([0, 1])
+    full = data.on_after_batch_transfer(batch, 0)
+    assert full.source_image.shape[-2:] == (32, 16)  # not in training
+    trainer.training, trainer.lightning_module.iteration = True, 0
+    half = data.on_after_batch_transfer(batch, 0)
+    for small, large in zip(half, full, strict=True):
+        mean = (large[..., ::2, ::2] + large[..., 1::2, ::2] + large[..., ::2, 1::2] + large[..., 1::2, 1::2]) / 4
+        torch.testing.assert_close(small, mean)
+
+
+@pytest.mark.parametrize("override", ["data.half_size_iterations=-1", "data.image_size=[36,16]"])
+def test_half_sizes_that_the_networks_can_not_take_are_refused(tiny_config, override):
+    with pytest.raises(Exception, match="half_size_iterations: expected at least 0, and an image size divisible by 8"):
+        build_datamodule(tiny_config("data.half_size_iterations=1", override))

@@ -169,7 +169,7 @@ def test_the_record_describes_the_run(finished):
     perceptual, settings = record["notes"]
     assert perceptual == "perceptual loss: random weights in place of VGG-19"
     assert settings == (
-        "scale smoke: generator.width 4 (64), schedule.constant_iterations 2 (60000), "
+        "scale smoke: data.joint_size 3 (6), generator.width 4 (64), schedule.constant_iterations 2 (60000), "
         "schedule.decay_iterations 2 (30000); in brackets: the paper's settings"
     )
     assert record["versions"]["torch"] == version("torch")

@@ -8,6 +8,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import torch
 from pytorch_lightning import LightningDataModule
+from torch.nn.functional import avg_pool2d
 from torch.utils.data import BatchSampler, DataLoader
 from typing_extensions import override
 
@@ -60,10 +61,17 @@ class PairDataModule(LightningDataModule):
     augmentation: Augmentation  # of the training pairs
     pairs_per_epoch: int | None  # training pairs drawn with replacement, as in PATN; None makes full passes
 
+    half_size_iterations: int = 0  # first iterations, in which images and heatmaps have half the height and width
+
     def __post_init__(self) -> None:
         super().__init__()
         height, width = self.image_size
         self.size = (int(height), int(width))
+        if self.half_size_iterations < 0 or (self.half_size_iterations > 0 and (height % 8 or width % 8)):
+            raise ValueError(
+                "data.half_size_iterations: expected at least 0, and an image size divisible by 8 if it is not 0, "
+                f"got {self.half_size_iterations} at {height}x{width}"
+            )
         for key in COUNTS:
             value = getattr(self, key)
             if value is not None and not 0 < value < math.inf:
@@ -155,7 +163,11 @@ class PairDataModule(LightningDataModule):
 
     @override
     def on_after_batch_transfer(self, batch: ImagePair, dataloader_idx: int) -> PosePair:
-        return to_pose_pair(batch, self.heatmaps)
+        pair = to_pose_pair(batch, self.heatmaps)
+        trainer: Any = self.trainer
+        if trainer.training and trainer.lightning_module.iteration < self.half_size_iterations:
+            return PosePair(*(avg_pool2d(tensor, 2) for tensor in pair))
+        return pair
 
     def _fits(self, device: torch.device) -> bool:
         """Whether the device is a GPU and the images need at most a quarter of its free memory."""
