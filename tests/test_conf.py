@@ -222,6 +222,7 @@ def test_the_paper_scale_is_the_papers():
         "decay_iterations": 30_000,
         "warmup_iterations": 0,
         "sigma_factor": 1,
+        "discriminator_factor": 1,
     }
     assert (cfg.loss.adversarial_start, cfg.loss.person_weight, cfg.loss.chroma_weight) == (0, 1, 1)
     assert (cfg.data.batch_size, list(cfg.data.image_size), cfg.generator.dropout) == (32, [128, 64], 0.5)

@@ -42,6 +42,12 @@ def test_discriminators_can_start_later(tiny_config):
     assert any(not torch.equal(value, start[name]) for name, value in trained.items())
 
 
+def test_discriminators_can_have_a_rate_of_their_own(tiny_config):
+    optimizers, _ = build_module(tiny_config("schedule.discriminator_factor=0.25")).configure_optimizers()
+    rates = [[group["initial_lr"] for group in optimizer.param_groups] for optimizer in optimizers]
+    assert rates == [[1e-4], [0.25e-4], [0.25e-4]]
+
+
 @pytest.mark.parametrize("updated", ["generator", "appearance", "shape"])
 def test_an_update_changes_its_own_network_alone(tiny_config, random_pair: PosePair, updated):
     """Of the three updates of an iteration one is allowed to step; gradients reach its own network alone."""

@@ -128,7 +128,8 @@ class TwoStreamModule(LightningModule):
 
     @override
     def configure_optimizers(self) -> tuple[list[Optimizer], list[LambdaLR]]:
-        optimizers = [self.schedule.optimizer(net, self.performance.fused_adam) for net in self.nets.values()]
+        fused, schedule = self.performance.fused_adam, self.schedule
+        optimizers = [schedule.optimizer(net, fused, name != "generator") for name, net in self.nets.items()]
         return [*optimizers], [self.schedule.scheduler(optimizer) for optimizer in optimizers]
 
     @override

@@ -19,6 +19,7 @@ class Schedule:
         decay_iterations: iterations of the decay.
         warmup_iterations: the first iterations, in which the rate rises linearly; 0 in the paper.
         sigma_factor: factor on the learning rate of the AT-modules' sigma (Eq. 6); 1 in the paper.
+        discriminator_factor: factor on the learning rate of the discriminators; 1 in the paper.
 
     Raises ValueError for a negative number of iterations, or none at all, and for a longer warm-up.
     """
@@ -30,6 +31,7 @@ class Schedule:
     decay_iterations: int
     warmup_iterations: int = 0
     sigma_factor: float = 1.0
+    discriminator_factor: float = 1.0
 
     def __post_init__(self) -> None:
         if min(self.constant_iterations, self.decay_iterations) < 0 or self.iterations < 1:
@@ -56,18 +58,18 @@ class Schedule:
             return 1.0
         return max(0.0, (self.iterations - iteration) / max(1, self.decay_iterations))
 
-    def optimizer(self, net: nn.Module, fused: bool) -> Optimizer:
+    def optimizer(self, net: nn.Module, fused: bool, is_discriminator: bool = False) -> Optimizer:
         """Return Adam for a network, with one kernel for all of its parameters if `fused`."""
+        learning_rate = self.learning_rate * (self.discriminator_factor if is_discriminator else 1)
         groups: list[dict[str, Any]] = [{"params": list(net.parameters())}]
         if self.sigma_factor != 1:
             named = dict(net.named_parameters())
             sigmas = [name for name in named if name.rpartition(".")[2] == "sigma"]
-            rate = self.learning_rate * self.sigma_factor
             groups = [
                 {"params": [value for name, value in named.items() if name not in sigmas]},
-                {"params": [named[name] for name in sigmas], "lr": rate},
+                {"params": [named[name] for name in sigmas], "lr": learning_rate * self.sigma_factor},
             ]
-        return Adam(groups, lr=self.learning_rate, betas=(self.beta1, self.beta2), fused=fused or None)
+        return Adam(groups, lr=learning_rate, betas=(self.beta1, self.beta2), fused=fused or None)
 
     def scheduler(self, optimizer: Optimizer) -> LambdaLR:
         """Return the scheduler of an optimizer, to be stepped once an iteration."""
