@@ -22,8 +22,9 @@ METRICS = {
     ("mask_ssim", "patn"): ("Mask-SSIM", 3),
     ("mask_ssim", "standard"): ("Mask-SSIM", 3),
     ("pckh", "evaluator"): ("PCKh", 3),
+    ("appearance_accuracy", "evaluator"): ("Appearance accuracy", 3),
+    ("colour_accuracy", "evaluator"): ("Colour accuracy", 3),
     ("frechet_train", "evaluator"): ("Frechet distance to training images", 2),
-    ("frechet_test", "evaluator"): ("Frechet distance to test targets", 2),
 }
 NOT_OUR_WORDS = r"pictures?|judges?|levers?|tuned|generated people|D never built|anew|whole way|cut off|at work"
 
@@ -63,8 +64,11 @@ def test_readme_results_are_those_of_the_file():
     match = re.search(r"<!-- results: (\S+) -->\n(.*?)\n<!-- /results -->", README.read_text(), re.DOTALL)
     path = ROOT / match[1]
     assert match[2] == results_table(path)
-    (accuracy,) = re.findall(r"PCKh (\d\.\d{3})", " ".join(json.loads(path.read_text())["run"]["notes"]))
+    content = json.loads(path.read_text())
+    (accuracy,) = re.findall(r"PCKh (\d\.\d{3})", " ".join(content["run"]["notes"]))
     assert f"its own PCKh is {accuracy}" in README.read_text()
+    (of_true,) = [entry["true_images"] for entry in content["values"] if entry["metric"] == "colour_accuracy"]
+    assert f"its colour accuracy is {of_true:.3f}" in README.read_text()
 
 
 def test_readme_is_short():
