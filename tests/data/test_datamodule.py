@@ -21,7 +21,7 @@ def trainer_of(rank=0, world_size=1, iterations=3, iteration=0):
     return SimpleNamespace(
         global_rank=rank,
         world_size=world_size,
-        training=False,
+        training=True,
         strategy=SimpleNamespace(root_device=torch.device("cpu")),
         lightning_module=SimpleNamespace(schedule=SimpleNamespace(iterations=iterations), iteration=iteration),
     )

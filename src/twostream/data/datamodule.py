@@ -165,7 +165,8 @@ class PairDataModule(LightningDataModule):
     def on_after_batch_transfer(self, batch: ImagePair, dataloader_idx: int) -> PosePair:
         pair = to_pose_pair(batch, self.heatmaps)
         trainer: Any = self.trainer
-        if trainer.training and trainer.lightning_module.iteration < self.half_size_iterations:
+        is_training = trainer is not None and trainer.training
+        if is_training and trainer.lightning_module.iteration < self.half_size_iterations:
             return PosePair(*(avg_pool2d(tensor, 2) for tensor in pair))
         return pair
 
