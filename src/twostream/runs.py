@@ -20,6 +20,7 @@ OUTPUTS = (
     *("averaged", "validation", "checkpoints", "images", "logs", "samples", "scoring"),
     *("changes.diff", "scores.csv", "bootstrap.json", "metrics.json"),
 )
+SPLITS = {"test": ".", "val": "validation"}
 # Keys of a config that do not affect the result.
 NOT_COMPARED = ("root", "weights", "folder", "download", "num_workers", "cache")
 
@@ -51,6 +52,13 @@ class RunState:
         if self.state != "running" or progress is None or progress.seconds_per_iteration is None:
             return None
         return (progress.iterations - progress.iteration) * progress.seconds_per_iteration
+
+
+def results_folder(run_dir: Path, split: str) -> Path:
+    """Return the folder of a run's results on a split. Raises ValueError for another split than test and val."""
+    if split not in SPLITS:
+        raise ValueError(f"split: expected {' or '.join(SPLITS)}, got {split!r}")
+    return run_dir / SPLITS[split]
 
 
 def read_run(run_dir: Path) -> RunState:

@@ -7,8 +7,8 @@ from omegaconf import DictConfig
 
 from twostream.build import build_scoring, choose_device
 from twostream.cli.errors import command
-from twostream.evaluation.run_evaluation import SPLITS, evaluate_run
-from twostream.runs import run_lock
+from twostream.evaluation.run_evaluation import evaluate_run
+from twostream.runs import results_folder, run_lock
 
 
 @command("evaluate")
@@ -17,7 +17,7 @@ def main(cfg: DictConfig) -> None:
     run_dir = Path(cfg.run)
     with run_lock(run_dir):
         print_scores(evaluate_run(run_dir, build_scoring(cfg), choose_device(cfg.device), cfg.split))
-    print(run_dir / SPLITS[cfg.split] / "metrics.json")
+    print(results_folder(run_dir, cfg.split) / "metrics.json")
 
 
 def print_scores(content: dict[str, Any]) -> None:

@@ -13,7 +13,4 @@ from twostream.tables.render import write_tables
 def main(cfg: DictConfig) -> None:
     """Write the tables as Markdown, CSV and LaTeX and print them in short form."""
     specs = [Path(spec) for spec in cfg.specs]
-    if cfg.split not in ("test", "val"):
-        raise ValueError(f"split: expected test or val, got {cfg.split!r}")
-    validation = cfg.split == "val"
-    print(write_tables(specs, *split_runs_folder(Path(cfg.runs)), list(cfg.seeds), Path(cfg.out), validation))
+    print(write_tables(specs, *split_runs_folder(Path(cfg.runs)), list(cfg.seeds), Path(cfg.out), cfg.split))

@@ -27,10 +27,9 @@ from twostream.metrics.surrogate import clothes_of, is_synthetic
 from twostream.nets.inspection import Inputs, at_modules, best_matches
 from twostream.registry import build
 from twostream.resume import load_checkpoint
-from twostream.runs import read_provenance
+from twostream.runs import read_provenance, results_folder
 
 CHECKPOINT = Path("checkpoints", "last.ckpt")
-SPLITS = {"test": ".", "val": "validation"}  # folder of the results below that of the run
 NUM_GRID_PAIRS = 16
 
 
@@ -48,7 +47,7 @@ class GeneratedRun:
     record: dict[str, Any]
     generator: nn.Module
     data: PairDataModule
-    split: str  # one of `SPLITS`
+    split: str  # test or val
     dataset: PairDataset  # the pairs of the split
 
     @property
@@ -93,8 +92,6 @@ def evaluate_run(run_dir: Path, scoring: Scoring, device: torch.device, split: s
     measurements. The values of the test pairs are added to the summary of a run that was logged to W&B. Raises
     ValueError if the run is not finished or its data have changed, and for another split.
     """
-    if split not in SPLITS:
-        raise ValueError(f"split: expected {' or '.join(SPLITS)}, got {split!r}")
     has_average = AVERAGED in load_checkpoint(run_dir / CHECKPOINT)
     content: dict[str, Any] = {}
     for averaged in [True, False] if has_average else [False]:
@@ -119,7 +116,7 @@ def generate_run(
         )
     config = checkpoint["hyper_parameters"]
     generator = load_generator(checkpoint, device, averaged)
-    folder = (run_dir / "averaged" if averaged else run_dir) / SPLITS[split]
+    folder = results_folder(run_dir / "averaged" if averaged else run_dir, split)
     if averaged:
         record["notes"] = [*record["notes"], f"averaged weights, decay {config['averaging']['decay']}"]
     data: PairDataModule = build(config["data"], "data")

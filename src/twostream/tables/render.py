@@ -41,7 +41,7 @@ def write_tables(
     scale: str,
     seeds: Sequence[int],
     out: Path,
-    validation: bool = False,
+    split: str = "test",
 ) -> str:
     """Write `out/<spec>.md`, `.csv` and `.tex` for each spec that is for `data`, each file atomically.
 
@@ -54,7 +54,7 @@ def write_tables(
         ValueError: for a wrong spec, metrics.json, bootstrap.json or list of seeds; nothing is written then.
     """
     specs = [load_spec(path) for path in spec_paths]
-    tables = [collect(spec, runs, data, scale, seeds, validation) for spec in specs if spec.is_for(data)]
+    tables = [collect(spec, runs, data, scale, seeds, split) for spec in specs if spec.is_for(data)]
     files: dict[str, str] = {}
     parts = []
     for table in tables:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from twostream.files import read_json
+from twostream.runs import results_folder
 from twostream.tables.spec import Column, Row, Spec, check, check_image_size, check_unique, from_config
 
 RunKey = tuple[str, int]  # variant and seed
@@ -120,8 +121,8 @@ class Results:
         return self.spec.columns + self.more_columns()
 
 
-def collect(spec: Spec, runs: Path, data: str, scale: str, seeds: Sequence[int], validation: bool = False) -> Results:
-    """Read `runs/<data>/<scale>/<variant>/seed<k>/` of every row of the table, or its results on validation pairs.
+def collect(spec: Spec, runs: Path, data: str, scale: str, seeds: Sequence[int], split: str = "test") -> Results:
+    """Read the results of `runs/<data>/<scale>/<variant>/seed<k>/` on a split, for every row of the table.
 
     Raises:
         ValueError: in one line that names the file, when a metrics.json or bootstrap.json is wrong, or is of another
@@ -133,7 +134,7 @@ def collect(spec: Spec, runs: Path, data: str, scale: str, seeds: Sequence[int],
     missing: dict[RunKey, str] = {}
     for variant, seed in itertools.product((row.variant for row in spec.rows), seeds):
         folder = runs / data / scale / variant / f"seed{seed}"
-        results = folder / "validation" if validation else folder
+        results = results_folder(folder, split)
         if reason := _reason_missing(folder, results):
             missing[variant, seed] = reason
             continue
