@@ -213,6 +213,20 @@ def test_a_run_compiles_in_its_first_iteration_and_validates_eagerly(tiny_config
     assert (backend.graphs, backend.calls) == (graphs + 1, 4 * calls + 1)
 
 
+def test_where_nothing_can_be_compiled_networks_are_executed_eagerly(monkeypatch):
+    def fail(*_, **__):
+        raise RuntimeError("no C++ compiler\nand a long trace")
+
+    net = nn.Conv2d(1, 1, 1)
+    monkeypatch.setattr(torch, "compile", fail)
+    monkeypatch.setattr(net, "compile", fail)
+    performance = Performance(False, False, False, False, Compiler(by_block=False, cuda_graphs=False))
+    with pytest.warns(UserWarning, match=r"executed eagerly, .* not work here: no C\+\+ compiler$"):
+        performance.prepare([net], [])
+    with performance.compiled():
+        assert net(torch.ones(1, 1, 2, 2)).shape == (1, 1, 2, 2)
+
+
 @pytest.mark.parametrize("size", [0, 50])
 @pytest.mark.parametrize("overrides", [["generator=patn"], ["loss/adversarial=least_squares", ON[0]]], ids=str)
 def test_an_iteration_reads_no_value_from_the_device(tiny_config, on_meta, size, overrides):

@@ -1,5 +1,6 @@
 """How the networks are executed. None of these optimizations changes what is computed, except for rounding."""
 
+import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
@@ -27,6 +28,18 @@ class Compiler:
     cuda_graphs: bool
     backend: str = "inductor"
 
+    def is_usable(self) -> bool:
+        """Compile a small function; if that fails, for want of a C++ compiler for example, warn and return False."""
+        if self.backend != "inductor":
+            return True
+        try:
+            torch.compile(torch.neg, backend=self.backend)(torch.ones(2))
+        except Exception as error:
+            reason = str(error).strip().partition("\n")[0]
+            warnings.warn(f"networks are executed eagerly, torch.compile does not work here: {reason}", stacklevel=2)
+            return False
+        return True
+
     def compile(self, net: nn.Module) -> None:
         """Compile a network on its first call, for each shape of its inputs."""
         mode = "reduce-overhead" if self.cuda_graphs else None
@@ -43,7 +56,7 @@ class Performance:
         fused_adam: update all parameters of a network by one kernel.
         one_pass: score real and generated images in one batch in a discriminator's update.
         frozen_discriminators: compute no gradients of the discriminators' weights in the generator's update.
-        compiler: compiles the networks; None executes them eagerly.
+        compiler: compiles the networks; None executes them eagerly, and so does a compiler that does not work here.
 
     """
 
@@ -69,7 +82,7 @@ class Performance:
         """
         for module in (nets := list(nets)) + list(others):
             module.to(memory_format=self.memory_format)
-        if self.compiler:
+        if self.compiler and self.compiler.is_usable():
             # Each update, shape and layout is a version; beyond the limit torch falls back to eager execution.
             torch._dynamo.config.recompile_limit = RECOMPILE_LIMIT
             # With these guards torch 2.11 misses that weights were frozen or unfrozen (pytorch issue 139476).
