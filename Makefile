@@ -24,7 +24,7 @@ LAUNCH_joblib = hydra/launcher=joblib hydra.launcher.n_jobs=$(or $(JOBS),$(shell
 LAUNCH_slurm = hydra/launcher=slurm $(JOBS:%=hydra.launcher.array_parallelism=%)
 LAUNCH = $(if $(filter undefined,$(origin LAUNCH_$(LAUNCHER))),$(error LAUNCHER: expected auto, one, joblib or slurm, got $(LAUNCHER)),$(LAUNCH_$(LAUNCHER)))
 
-.PHONY: help install lint format test test-all audit data ablations status train evaluate table bench dashboard lock clean
+.PHONY: help install lint format test test-all audit data ablations status train evaluate table figures report bench dashboard lock clean
 
 help: ## list the targets and knobs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -52,17 +52,22 @@ audit: install ## compare networks, training, metrics and statistics with indepe
 	$(BIN)/pytest -n 2 -m "" --audit=docs/audit.md
 data: install ## prepare the dataset DATA (market1501, deepfashion, deepfashion_176) from the download in SOURCE
 	$(BIN)/twostream-prepare data=$(DATA) 'source="$(SOURCE)"'
-ablations: install ## train and evaluate the unfinished ones of the paper's nine ablations, print Tables 3 to 5
+ablations: install ## train and evaluate the unfinished ones of the nine ablations, print Tables 3 to 5, write a report
 	@status=0; $(BIN)/twostream-train -m $(CHOICE) $(LAUNCH) sweep=ablations || status=$$?; \
-	$(BIN)/twostream-status $(RUNS) unless_done=true; $(BIN)/twostream-table $(RUNS) || status=$$?; exit $$status
-status: install ## show the state of the ablations and all other runs
-	@$(BIN)/twostream-status $(RUNS)
+	$(BIN)/twostream-status $(RUNS) unless_done=true; $(BIN)/twostream-table $(RUNS) || status=$$?; \
+	$(BIN)/twostream-report $(RUNS) || status=$$?; exit $$status
+status: install ## show the state of the ablations and all other runs, until all have ended
+	@$(BIN)/twostream-status $(RUNS) watch=true
 train: install ## train and evaluate the full model
 	$(BIN)/twostream-train $(CHOICE)
 evaluate: install ## generate and score the test pairs of the run in RUN
 	$(BIN)/twostream-evaluate run=$(RUN)
 table: install ## print the tables of the existing runs
 	$(BIN)/twostream-table $(RUNS)
+figures: install ## draw Figures 4 and 5 from the existing runs
+	$(BIN)/twostream-figure runs=runs/$(DATA)/$(SCALE)
+report: install ## write the tables, figures, test pairs and curves of the existing runs as one HTML file
+	$(BIN)/twostream-report $(RUNS)
 bench: install ## measure inference (Table 2), training, its optimizations and scaling, and data loading; 5 minutes on 2 cores
 	$(BIN)/twostream-benchmark out=experiments/results/benchmark
 dashboard: install ## upload the runs to Weights & Biases with a workspace and a report (wandb login first)

@@ -1,9 +1,11 @@
 from dataclasses import replace
+from io import StringIO
 
 import pytest
+from rich.console import Console
 
 from twostream.runs import Progress, RunState, run_lock, update_run
-from twostream.sweep_status import collect_status, read_status, render_status, seconds_left
+from twostream.sweep_status import collect_status, live_view, read_status, render_status, seconds_left
 
 NOW = 1e9
 HALF = Progress(iteration=45, iterations=90, seconds_per_iteration=2.0, val_ssim=0.31, written=NOW - 3)
@@ -94,3 +96,26 @@ def test_the_table_is_aligned_and_ends_with_the_totals():
         "4 runs: 1 done, 1 running, 1 failed, 1 not started; training left: about 0:06:00",
     ]
     assert render_status({}).splitlines()[-1] == "0 runs: "
+
+
+def test_the_live_view_shows_bars_losses_and_what_to_look_at(tmp_path):
+    for name, state in (("full/seed0", "running"), ("patn/seed0", "failed")):
+        folder = tmp_path / name
+        (folder / "samples").mkdir(parents=True)
+        (folder / "logs").mkdir()
+        for sample in ("000030", "000060", "correspondence_000060"):
+            (folder / "samples" / f"{sample}.png").touch()
+        (folder / "logs" / "metrics.csv").write_text("step,train/l1,val/l1\n30,0.5,\n60,0.25,\n60,,0.4\n")
+        (folder / "train.log").touch()
+        update_run(folder, state=state, progress=HALF, reason="ValueError: no" if state == "failed" else None)
+    with run_lock(tmp_path / "full/seed0"):
+        runs = collect_status(tmp_path, ["full", "patn"], [0], NOW)
+    console = Console(width=240, file=StringIO(), record=True)
+    console.print(live_view(runs, tmp_path))
+    running, failed, totals = console.export_text().splitlines()[1:4]
+    for text in ("full/seed0", "running", "━", "45/90", "0:01:30", "0.310", "l1 0.250", "000060.png"):
+        assert text in running
+    assert "correspondence" not in running
+    for text in ("patn/seed0", "failed", "ValueError: no", "train.log"):
+        assert text in failed
+    assert totals.strip().startswith("2 runs: 1 running, 1 failed")

@@ -18,7 +18,7 @@ RUN, CONFIG, LOCK = "run.json", "config.json", ".lock"
 STATES = ("not started", "running", "done", "stopped", "failed")
 OUTPUTS = (
     *("averaged", "validation", "checkpoints", "images", "logs", "samples", "scoring"),
-    *("changes.diff", "scores.csv", "bootstrap.json", "metrics.json"),
+    *("changes.diff", "correspondence.json", "scores.csv", "bootstrap.json", "metrics.json"),
 )
 SPLITS = {"test": ".", "val": "validation"}
 # Keys of a config that do not affect the result.

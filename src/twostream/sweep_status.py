@@ -1,5 +1,6 @@
 """The status of all runs of a sweep, read from their directories."""
 
+import csv
 import re
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
@@ -7,10 +8,13 @@ from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from statistics import mean
+from typing import Any
 
 from twostream.runs import RunState, is_locked, read_run
 
 STATES = ("done", "evaluating", "running", "stalled", "stopped", "interrupted", "failed", "not started", "unreadable")
+STYLES = {"done": "green", "running": "cyan", "evaluating": "cyan", "failed": "red", "stalled": "yellow"}
+LOSSES = ("train/l1", "train/perceptual", "train/adversarial")
 STALLED_AFTER = 600  # seconds without progress
 
 
@@ -78,11 +82,58 @@ def render_status(runs: Mapping[str, RunState]) -> str:
         "  ".join(align(cell, width) for align, cell, width in zip(aligned, row, widths, strict=True)).rstrip()
         for row in rows
     ]
+    return "\n".join([*lines, _totals(runs)])
+
+
+def _totals(runs: Mapping[str, RunState]) -> str:
     counts = Counter(run.state for run in runs.values())
     total = ", ".join(f"{counts[state]} {state}" for state in STATES if counts[state])
     left = seconds_left(runs.values())
     about = f"; training left: about {_duration(left)}" if left else ""
-    return "\n".join([*lines, f"{len(runs)} runs: {total}{about}"])
+    return f"{len(runs)} runs: {total}{about}"
+
+
+def live_view(runs: Mapping[str, RunState], folder: Path) -> Any:
+    """Return a rich table of the runs in `folder`: bars, times, last losses, and the path to look at next.
+
+    That path is the last samples of a run, or the log of one that failed.
+    """
+    from rich.progress_bar import ProgressBar
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(caption=_totals(runs), caption_justify="left", box=None, pad_edge=False)
+    for name in ("run", "state", "", "iteration", "left", "val/ssim", "losses", "look at"):
+        table.add_column(name, justify="right" if name in ("iteration", "left", "val/ssim") else "left")
+    for name, run in runs.items():
+        progress = run.progress
+        bar = ProgressBar(progress.iterations, progress.iteration, width=20) if progress else ""
+        iteration, _, left, ssim = _cells(run)
+        losses = last_losses(folder / name) if run.state == "running" else run.reason or ""
+        look_at = path_to_look_at(folder / name, run.state)
+        link = Text(str(look_at), style=f"link {look_at.resolve().as_uri()}") if look_at else ""
+        table.add_row(name, Text(run.state, style=STYLES.get(run.state, "")), bar, iteration, left, ssim, losses, link)
+    return table
+
+
+def last_losses(run_dir: Path) -> str:
+    """Return the losses in the last row of a run's curves that has any."""
+    path = run_dir / "logs" / "metrics.csv"
+    if not path.is_file():
+        return ""
+    with path.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    for row in reversed(rows):
+        if losses := {name.removeprefix("train/"): row[name] for name in row if name in LOSSES and row[name]}:
+            return ", ".join(f"{name} {float(value):.3f}" for name, value in losses.items())
+    return ""
+
+
+def path_to_look_at(run_dir: Path, state: str) -> Path | None:
+    """Return the last samples of a run, or the log of one that failed; None if there is neither."""
+    logs = [path for name in ("output.log", "train.log") if (path := run_dir / name).is_file()]
+    samples = sorted(path for path in (run_dir / "samples").glob("*.png") if not path.stem.startswith("correspondence"))
+    return next(iter(logs if state == "failed" else samples[-1:]), None)
 
 
 def _cells(run: RunState) -> tuple[str, str, str, str]:

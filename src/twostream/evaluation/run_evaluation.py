@@ -1,5 +1,6 @@
 """A finished run -> its generated images and their scores."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,19 +19,20 @@ from twostream.data.pairs import Pair
 from twostream.data.visualize import sample_grid
 from twostream.evaluation.measurement import Missing, ScoreFiles, discard_if_stale
 from twostream.evaluation.scoring import ScoredImages, Scoring, score
-from twostream.files import atomic_write, sha256_of
+from twostream.files import atomic_write, sha256_of, write_text
 from twostream.loggers.wandb_logger import log_summary
 from twostream.metrics.correspondence import PROTOCOL as CORRESPONDENCE
-from twostream.metrics.correspondence import Correspondence, CorrespondenceColumns
+from twostream.metrics.correspondence import STRIDE, Correspondence, CorrespondenceColumns
 from twostream.metrics.metric import Metric, Panel, ScoredPair
 from twostream.metrics.surrogate import clothes_of, is_synthetic
-from twostream.nets.inspection import Inputs, at_modules, best_matches
+from twostream.nets.inspection import Inputs, at_modules, attention_matrices, best_matches
 from twostream.registry import build
 from twostream.resume import load_checkpoint
 from twostream.runs import read_provenance, results_folder
 
 CHECKPOINT = Path("checkpoints", "last.ckpt")
 NUM_GRID_PAIRS = 16
+NUM_MATCHED_PAIRS, NUM_MATCHES = 8, 8  # in `correspondence.json`: pairs, and source positions of a target position
 
 
 def image_name(pair: Pair) -> str:
@@ -63,6 +65,11 @@ class GeneratedRun:
     def image_path(self, pair: Pair) -> Path:
         """Return the path of a pair's generated image."""
         return self.folder / "images" / image_name(pair)
+
+    def spread(self, count: int) -> list[int]:
+        """Return the indices of at most `count` pairs at equal distances."""
+        count = min(count, len(self.dataset))
+        return [i * len(self.dataset) // count for i in range(count)]
 
     def inputs(self, indices: Sequence[int], device: torch.device) -> Inputs:
         """Return the generator's arguments for some pairs."""
@@ -134,6 +141,7 @@ def generate_run(
     discard_if_stale(folder / "images", "checkpoint.sha256", sha256_of(checkpoint_path))
     _generate_missing_images(run, device, batch_size)
     _draw_grid(run)
+    _store_correspondence(run, device)
     return run
 
 
@@ -222,10 +230,32 @@ def _generate_missing_images(run: GeneratedRun, device: torch.device, batch_size
             bar.update(len(indices))
 
 
+@torch.inference_mode()
+def _store_correspondence(run: GeneratedRun, device: torch.device) -> None:
+    """Write the largest weights of the attention matrices (Eq. 4) of some pairs to `correspondence.json`.
+
+    For each pair, AT-block and target position of the `map` it holds source positions and their weights, as multiples
+    of uniform attention.
+    """
+    if not at_modules(run.generator):
+        return
+    indices = run.spread(NUM_MATCHED_PAIRS)
+    matrices = torch.stack(attention_matrices(run.generator, run.inputs(indices, device)), dim=1)
+    num_positions = matrices.shape[-1]
+    weights, sources = matrices.double().cpu().topk(min(NUM_MATCHES, num_positions))
+    height, width = run.data.size
+    content = {
+        "pairs": [run.dataset.pairs[index] for index in indices],
+        "map": [height // STRIDE, width // STRIDE],
+        "sources": sources.tolist(),
+        "weights": (weights * num_positions).numpy().round(1).tolist(),
+    }
+    write_text(run.folder / "correspondence.json", json.dumps(content, separators=(",", ":")))
+
+
 def _draw_grid(run: GeneratedRun) -> None:
     dataset = run.dataset
-    count = min(NUM_GRID_PAIRS, len(dataset))
-    indices = [i * len(dataset) // count for i in range(count)]
+    indices = run.spread(NUM_GRID_PAIRS)
     generated = [torch.from_numpy(read_image(run.image_path(dataset.pairs[i]))) for i in indices]
     with atomic_write(run.grid) as temporary:
         sample_grid(dataset.batch(indices), torch.stack(generated).permute(0, 3, 1, 2)).save(temporary)

@@ -1,0 +1,16 @@
+"""`twostream-figure`: figures of test pairs from the runs that are there."""
+
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from twostream.cli.errors import command
+from twostream.report.pair_figure import load_figure, make_figure
+
+
+@command("figure")
+def main(cfg: DictConfig) -> None:
+    """Draw each figure as PNG and PDF and print their paths."""
+    for spec in [load_figure(Path(spec)) for spec in cfg.specs]:
+        for path in make_figure(spec, Path(cfg.runs), cfg.seed, Path(cfg.out)):
+            print(path)

@@ -1,0 +1,20 @@
+"""`twostream-report`: the tables, figures, test pairs and curves of the existing runs in one HTML file."""
+
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from twostream.cli import split_runs_folder
+from twostream.cli.errors import command
+from twostream.report.page import write_report
+from twostream.report.pair_figure import load_figure
+from twostream.tables.spec import load_spec
+
+
+@command("report")
+def main(cfg: DictConfig) -> None:
+    """Write the report and print its path."""
+    specs = [load_spec(Path(spec)) for spec in cfg.specs]
+    figures = [load_figure(Path(spec)) for spec in cfg.figures]
+    place = split_runs_folder(Path(cfg.runs))
+    print(f"Report: {write_report(specs, figures, *place, list(cfg.seeds), Path(cfg.out), cfg.max_pairs)}")

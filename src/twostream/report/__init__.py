@@ -1,0 +1,1 @@
+"""Figures of experiments: test pairs with the results of several methods side by side."""

@@ -1,0 +1,164 @@
+"""The report of an experiment: one HTML file that needs no server, no network and no other file."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jinja2 import Environment, PackageLoader
+
+from twostream.files import read_json, write_text
+from twostream.report.pair_browser import browser_data, data_uri
+from twostream.report.pair_figure import FigureSpec, make_figure
+from twostream.report.plots import Interval, curves_svg, forest_svg, read_curve
+from twostream.tables import content
+from twostream.tables.comparison import Comparison, compare
+from twostream.tables.results import Results, collect
+from twostream.tables.spec import Column, Row, Spec, check
+
+CURVES = {"val/ssim": "SSIM of validation pairs", "val/l1": "L1 loss of validation pairs"}
+SVG = "image/svg+xml"
+METRICS = {
+    "ssim": "similarity of the structures of generated and true image; higher is better, 1 is equal",
+    "mask_ssim": "SSIM of the person without the background; higher is better",
+    "psnr": "peak signal-to-noise ratio in dB; higher is better",
+    "inception_score": "how certain and how varied a classifier finds the images; higher is better",
+    "mask_inception_score": "the same for the person without the background; higher is better",
+    "lpips": "distance to the true image in a network's features; lower is better",
+    "mask_lpips": "LPIPS of the person without the background; lower is better",
+    "fid_train": "Frechet distance of the images' features to those of the training images; lower is better",
+    "fid_test": "the same to the true test images; lower is better",
+    "frechet_train": "Frechet distance by the evaluator's features to training images; lower is better",
+    "frechet_test": "the same to the true test images; lower is better",
+    "pckh": "fraction of keypoints found where the target pose has them; higher is better",
+    "appearance_accuracy": "fraction of people whose colour, pattern and legwear are read as in the true image",
+    "colour_accuracy": "fraction of people whose upper garment is read to have the colour of the true one",
+}
+
+
+def write_report(
+    specs: Sequence[Spec],
+    figures: Sequence[FigureSpec],
+    runs: Path,
+    data: str,
+    scale: str,
+    seeds: Sequence[int],
+    out: Path,
+    max_pairs: int = 100,
+) -> Path:
+    """Write the report of the runs in `<runs>/<data>/<scale>/`, with its figures next to it; return the path of `out`.
+
+    Images are those of the first of the `seeds` of which any run is evaluated. Raises ValueError if there is none.
+    """
+    tables = [collect(spec, runs, data, scale, seeds) for spec in specs if spec.is_for(data)]
+    labels = {row.variant: row.label for table in reversed(tables) for row in table.spec.rows}
+    folder = runs / data / scale
+    found = {key for table in tables for key in table.runs}
+    check(bool(found), f"{folder}", f"an evaluated run of seeds {', '.join(map(str, seeds))}", "none")
+    seed = next(seed for seed in seeds if any(seed == other for _, other in found))
+    shown = {labels[v]: folder / v / f"seed{seed}" for v in labels if (v, seed) in found}
+    paths = [make_figure(spec, folder, seed, out.parent / "figures")[0] for spec in figures]
+    environment = Environment(loader=PackageLoader("twostream.report"), autoescape=True, trim_blocks=True)
+    page = environment.get_template("report.html").render(
+        data=content.data_text(tables[0]),
+        scale=scale,
+        seeds=seeds,
+        seed=seed,
+        tables=[table_context(table) for table in tables],
+        metrics={column.label: METRICS.get(column.metric, "") for table in tables for column in table.shown_columns()},
+        figures=[
+            {"title": spec.title, "caption": spec.pairs.text, "uri": data_uri(path.read_bytes(), "image/png")}
+            for spec, path in zip(figures, paths, strict=True)
+        ],
+        curves=_curves(shown),
+        browser=browser_data(shown, max_pairs),
+        runs=[_provenance(folder / variant / f"seed{number}") for variant, number in sorted(found)],
+        missing={f"{v}/seed{s}": reason for table in tables for (v, s), reason in table.missing.items()},
+    )
+    write_text(out, page)
+    return out
+
+
+def table_context(results: Results) -> dict[str, Any]:
+    """Return what the page shows of a table: its cells, the forest plots of its differences, and its notes."""
+    spec = results.spec
+    columns = [column for column in results.shown_columns() if _values(results, spec.rows, column)]
+    return {
+        "heading": spec.heading,
+        "question": spec.question,
+        "about": content.heading(results),
+        "columns": [column.label for column in columns],
+        "in_paper": spec.in_paper(),
+        "row_heading": spec.row_heading,
+        "rows": [
+            {"label": row.label, "cells": [_cell(results, row, column) for column in columns]} for row in spec.rows
+        ],
+        "forests": _forests(results, columns),
+        "notes": content.notes(results),
+        "not_computed": list(content.not_computed(results)),
+    }
+
+
+def _values(results: Results, rows: Sequence[Row], column: Column) -> list[float]:
+    return [value.value for row in rows for value in results.values(row, column).values()]
+
+
+def _cell(results: Results, row: Row, column: Column) -> dict[str, Any]:
+    """Return a cell's text, the paper's number, and the ends of its interval as fractions of the column's range."""
+    interval = _interval(results, row, column)
+    intervals = [_interval(results, other, column) for other in results.spec.rows]
+    low = min((other.low for other in intervals if other), default=0.0)
+    spread = max((other.high for other in intervals if other), default=1.0) - low or 1.0
+    bar = [100 * (end - low) / spread for end in (interval.low, interval.value, interval.high)] if interval else None
+    paper = row.paper.get(column.label)
+    return {
+        "text": content.mean(results, row, column),
+        "interval": f"{column.text(interval.low)} to {column.text(interval.high)}" if interval else "",
+        "bar": bar,
+        "paper": None if paper is None else column.text(paper),
+    }
+
+
+def _interval(results: Results, row: Row, column: Column) -> Interval | None:
+    """Return a value with the interval of its run, or the mean of several seeds with their smallest and largest."""
+    values = list(results.values(row, column).values())
+    if not values:
+        return None
+    numbers = [value.value for value in values]
+    low, high = values[0].interval or (numbers[0], numbers[0]) if len(values) == 1 else (min(numbers), max(numbers))
+    return Interval(row.label, float(np.mean(numbers)), low, high)
+
+
+def _forests(results: Results, columns: Sequence[Column]) -> list[dict[str, str]]:
+    base, comparisons = results.spec.base(), compare(results)
+    plots = []
+    for column in columns:
+        found = [(row, comparisons.get((row.variant, column.label))) for row in results.spec.others()]
+        intervals = [
+            Interval(row.label, one.difference, one.difference_low, one.difference_high)
+            for row, one in found
+            if isinstance(one, Comparison)
+        ]
+        if base and intervals:
+            alt = ", ".join(f"{label} {value:+.3g} ({low:.3g} to {high:.3g})" for label, value, low, high in intervals)
+            svg = forest_svg(intervals, base.label)
+            plots.append({"label": column.label, "uri": data_uri(svg.encode(), SVG), "alt": alt})
+    return plots
+
+
+def _curves(runs: Mapping[str, Path]) -> list[dict[str, str]]:
+    plots = []
+    for metric, title in CURVES.items():
+        curves = {label: read_curve(folder / "logs" / "metrics.csv", metric) for label, folder in runs.items()}
+        curves = {label: curve for label, curve in curves.items() if curve.values}
+        if curves:
+            svgs = (curves_svg(curves, metric, over_time) for over_time in (False, True))
+            by_iteration, by_time = (data_uri(svg.encode(), SVG) for svg in svgs)
+            plots.append({"title": title, "by_iteration": by_iteration, "by_time": by_time})
+    return plots
+
+
+def _provenance(run_dir: Path) -> dict[str, Any]:
+    run = read_json(run_dir / "metrics.json")["run"]
+    keys = ("variant", "seed", "iterations", "commit", "dirty", "hardware", "data_hash", "generator_parameters")
+    return {key: run.get(key, "") for key in keys} | {"versions": run.get("versions", {})}

@@ -1,0 +1,101 @@
+"""What a report needs to show test pairs: the images of all methods, their scores, and what their AT-blocks match."""
+
+import base64
+import csv
+from collections.abc import Mapping, Sequence
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from twostream.data.images import read_image
+from twostream.data.keypoints import LIMBS
+from twostream.data.pairs import Pair, identity_of
+from twostream.data.visualize import COLOURS
+from twostream.evaluation.run_evaluation import image_name
+from twostream.files import read_json
+from twostream.report.pair_figure import PairImages, RgbArray
+from twostream.report.selection import Selection, select
+
+PER_ROW = 10  # images in a row of a sprite
+SCORES = ("ssim", "mask_ssim", "psnr", "lpips", "mask_lpips")  # metrics that each image has
+
+
+def browser_data(runs: Mapping[str, Path], max_pairs: int) -> dict[str, Any]:
+    """Return all that the page's scripts show, as JSON values with images as data URIs.
+
+    Args:
+        runs: label -> folder of an evaluated run; all have the same test pairs.
+        max_pairs: pairs shown, at equal distances in the list of test pairs.
+
+    """
+    data = PairImages.of_run(next(iter(runs.values())))
+    pairs = select(Selection("every", max_pairs), data.pairs, data.joints)
+    scores = {label: _scores(folder / "scores.csv", pairs) for label, folder in runs.items()}
+    generated = {
+        label: [read_image(folder / "images" / image_name(pair), data.image_size) for pair in pairs]
+        for label, folder in runs.items()
+    }
+    return {
+        "size": data.image_size,
+        "per_row": PER_ROW,
+        "limbs": LIMBS,
+        "colours": COLOURS,
+        "sprites": {
+            "source": sprite([data.image(source) for source, _ in pairs]),
+            "target": sprite([data.image(target) for _, target in pairs]),
+        },
+        "methods": [{"label": label, "sprite": sprite(images)} for label, images in generated.items()],
+        "pairs": [
+            {
+                "source": source,
+                "target": target,
+                "identity": identity_of(target),
+                "joints": [data.joints[name].tolist() for name in (source, target)],
+                "scores": [scores[label][index] for label in runs],
+            }
+            for index, (source, target) in enumerate(pairs)
+        ],
+        "correspondence": correspondence_data(runs, data),
+    }
+
+
+def sprite(images: Sequence[RgbArray]) -> str:
+    """Return images as one WebP image without loss, `PER_ROW` in a row, as a data URI."""
+    height, width = images[0].shape[:2]
+    rows = -(-len(images) // PER_ROW)
+    sheet = np.zeros((rows, height, PER_ROW, width, 3), np.uint8)
+    for index, image in enumerate(images):
+        sheet[index // PER_ROW, :, index % PER_ROW] = image
+    file = BytesIO()
+    Image.fromarray(sheet.reshape(rows * height, PER_ROW * width, 3)).save(file, "WEBP", lossless=True)
+    return data_uri(file.getvalue(), "image/webp")
+
+
+def data_uri(content: bytes, kind: str) -> str:
+    """Return a file's content as a URI that needs no file."""
+    return f"data:{kind};base64,{base64.b64encode(content).decode()}"
+
+
+def correspondence_data(runs: Mapping[str, Path], data: PairImages) -> list[dict[str, Any]]:
+    """Return for each run with a `correspondence.json` its content, with a sprite for each kind of image."""
+    found = []
+    for label, folder in runs.items():
+        if stored := read_json(folder / "correspondence.json"):
+            pairs: list[Pair] = [(source, target) for source, target in stored["pairs"]]
+            generated = [read_image(folder / "images" / image_name(pair), data.image_size) for pair in pairs]
+            sprites = [[data.image(source) for source, _ in pairs], generated]
+            found.append(stored | {"label": label, "source": sprite(sprites[0]), "generated": sprite(sprites[1])})
+    return found
+
+
+def _scores(path: Path, pairs: Sequence[Pair]) -> list[dict[str, float]]:
+    """Return the scores that each image has, by metric and protocol, in the order of `pairs`."""
+    with path.open(newline="") as file:
+        rows = {(row["source"], row["target"]): row for row in csv.DictReader(file)}
+    return [
+        {name: round(float(value), 4) for name, value in rows[pair].items() if name.split("/")[0] in SCORES and value}
+        for pair in pairs
+    ]

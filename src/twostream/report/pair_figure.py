@@ -1,0 +1,214 @@
+"""Figures of test pairs: the results of several methods side by side, as in Figures 4 and 5 of the paper."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import groupby
+from pathlib import Path
+from textwrap import fill
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import UInt8
+from omegaconf import DictConfig, OmegaConf
+
+from twostream.data.dataset import read_split
+from twostream.data.images import read_image
+from twostream.data.keypoints import JointArray
+from twostream.data.pairs import Pair
+from twostream.data.pose import joints_to_tensor
+from twostream.data.visualize import draw_pose
+from twostream.evaluation.external import NameIndex, image_names, source_and_target
+from twostream.evaluation.run_evaluation import image_name
+from twostream.files import atomic_write, read_json
+from twostream.metrics.metric import Panel
+from twostream.registry import build
+from twostream.report.selection import Selection, select
+from twostream.runs import CONFIG
+from twostream.tables.spec import check, from_config
+
+RgbArray = UInt8[np.ndarray, "h w 3"]
+INPUTS = {
+    "source": "Source",
+    "source_pose": "Source\npose",
+    "target_pose": "Target\npose",
+    "target": "Ground\ntruth",
+}
+DPI = 300  # of the PNG
+CELL_HEIGHT = 1.2  # inches
+GAP, GROUP_GAP, LABEL_HEIGHT = 0.05, 0.14, 0.28  # inches
+FONT_SIZE, LETTERS = 7, 15  # points, and letters in an inch
+POSE_HEIGHT = 512  # pixels of a drawn pose, at least
+
+
+@dataclass
+class Method:
+    """A column of generated images: those of a run, or of a folder whose names contain source and target."""
+
+    label: str
+    variant: str = ""  # of the run
+    folder: str = ""
+    num_panels: int = 1  # images side by side in a file of the folder
+    panel: int = 0  # index of the generated one, from 0
+    group: str = ""  # title of the frame around columns that follow one another
+
+    def __post_init__(self) -> None:
+        got = " and ".join(filter(None, (self.variant, self.folder))) or "none"
+        check(bool(self.variant) != bool(self.folder), f"methods: {self.label}", "either a variant or a folder", got)
+
+
+@dataclass
+class FigureSpec:
+    """A figure: test pairs as rows, their inputs and several methods as columns."""
+
+    title: str
+    methods: list[Method]
+    name: str = ""  # stem of its files
+    pairs: Selection = field(default_factory=Selection)
+    inputs: list[str] = field(default_factory=lambda: list(INPUTS))
+    poses_over_images: bool = False  # draw poses over their images instead of over black
+
+    def __post_init__(self) -> None:
+        for name in self.inputs:
+            check(name in INPUTS, "inputs", f"some of {', '.join(INPUTS)}", name)
+        check(len(self.methods) > 0, "methods", "at least one", "none")
+
+
+class Column(NamedTuple):
+    """A column of a figure, an image a row; neighbours of one group share a frame with its title."""
+
+    label: str
+    images: Sequence[RgbArray]
+    group: str = ""
+
+
+@dataclass(frozen=True)
+class PairImages:
+    """The test pairs that runs share, with their images and joints."""
+
+    folder: Path  # of the true images
+    pairs: list[Pair]
+    joints: Mapping[str, JointArray]
+    image_size: tuple[int, int]
+
+    @classmethod
+    def of_run(cls, run_dir: Path) -> "PairImages":
+        """Return the test pairs of a run's data. Raises ValueError if they are missing."""
+        config = read_json(run_dir / CONFIG)
+        check(config is not None, f"{run_dir}", "the folder of a run", f"none with {CONFIG}")
+        data = build(config["data"], f"{run_dir / CONFIG}: data")
+        joints, pairs = read_split(data.folder, "test", data.size)
+        return cls(data.folder / "test", pairs, joints, data.size)
+
+    def image(self, name: str) -> RgbArray:
+        """Read a true image."""
+        return read_image(self.folder / name, self.image_size)
+
+    def input(self, kind: str, pair: Pair, over_image: bool) -> RgbArray:
+        """Return an input of a pair by its key of `INPUTS`; poses are enlarged."""
+        name = pair[0] if kind.startswith("source") else pair[1]
+        if not kind.endswith("pose"):
+            return self.image(name)
+        zoom = -(-POSE_HEIGHT // self.image_size[0])
+        height, width = (side * zoom for side in self.image_size)
+        joints = (joints_to_tensor(self.joints[name]) + 0.5) * zoom - 0.5
+        pose: RgbArray = draw_pose(joints, (height, width), zoom=1).permute(1, 2, 0).numpy()
+        if over_image:
+            below = self.image(name).repeat(zoom, axis=0).repeat(zoom, axis=1)
+            pose = np.where(pose.any(axis=2, keepdims=True), pose, below)
+        return pose
+
+
+def load_figure(path: Path) -> FigureSpec:
+    """Read a figure's spec. Raises ValueError, in one line with the file and the key, for one that is wrong."""
+    content: Any = OmegaConf.load(path)
+    check(isinstance(content, DictConfig), str(path), "a mapping", content)
+    return from_config(FigureSpec, {**content, "name": path.stem}, path)
+
+
+def make_figure(spec: FigureSpec, runs: Path, seed: int, out: Path) -> list[Path]:
+    """Draw a figure of the runs `<runs>/<variant>/seed<seed>` as `out/<name>.png` and `.pdf`; return the paths.
+
+    Methods whose run is not evaluated are left out. Raises ValueError if none is left, for runs on different data, and
+    for images that are missing.
+    """
+    folders = {method.variant: runs / method.variant / f"seed{seed}" for method in spec.methods if method.variant}
+    evaluated = {variant: folder for variant, folder in folders.items() if (folder / "metrics.json").is_file()}
+    check(len(evaluated) > 0, f"{runs}", f"an evaluated run of seed {seed} of {', '.join(folders)}", "none")
+    hashes = {str(folder): read_json(folder / "metrics.json")["run"]["data_hash"] for folder in evaluated.values()}
+    check(len(set(hashes.values())) == 1, "methods", "runs on the same data", hashes)
+    first = next(iter(evaluated.values()))
+    data = PairImages.of_run(first)
+    pairs = select(spec.pairs, data.pairs, data.joints, first / "scores.csv")
+    inputs = [(kind, [data.input(kind, pair, spec.poses_over_images) for pair in pairs]) for kind in spec.inputs]
+    columns = [Column(INPUTS[kind], images) for kind, images in inputs]
+    for method in spec.methods:
+        if method.folder or method.variant in evaluated:
+            read = _reader(method, evaluated.get(method.variant), data)
+            columns.append(Column(method.label, [read(pair) for pair in pairs], method.group))
+    paths = [out / f"{spec.name}.{suffix}" for suffix in ("png", "pdf")]
+    draw_columns(columns, data.image_size, paths)
+    return paths
+
+
+def _reader(method: Method, run_dir: Path | None, data: PairImages) -> Callable[[Pair], RgbArray]:
+    """Return a function that reads a method's image of a pair. Raises ValueError for a folder without any."""
+    if run_dir is not None:
+        return lambda pair: read_image(run_dir / "images" / image_name(pair), data.image_size)
+    folder, known = Path(method.folder), NameIndex(data.joints)
+    files: dict[Pair, Path] = {}
+    for name in image_names(folder):
+        if pair := source_and_target(name, known):
+            source, target = (known.find(half) for half in pair)
+            files.update({(a, b): folder / name for a in source for b in target})
+
+    def read(pair: Pair) -> RgbArray:
+        check(pair in files, f"{folder}", f"an image of the pair {image_name(pair)}", "none")
+        return Panel(files[pair], method.panel, method.num_panels).read()
+
+    return read
+
+
+def draw_columns(columns: Sequence[Column], image_size: tuple[int, int], paths: Sequence[Path]) -> None:
+    """Draw labelled columns of images, all of one number of rows, to files by their suffixes."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+    from matplotlib.patches import Rectangle
+
+    height, width = CELL_HEIGHT, CELL_HEIGHT * image_size[1] / image_size[0]
+    groups = [(group, list(members)) for group, members in groupby(columns, key=lambda column: column.group)]
+    top = GAP + len(columns[0].images) * (height + GAP)
+    total = len(columns) * (width + GAP) + (len(groups) - 1) * GROUP_GAP + 2 * GAP
+    size = (total, top + LABEL_HEIGHT * (2 if any(group for group, _ in groups) else 1))
+    figure = Figure(figsize=size)
+    FigureCanvasAgg(figure)
+
+    def write(x: float, y: float, text: str) -> None:
+        figure.text(x / size[0], y / size[1], text, ha="center", va="bottom", fontsize=FONT_SIZE, linespacing=0.9)
+
+    left = GAP
+    for group, members in groups:
+        start = left
+        for column in members:
+            for row, image in enumerate(column.images, start=1):
+                bottom = top - row * (height + GAP)
+                axes = figure.add_axes((left / size[0], bottom / size[1], width / size[0], height / size[1]))
+                is_small = image.shape[:2] == image_size
+                axes.imshow(image, interpolation="nearest" if is_small else "antialiased", aspect="auto")
+                axes.set_axis_off()
+            write(left + width / 2, top + 0.03, column.label)
+            left += width + GAP
+        if group:
+            framed = left - start + GAP / 2
+            corner, extent = (start - 0.75 * GAP) / size[0], (top + LABEL_HEIGHT) / size[1]
+            frame = Rectangle((corner, 0.005), framed / size[0], extent, fill=False, linewidth=0.6, edgecolor="0.4")
+            figure.add_artist(frame)
+            write(start + framed / 2, top + LABEL_HEIGHT + 0.04, fill(group, max(8, int(framed * LETTERS))))
+        left += GROUP_GAP
+    for path in paths:
+        with atomic_write(path) as temporary:
+            figure.savefig(temporary, dpi=DPI, format=path.suffix[1:], metadata=_metadata(path))
+
+
+def _metadata(path: Path) -> dict[str, Any]:
+    """Return metadata without a date, so that equal figures are equal files."""
+    return {"CreationDate": None} if path.suffix == ".pdf" else {"Software": None}

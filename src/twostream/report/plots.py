@@ -1,0 +1,104 @@
+"""Plots of a report as SVG for light and dark pages: validation curves, and a forest plot of differences."""
+
+import csv
+from collections.abc import Mapping, Sequence
+from io import StringIO
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from twostream.loggers.curve_csv import STEP
+
+INK = "#808080"  # axes and text: readable on white and on black
+SPEED = "throughput/iterations_per_second"
+
+
+class Curve(NamedTuple):
+    """A validation metric of a run."""
+
+    iterations: list[int]
+    minutes: list[float]  # of training, validations excluded
+    values: list[float]
+
+
+class Interval(NamedTuple):
+    """A labelled value with the ends of its interval."""
+
+    label: str
+    value: float
+    low: float
+    high: float
+
+
+def read_curve(path: Path, metric: str) -> Curve:
+    """Read a metric from a run's `logs/metrics.csv`; it is empty if there is no such file or metric."""
+    curve = Curve([], [], [])
+    if not path.is_file():
+        return curve
+    with path.open(newline="") as file:
+        rows = sorted(csv.DictReader(file), key=lambda row: int(row[STEP]))
+    speeds = [(int(row[STEP]), float(row[SPEED])) for row in rows if row.get(SPEED)]
+    for row in rows:
+        if row.get(metric):
+            curve.iterations.append(int(row[STEP]))
+            curve.minutes.append(_seconds(speeds, int(row[STEP])) / 60)
+            curve.values.append(float(row[metric]))
+    return curve
+
+
+def _seconds(speeds: Sequence[tuple[int, float]], iteration: int) -> float:
+    """Return the seconds that training took up to an iteration, given the recent speed at some iterations."""
+    points = [(0, speeds[0][1]), *(point for point in speeds if point[0] <= iteration)] if speeds else []
+    return sum((after[0] - before[0]) / after[1] for before, after in pairwise(points) if after[1])
+
+
+def curves_svg(curves: Mapping[str, Curve], metric: str, over_time: bool) -> str:
+    """Plot a metric of several runs over iterations, or over minutes of training."""
+    figure, axes = _axes(6.4, 3.4)
+    for number, (label, curve) in enumerate(curves.items()):
+        x = curve.minutes if over_time else curve.iterations
+        axes.plot(x, curve.values, color=f"C{number % 10}", linewidth=1.4, label=label)
+    axes.set_xlabel("minutes of training" if over_time else "iterations")
+    axes.set_ylabel(metric)
+    axes.legend(frameon=False, labelcolor=INK, fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
+    return _svg(figure)
+
+
+def forest_svg(intervals: Sequence[Interval], base: str) -> str:
+    """Plot differences to a row, below one another, with their intervals and a line at 0."""
+    figure, axes = _axes(6.4, 0.5 + 0.26 * len(intervals))
+    axes.axvline(0, color=INK, linewidth=1)
+    for row, (_, value, low, high) in enumerate(intervals):
+        colour = INK if low <= 0 <= high else "C0" if value > 0 else "C3"
+        axes.errorbar(value, row, xerr=[[value - low], [high - value]], fmt="o", color=colour, capsize=3, markersize=4)
+    axes.set_yticks(range(len(intervals)), [interval.label for interval in intervals])
+    axes.invert_yaxis()
+    axes.set_xlabel(f"difference to {base}")
+    return _svg(figure)
+
+
+def _axes(width: float, height: float) -> tuple[Any, Any]:
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasSVG(figure)
+    figure.patch.set_alpha(0)
+    axes = figure.add_subplot()
+    axes.patch.set_alpha(0)
+    axes.tick_params(colors=INK, labelsize=8)
+    axes.xaxis.label.set_color(INK)
+    axes.yaxis.label.set_color(INK)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["left", "bottom"]].set_color(INK)
+    return figure, axes
+
+
+def _svg(figure: Any) -> str:
+    """Return a figure as an SVG file with real text."""
+    from matplotlib import rc_context
+
+    text = StringIO()
+    with rc_context({"svg.fonttype": "none", "svg.hashsalt": "twostream"}):
+        figure.savefig(text, format="svg", metadata={"Date": None})
+    return text.getvalue()

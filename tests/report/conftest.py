@@ -1,0 +1,43 @@
+from pathlib import Path
+
+import pytest
+
+from tiny_run import compose_config, overrides_of_tiny_run
+from twostream.cli import CONF
+from twostream.cli.train import train_and_evaluate
+from twostream.report.page import write_report
+from twostream.report.pair_figure import load_figure
+from twostream.tables.results import Results, collect
+from twostream.tables.spec import load_spec
+
+EXPERIMENTS = Path(CONF).parent / "experiments"
+
+
+@pytest.fixture(scope="session")
+def specs():
+    return [load_spec(EXPERIMENTS / f"{name}.yaml") for name in ("table3_at_module", "correspondence")]
+
+
+@pytest.fixture(scope="session")
+def runs(people_parent, tmp_path_factory):
+    """A folder with the evaluated tiny run `synthetic/smoke/full/seed0`."""
+    runs = tmp_path_factory.mktemp("runs")
+    run_dir = runs / "synthetic" / "smoke" / "full" / "seed0"
+    train_and_evaluate(compose_config("train", *overrides_of_tiny_run(people_parent, run_dir)), run_dir)
+    return runs
+
+
+@pytest.fixture(scope="session")
+def report_run(runs, specs):
+    """The path of the report of that run."""
+    figures = [load_figure(EXPERIMENTS / "figure5.yaml")]
+    out = runs / "synthetic" / "smoke" / "report.html"
+    return write_report(specs, figures, runs, "synthetic", "smoke", [0], out, max_pairs=4)
+
+
+@pytest.fixture
+def make_results(runs, specs):
+    def make() -> Results:
+        return collect(specs[0], runs, "synthetic", "smoke", [0])
+
+    return make

@@ -1,0 +1,85 @@
+"""The report in a real browser: Debian's chromium, driven by playwright."""
+
+import shutil
+
+import pytest
+
+CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(CHROMIUM is None, reason="there is no browser: install chromium"),
+]
+
+
+@pytest.fixture(scope="module")
+def chromium():
+    playwright = pytest.importorskip("playwright.sync_api")
+    with playwright.sync_playwright() as started:
+        browser = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def page(chromium, report_run):
+    """The report, opened from disk without a network; what it writes to the console fails the test."""
+    context = chromium.new_context(offline=True, viewport={"width": 1200, "height": 900})
+    page, said = context.new_page(), []
+    page.on("console", lambda message: said.append(message.text))
+    page.on("pageerror", lambda error: said.append(str(error)))
+    page.goto(report_run.as_uri())
+    yield page
+    context.close()
+    assert said == []
+
+
+def test_a_click_and_the_arrow_keys_choose_a_pair(page):
+    options = page.locator("#thumbnails [role=option]")
+    assert options.count() == 4
+    assert page.locator("#chosen").text_content().startswith("1 of 4: ")
+    options.nth(2).click()
+    assert page.locator("#chosen").text_content().startswith("3 of 4: ")
+    assert page.locator("#detail figure").count() == 5
+    page.locator("#thumbnails").focus()
+    page.keyboard.press("ArrowLeft")
+    page.keyboard.press("ArrowLeft")
+    page.keyboard.press("ArrowLeft")
+    assert page.locator("#chosen").text_content().startswith("1 of 4: ")
+
+
+def test_pairs_are_sorted_and_filtered(page):
+    score = page.locator("#detail small", has_text="ssim/patn").first
+    page.select_option("#sort", index=1)
+    lowest = score.text_content()
+    page.select_option("#direction", "-1")
+    highest = score.text_content()
+    assert float(lowest.split()[-1]) <= float(highest.split()[-1])
+    page.select_option("#identity", index=1)
+    name = page.locator("#identity").input_value()
+    assert f"identity {name}," in page.locator("#chosen").text_content()
+    assert 1 <= page.locator("#thumbnails [role=option]").count() < 4
+
+
+def test_the_viewer_shows_where_a_position_is_matched(page):
+    viewer = page.locator("#viewer .overlay").first
+    viewer.scroll_into_view_if_needed()
+    box = viewer.bounding_box()
+    page.mouse.move(box["x"] + 2, box["y"] + 2)
+    assert "AT-block 2, row 1, column 1:" in page.locator("#match").text_content()
+    assert page.locator("#viewer .overlay").nth(1).locator("rect").count() == 8
+    viewer.focus()
+    page.keyboard.press("ArrowDown")
+    assert "row 2, column 1:" in page.locator("#match").text_content()
+    page.locator("#block").fill("1")
+    assert "AT-block 1," in page.locator("#match").text_content()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_phone_shows_it_without_scrolling_sideways(chromium, report_run, scheme):
+    context = chromium.new_context(viewport={"width": 360, "height": 740}, color_scheme=scheme)
+    page = context.new_page()
+    page.goto(report_run.as_uri())
+    assert page.evaluate("document.documentElement.scrollWidth") <= 360
+    colour = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    assert (colour == "rgb(255, 255, 255)") is (scheme == "light")
+    context.close()

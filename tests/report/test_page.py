@@ -1,0 +1,116 @@
+"""The report of a tiny run, read as a parser reads it; `test_browser.py` opens it in a browser."""
+
+import json
+import re
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from twostream.report.page import table_context, write_report
+from twostream.report.pair_browser import PER_ROW, sprite
+from twostream.report.plots import Curve, Interval, curves_svg, forest_svg, read_curve
+
+
+class Page(HTMLParser):
+    """Collects the ids, links and scripts of a page, and its text."""
+
+    def __init__(self, text: str):
+        super().__init__()
+        self.ids, self.links, self.text, self.open = [], [], "", []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attributes):
+        values = dict(attributes)
+        self.ids += [values["id"]] if "id" in values else []
+        self.links += [values[name] for name in ("href", "src", "xlink:href") if values.get(name)]
+        self.open.append(tag)
+
+    def handle_data(self, data):
+        self.text += data
+
+
+@pytest.fixture(scope="session")
+def report(report_run):
+    return report_run.read_text()
+
+
+def test_the_page_is_complete_and_needs_no_other_file(report):
+    page = Page(report)
+    assert len(page.ids) == len(set(page.ids))
+    assert {"tables", "figures", "pairs", "correspondence", "curves", "provenance"} <= set(page.ids)
+    assert all(link.startswith(("data:", "#")) for link in page.links)
+    assert {link[1:] for link in page.links if link.startswith("#")} <= set(page.ids)
+    assert "url(http" not in report
+    assert "Table 3" in page.text
+    assert "2s-ATN (Full)" in page.text
+    assert "no_at_module/seed0" in page.text  # has no result
+
+
+def test_the_scripts_get_the_pairs_with_their_scores_and_matches(report):
+    data = json.loads(re.search(r'id="data">(.*?)</script>', report, re.DOTALL)[1])
+    assert data["size"] == [32, 16]
+    assert [method["label"] for method in data["methods"]] == ["2s-ATN (Full)"]
+    assert len(data["pairs"]) == 4
+    for pair in data["pairs"]:
+        assert np.shape(pair["joints"]) == (2, 18, 2)
+        assert {"ssim/patn", "mask_ssim/standard"} <= set(pair["scores"][0])
+        assert "pckh_right/evaluator" not in pair["scores"][0]
+    [viewer] = data["correspondence"]
+    assert viewer["map"] == [8, 4]
+    assert np.shape(viewer["sources"]) == np.shape(viewer["weights"]) == (len(viewer["pairs"]), 2, 32, 8)
+    assert np.max(viewer["sources"]) < 32
+    # In order, as multiples of uniform attention; eight of 32 weights sum to no more than 32.
+    assert (np.diff(viewer["weights"]) <= 0).all()
+    assert np.sum(viewer["weights"], axis=-1).max() <= 32.5
+
+
+def test_a_sprite_has_every_image_in_its_place():
+    images = [np.full((4, 2, 3), 10 * i, np.uint8) for i in range(PER_ROW + 2)]
+    import base64
+    from io import BytesIO
+
+    kind, content = sprite(images).split(",")
+    assert kind == "data:image/webp;base64"
+    sheet = np.asarray(Image.open(BytesIO(base64.b64decode(content))))
+    assert sheet.shape == (8, 2 * PER_ROW, 3)
+    assert (sheet[5, 3] == 10 * (PER_ROW + 1)).all()
+    assert (sheet[1, 7] == 30).all()
+
+
+def test_a_cell_shows_its_interval_within_the_range_of_its_column(make_results):
+    table = table_context(make_results())
+    assert table["columns"]
+    for row in table["rows"]:
+        for cell in row["cells"]:
+            if cell["bar"]:
+                low, middle, high = cell["bar"]
+                assert 0 <= low <= middle <= high <= 100.001
+    assert any(cell["bar"] for row in table["rows"] for cell in row["cells"])
+
+
+def test_a_curve_is_read_with_its_minutes(tmp_path):
+    path = tmp_path / "metrics.csv"
+    header = "step,throughput/iterations_per_second,val/l1"
+    path.write_text("\n".join([header, "60,2,", "60,,0.5", "120,1,", "120,,0.4"]))
+    assert read_curve(path, "val/l1") == Curve([60, 120], [0.5, 1.5], [0.5, 0.4])
+    assert read_curve(path, "val/ssim").values == []
+    assert read_curve(tmp_path / "none.csv", "val/l1").values == []
+
+
+def test_plots_are_equal_for_equal_values_and_have_real_text():
+    curves = {"one": Curve([1, 2], [0.1, 0.2], [0.5, 0.6])}
+    for over_time, text in ((False, "iterations"), (True, "minutes of training")):
+        plot = curves_svg(curves, "val/ssim", over_time)
+        assert plot == curves_svg(curves, "val/ssim", over_time)
+        assert f">{text}</text>" in plot
+    forest = forest_svg([Interval("w/o AT", -0.1, -0.2, 0.0), Interval("other", 0.1, 0.05, 0.2)], "full")
+    assert ">w/o AT</text>" in forest
+    assert ">difference to full</text>" in forest
+
+
+def test_without_a_result_there_is_no_report(specs, tmp_path):
+    with pytest.raises(ValueError, match=r"smoke: expected an evaluated run of seeds 0, 1, got none"):
+        write_report(specs, [], tmp_path, "synthetic", "smoke", [0, 1], tmp_path / "report.html")
+    assert not (tmp_path / "report.html").exists()

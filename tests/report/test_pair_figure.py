@@ -1,0 +1,139 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from twostream.cli import CONF
+from twostream.evaluation.run_evaluation import image_name
+from twostream.files import write_json
+from twostream.registry import model_config
+from twostream.report.pair_figure import (
+    CELL_HEIGHT,
+    DPI,
+    INPUTS,
+    Column,
+    PairImages,
+    draw_columns,
+    load_figure,
+    make_figure,
+)
+
+EXPERIMENTS = Path(CONF).parent / "experiments"
+SPEC = """
+title: Two methods
+pairs: {rule: random, count: 2, seed: 3}
+inputs: [source, target_pose, target]
+methods:
+  - {label: one, variant: full, group: runs}
+  - {label: other, variant: patn, group: runs}
+  - {label: not there, variant: blocks_5}
+  - {label: elsewhere, folder: FOLDER, num_panels: 2, panel: 1}
+"""
+
+
+def red(level: int) -> Image.Image:
+    return Image.new("RGB", (16, 32), (level, 0, 0))
+
+
+@pytest.fixture
+def runs(tiny_config, tmp_path):
+    """A folder of two evaluated runs, whose images are of one colour each, and the tiny test pairs."""
+    config = json.loads(json.dumps(model_config(tiny_config())))
+    for level, variant in ((50, "full"), (100, "patn")):
+        folder = tmp_path / "runs" / variant / "seed0"
+        write_json(folder / "config.json", config)
+        write_json(folder / "metrics.json", {"run": {"data_hash": "a"}})
+        (folder / "images").mkdir()
+        data = PairImages.of_run(folder)
+        for pair in data.pairs:
+            red(level).save(folder / "images" / image_name(pair))
+    return tmp_path / "runs", data
+
+
+@pytest.fixture
+def spec(runs, tmp_path):
+    """The path of a spec with two runs, one that is missing, and a folder of strips."""
+    folder = tmp_path / "strips"
+    folder.mkdir()
+    for source, target in runs[1].pairs:
+        strip = Image.new("RGB", (32, 32))
+        strip.paste(red(200), (16, 0))
+        strip.save(folder / f"{Path(source).stem}_2_{Path(target).stem}_vis.jpg", quality=100)
+    path = tmp_path / "two.yaml"
+    path.write_text(SPEC.replace("FOLDER", str(folder)))
+    return path
+
+
+def test_a_figure_shows_runs_and_folders_on_equal_pairs(runs, spec, tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr("twostream.report.pair_figure.draw_columns", lambda *arguments: drawn.append(arguments))
+    paths = make_figure(load_figure(spec), runs[0], 0, tmp_path / "out")
+    assert paths == [tmp_path / "out" / "two.png", tmp_path / "out" / "two.pdf"]
+    [(columns, image_size, _)] = drawn
+    assert image_size == (32, 16)
+    assert [(column.label, column.group, len(column.images)) for column in columns] == [
+        *((INPUTS[kind], "", 2) for kind in ("source", "target_pose", "target")),
+        *(("one", "runs", 2), ("other", "runs", 2), ("elsewhere", "", 2)),
+    ]
+    for column, level in zip(columns[3:], (50, 100, 200), strict=True):
+        assert all(image.shape == (32, 16, 3) and abs(int(image[5, 5, 0]) - level) < 5 for image in column.images)
+
+
+def test_the_files_have_the_resolution_of_print(tmp_path):
+    columns = [Column(str(i), [np.full((32, 16, 3), 20 * i, np.uint8)] * 3, "framed" * (i > 2)) for i in range(5)]
+    paths = [tmp_path / f"a.{suffix}" for suffix in ("png", "pdf")]
+    draw_columns(columns, (32, 16), paths)
+    first = [path.read_bytes() for path in paths]
+    draw_columns(columns, (32, 16), paths)
+    assert [path.read_bytes() for path in paths] == first
+    assert first[1].startswith(b"%PDF")
+    image = Image.open(paths[0])
+    assert image.height > 3 * CELL_HEIGHT * DPI
+    assert {colour[0] for _, colour in image.convert("RGB").getcolors(100_000)} >= {0, 20, 40, 60, 80}
+
+
+@pytest.mark.parametrize("over_image", [False, True])
+def test_poses_are_enlarged(runs, over_image):
+    data = runs[1]
+    pose = data.input("target_pose", data.pairs[0], over_image)
+    assert pose.shape == (512, 256, 3)
+    is_black = (pose == 0).all(axis=2).mean()
+    assert is_black < 0.05 if over_image else is_black > 0.5
+
+
+def test_wrong_runs_and_folders_are_refused(runs, spec, tmp_path):
+    folder = runs[0]
+    for strip in (tmp_path / "strips").iterdir():
+        strip.rename(strip.with_name(f"x{strip.name}"))
+    with pytest.raises(ValueError, match=r"strips: expected an image of the pair .*\.png, got none"):
+        make_figure(load_figure(spec), folder, 0, tmp_path)
+    with pytest.raises(ValueError, match="expected an evaluated run of seed 1 of full, patn, blocks_5, got none"):
+        make_figure(load_figure(spec), folder, 1, tmp_path)
+    write_json(folder / "patn" / "seed0" / "metrics.json", {"run": {"data_hash": "b"}})
+    with pytest.raises(ValueError, match="methods: expected runs on the same data, got"):
+        make_figure(load_figure(spec), folder, 0, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("methods: [{label: a}]", "methods: a: expected either a variant or a folder, got none"),
+        ("methods: []", "methods: expected at least one, got none"),
+        ("pairs: {rule: nicest}\nmethods: [{label: a, variant: b}]", "pairs.rule: expected one of every, "),
+        ("inputs: [pose]\nmethods: [{label: a, variant: b}]", "inputs: expected some of source, "),
+        ("title: b", "methods: Structured config .* missing mandatory value: methods"),
+    ],
+)
+def test_a_wrong_spec_is_refused(tmp_path, line, message):
+    path = tmp_path / "wrong.yaml"
+    path.write_text("title: a\n" * (not line.startswith("title")) + line)
+    with pytest.raises(ValueError, match=rf"^{path}: .*{message}"):
+        load_figure(path)
+
+
+@pytest.mark.parametrize("path", sorted(EXPERIMENTS.glob("figure*.yaml")), ids=lambda path: path.stem)
+def test_every_spec_names_ablations(path):
+    variants = {method.variant for method in load_figure(path).methods}
+    assert variants <= {option.stem for option in (Path(CONF) / "ablation").glob("*.yaml")}
