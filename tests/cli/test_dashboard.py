@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import wandb
+from PIL import Image
 
 from commands import call
 from tiny_run import compose_config, fit
@@ -142,13 +143,19 @@ def test_a_logged_table_ends_with_the_rows_that_the_paper_cites(folder):
     assert (rows[-1][1], rows[-1][2], rows[-1][-1]) == (None, None, 0)
 
 
-def test_the_tables_are_logged_to_one_run(tables, folder):
+def test_the_tables_are_logged_to_one_run_with_the_report_and_its_figures(tables, folder):
+    report = folder / "report.html"
+    report.write_text("<html><p>page</p></html>")
+    (folder / "figures").mkdir()
+    Image.new("RGB", (8, 8)).save(folder / "figures" / "figure5.png")
     for _ in range(2):
-        log_tables(tables, folder, PROJECT)
+        log_tables(tables, folder, PROJECT, report)
     first, second = written(folder)
     assert first.run["run_id"] == second.run["run_id"] == "tables-synthetic-smoke"
     assert (first.run["job_type"], first.run["tags"]) == ("table", ["synthetic", "smoke"])
     (row,) = first.history
+    for key, suffix in (("report", ".html"), ("figures/figure5", ".png")):
+        assert next(folder.glob(f"wandb/*/files/{row[f'{key}.path']}")).suffix == suffix
     path = next(folder.glob(f"wandb/*/files/{row['tables/table5_blocks.path']}"))
     variants = ["blocks_5", "blocks_7", "full", "blocks_11", "blocks_13"]
     assert [line[1] for line in json.loads(path.read_text())["data"]] == variants
@@ -278,6 +285,8 @@ def test_the_command_uploads_logs_and_saves(tables, folder, offline_runs, synced
     _, make = make_saved
     monkeypatch.setattr(dashboard, "build_workspace", lambda *_: make("workspace"))
     monkeypatch.setattr(dashboard, "build_report", lambda *_: make("report"))
+    page = folder / "report.html"
+    monkeypatch.setattr(dashboard, "write_report", lambda *_: page.write_text("<html>") and page)
     addresses = make_dashboard(compose_dashboard(f"runs={folder}", "entity=me"))
     assert addresses == {"workspace": "https://wandb/0", "report": "https://wandb/1"}
     assert len(synced[0]) == 1
@@ -289,6 +298,7 @@ def test_an_error_of_the_server_is_one_line(tables, folder, monkeypatch):
     def fail(*_):
         raise wandb.errors.CommError("no such project")
 
+    monkeypatch.setattr(dashboard, "write_report", lambda *_: None)
     monkeypatch.setattr(dashboard, "log_tables", fail)
     with pytest.raises(ValueError, match="W&B: no such project"):
         make_dashboard(compose_dashboard(f"runs={folder}", "entity=me"))

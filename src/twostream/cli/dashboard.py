@@ -17,6 +17,8 @@ from twostream.loggers.wandb_dashboard import (
     save_dashboard,
     upload_offline_runs,
 )
+from twostream.report.page import write_report
+from twostream.report.pair_figure import load_figure
 from twostream.tables.results import collect
 from twostream.tables.spec import load_spec
 
@@ -37,7 +39,7 @@ def make_dashboard(cfg: DictConfig) -> dict[str, str]:
     import wandb
 
     folder = Path(cfg.runs)
-    parent, data, scale = split_runs_folder(folder)
+    parent, data, scale = place = split_runs_folder(folder)
     specs = [spec for spec in (load_spec(Path(path)) for path in cfg.specs) if spec.is_for(data)]
     tables = [collect(spec, parent, data, scale, list(cfg.seeds)) for spec in specs]
     try:
@@ -46,7 +48,11 @@ def make_dashboard(cfg: DictConfig) -> dict[str, str]:
             raise ValueError("entity: W&B knows no default user or team: pass entity=NAME")
         project = WandbProject(entity, cfg.project)
         upload_offline_runs(folder, project)
-        log_tables(tables, folder, project)
+        report_page = None
+        if any(table.runs for table in tables):
+            figures = [load_figure(Path(spec)) for spec in cfg.figures]
+            report_page = write_report(specs, figures, *place, list(cfg.seeds), folder / "report.html", cfg.max_pairs)
+        log_tables(tables, folder, project, report_page)
         workspace = build_workspace(project, tables, cfg.curves, list(cfg.images), logged_names(folder))
         numbered = [table for table in tables if table.spec.number is not None]
         report = build_report(project, numbered, list(cfg.report_curves))

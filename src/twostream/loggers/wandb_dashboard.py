@@ -77,8 +77,11 @@ def _is_uploaded(path: Path) -> bool:
     return path.with_suffix(".wandb.synced").exists()
 
 
-def log_tables(tables: Sequence[Results], folder: Path, project: WandbProject) -> None:
-    """Log the tables as `wandb.Table` to one W&B run of job type `table`, which every call resumes."""
+def log_tables(tables: Sequence[Results], folder: Path, project: WandbProject, report: Path | None = None) -> None:
+    """Log the tables as `wandb.Table` to one W&B run of job type `table`, which every call resumes.
+
+    An HTML report is logged too, and the figures in the folder next to it.
+    """
     import wandb
 
     data, scale = tables[0].data, tables[0].scale
@@ -93,7 +96,12 @@ def log_tables(tables: Sequence[Results], folder: Path, project: WandbProject) -
     run = start_wandb_run(folder, identity, {"data": data, "scale": scale, "seeds": list(tables[0].seeds)})
     try:
         content = {_table_key(table): numeric_table(table) for table in tables}
-        run.log({key: wandb.Table(columns=[*names], data=rows) for key, (names, rows) in content.items()})
+        media: dict[str, Any] = {key: wandb.Table(columns=[*n], data=rows) for key, (n, rows) in content.items()}
+        if report:
+            media["report"] = wandb.Html(report.read_text(encoding="utf-8"))
+            figures = sorted((report.parent / "figures").glob("*.png"))
+            media |= {f"figures/{path.stem}": wandb.Image(str(path)) for path in figures}
+        run.log(media)
     finally:
         run.finish()
 
