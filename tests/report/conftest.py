@@ -5,8 +5,8 @@ import pytest
 from tiny_run import compose_config, overrides_of_tiny_run
 from twostream.cli import CONF
 from twostream.cli.train import train_and_evaluate
+from twostream.report.figures import load_figure
 from twostream.report.page import write_report
-from twostream.report.pair_figure import load_figure
 from twostream.tables.results import Results, collect
 from twostream.tables.spec import load_spec
 
@@ -30,7 +30,7 @@ def runs(people_parent, tmp_path_factory):
 @pytest.fixture(scope="session")
 def report_run(runs, specs):
     """The path of the report of that run."""
-    figures = [load_figure(EXPERIMENTS / "figure5.yaml")]
+    figures = [load_figure(EXPERIMENTS / f"figure{name}.yaml") for name in ("5", "_correspondence")]
     out = runs / "synthetic" / "smoke" / "report.html"
     return write_report(specs, figures, runs, "synthetic", "smoke", [0], out, max_pairs=4)
 

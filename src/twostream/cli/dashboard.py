@@ -17,8 +17,8 @@ from twostream.loggers.wandb_dashboard import (
     save_dashboard,
     upload_offline_runs,
 )
+from twostream.report.figures import load_figure
 from twostream.report.page import write_report
-from twostream.report.pair_figure import load_figure
 from twostream.tables.results import collect
 from twostream.tables.spec import load_spec
 

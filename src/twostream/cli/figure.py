@@ -5,7 +5,7 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from twostream.cli.errors import command
-from twostream.report.pair_figure import load_figure, make_figure
+from twostream.report.figures import load_figure, make_figure
 
 
 @command("figure")

@@ -6,8 +6,8 @@ from omegaconf import DictConfig
 
 from twostream.cli import split_runs_folder
 from twostream.cli.errors import command
+from twostream.report.figures import load_figure
 from twostream.report.page import write_report
-from twostream.report.pair_figure import load_figure
 from twostream.tables.spec import load_spec
 
 

@@ -1,1 +1,1 @@
-"""Figures of experiments: test pairs with the results of several methods side by side."""
+"""Figures of experiments, and the report of all that an experiment has to show."""

@@ -8,8 +8,9 @@ import numpy as np
 from jinja2 import Environment, PackageLoader
 
 from twostream.files import read_json, write_text
+from twostream.report.figures import Spec as Figure
+from twostream.report.figures import make_figure
 from twostream.report.pair_browser import browser_data, data_uri
-from twostream.report.pair_figure import FigureSpec, make_figure
 from twostream.report.plots import Interval, curves_svg, forest_svg, read_curve
 from twostream.tables import content
 from twostream.tables.comparison import Comparison, compare
@@ -38,7 +39,7 @@ METRICS = {
 
 def write_report(
     specs: Sequence[Spec],
-    figures: Sequence[FigureSpec],
+    figures: Sequence[Figure],
     runs: Path,
     data: str,
     scale: str,
@@ -57,7 +58,7 @@ def write_report(
     check(bool(found), f"{folder}", f"an evaluated run of seeds {', '.join(map(str, seeds))}", "none")
     seed = next(seed for seed in seeds if any(seed == other for _, other in found))
     shown = {labels[v]: folder / v / f"seed{seed}" for v in labels if (v, seed) in found}
-    paths = [make_figure(spec, folder, seed, out.parent / "figures")[0] for spec in figures]
+    drawn, not_drawn = _draw(figures, folder, seed, out.parent / "figures")
     environment = Environment(loader=PackageLoader("twostream.report"), autoescape=True, trim_blocks=True)
     page = environment.get_template("report.html").render(
         data=content.data_text(tables[0]),
@@ -67,9 +68,10 @@ def write_report(
         tables=[table_context(table) for table in tables],
         metrics={column.label: METRICS.get(column.metric, "") for table in tables for column in table.shown_columns()},
         figures=[
-            {"title": spec.title, "caption": spec.pairs.text, "uri": data_uri(path.read_bytes(), "image/png")}
-            for spec, path in zip(figures, paths, strict=True)
+            {"title": spec.title, "caption": spec.caption, "uri": data_uri(path.read_bytes(), "image/png")}
+            for spec, path in drawn
         ],
+        not_drawn=not_drawn,
         curves=_curves(shown),
         browser=browser_data(shown, max_pairs),
         runs=[_provenance(folder / variant / f"seed{number}") for variant, number in sorted(found)],
@@ -77,6 +79,19 @@ def write_report(
     )
     write_text(out, page)
     return out
+
+
+def _draw(
+    figures: Sequence[Figure], folder: Path, seed: int, out: Path
+) -> tuple[list[tuple[Figure, Path]], dict[str, str]]:
+    """Draw the figures that the runs allow; return these with their PNG files, and the reasons for the others."""
+    drawn, not_drawn = [], {}
+    for spec in figures:
+        try:
+            drawn.append((spec, make_figure(spec, folder, seed, out)[0]))
+        except ValueError as error:
+            not_drawn[spec.title] = str(error)
+    return drawn, not_drawn
 
 
 def table_context(results: Results) -> dict[str, Any]:

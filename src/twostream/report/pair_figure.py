@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import UInt8
-from omegaconf import DictConfig, OmegaConf
 
 from twostream.data.dataset import read_split
 from twostream.data.images import read_image
@@ -24,7 +23,7 @@ from twostream.metrics.metric import Panel
 from twostream.registry import build
 from twostream.report.selection import Selection, select
 from twostream.runs import CONFIG
-from twostream.tables.spec import check, from_config
+from twostream.tables.spec import check
 
 RgbArray = UInt8[np.ndarray, "h w 3"]
 INPUTS = {
@@ -72,6 +71,11 @@ class FigureSpec:
             check(name in INPUTS, "inputs", f"some of {', '.join(INPUTS)}", name)
         check(len(self.methods) > 0, "methods", "at least one", "none")
 
+    @property
+    def caption(self) -> str:
+        """What the figure shows, in words."""
+        return self.pairs.text
+
 
 class Column(NamedTuple):
     """A column of a figure, an image a row; neighbours of one group share a frame with its title."""
@@ -101,7 +105,11 @@ class PairImages:
 
     def image(self, name: str) -> RgbArray:
         """Read a true image."""
-        return read_image(self.folder / name, self.image_size)
+        return self.read(self.folder / name)
+
+    def read(self, path: Path) -> RgbArray:
+        """Read an image of the size of the true ones."""
+        return read_image(path, self.image_size)
 
     def input(self, kind: str, pair: Pair, over_image: bool) -> RgbArray:
         """Return an input of a pair by its key of `INPUTS`; poses are enlarged."""
@@ -118,14 +126,7 @@ class PairImages:
         return pose
 
 
-def load_figure(path: Path) -> FigureSpec:
-    """Read a figure's spec. Raises ValueError, in one line with the file and the key, for one that is wrong."""
-    content: Any = OmegaConf.load(path)
-    check(isinstance(content, DictConfig), str(path), "a mapping", content)
-    return from_config(FigureSpec, {**content, "name": path.stem}, path)
-
-
-def make_figure(spec: FigureSpec, runs: Path, seed: int, out: Path) -> list[Path]:
+def make_pair_figure(spec: FigureSpec, runs: Path, seed: int, out: Path) -> list[Path]:
     """Draw a figure of the runs `<runs>/<variant>/seed<seed>` as `out/<name>.png` and `.pdf`; return the paths.
 
     Methods whose run is not evaluated are left out. Raises ValueError if none is left, for runs on different data, and
@@ -153,7 +154,7 @@ def make_figure(spec: FigureSpec, runs: Path, seed: int, out: Path) -> list[Path
 def _reader(method: Method, run_dir: Path | None, data: PairImages) -> Callable[[Pair], RgbArray]:
     """Return a function that reads a method's image of a pair. Raises ValueError for a folder without any."""
     if run_dir is not None:
-        return lambda pair: read_image(run_dir / "images" / image_name(pair), data.image_size)
+        return lambda pair: data.read(run_dir / "images" / image_name(pair))
     folder, known = Path(method.folder), NameIndex(data.joints)
     files: dict[Pair, Path] = {}
     for name in image_names(folder):

@@ -1,0 +1,33 @@
+"""The specs of figures, `experiments/figure*.yaml`, and the files that are drawn from them."""
+
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from twostream.report.correspondence_figure import CorrespondenceSpec, make_correspondence_figure
+from twostream.report.pair_figure import FigureSpec, make_pair_figure
+from twostream.tables.spec import check, from_config
+
+Spec = FigureSpec | CorrespondenceSpec
+
+
+def load_figure(path: Path) -> Spec:
+    """Read a figure's spec: of the correspondence of a `variant`, else of `methods` side by side.
+
+    Raises ValueError, in one line with the file and the key, for one that is wrong.
+    """
+    content: Any = OmegaConf.load(path)
+    check(isinstance(content, DictConfig), str(path), "a mapping", content)
+    kind: type[Spec] = CorrespondenceSpec if "variant" in content else FigureSpec
+    return from_config(kind, {**content, "name": path.stem}, path)
+
+
+def make_figure(spec: Spec, runs: Path, seed: int, out: Path) -> list[Path]:
+    """Draw a figure of the runs `<runs>/<variant>/seed<seed>` as `out/<name>.png` and `.pdf`; return the paths.
+
+    Raises ValueError if runs or images are missing.
+    """
+    if isinstance(spec, CorrespondenceSpec):
+        return make_correspondence_figure(spec, runs, seed, out)
+    return make_pair_figure(spec, runs, seed, out)
