@@ -1,5 +1,6 @@
 """Every file of every config group composes and builds; a misspelt key fails here."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -85,6 +86,16 @@ def test_every_option_composes_and_builds(group, option, tmp_path, monkeypatch):
 def test_parameters_of_the_open_points_of_the_paper(overrides, parameters):
     generator = build_on_meta(compose_train("scale=paper", "loss/perceptual=random", *overrides)).generator
     assert sum(parameter.numel() for parameter in generator.parameters()) == parameters
+
+
+WARPS = re.findall(r"^\| `(warp\w*)` \|.*\| ([\d,]+)", Path(CONF, "../docs/warp.md").read_text(), re.MULTILINE)
+
+
+@pytest.mark.parametrize(("ablation", "count"), WARPS)
+def test_parameters_of_the_warp_and_its_ablations_are_as_documented(ablation, count):
+    generator = build_on_meta(compose_train("scale=paper", "loss/perceptual=random", f"ablation={ablation}")).generator
+    assert f"{sum(parameter.numel() for parameter in generator.parameters()):,}" == count
+    assert len(WARPS) == 8
 
 
 @pytest.mark.parametrize(("option", "all_drawn"), [("paper", True), ("patn", False)])

@@ -87,15 +87,15 @@ def test_the_drawn_attention_is_that_of_the_generator(tiny_config, monkeypatch):
     draw = sample_images.correspondence_strip
     monkeypatch.setattr(sample_images, "correspondence_strip", lambda *args: drawn.append(args) or draw(*args))
     draw_correspondence(generator, batch, data.heatmaps)
-    ((_, generated, points, blocks, map_size),) = drawn
+    ((_, generated, points, views),) = drawn
     inputs = to_pose_pair(batch, data.heatmaps)
     inputs = inputs.source_image, inputs.source_heatmaps, inputs.target_heatmaps
-    assert map_size == (8, 4)
     assert generated.shape == (3, 32, 16)
-    for view, matches, d in zip(
-        blocks, best_matches(generator, inputs), attention_matrices(generator, inputs), strict=True
-    ):
-        assert torch.equal(view.matches, matches[0])
+    matches, matrices = best_matches(generator, inputs), attention_matrices(generator, inputs)
+    assert list(views) == list(matches) == list(matrices)
+    for name, view in views.items():
+        assert view.map_size == (8, 4)
+        assert torch.equal(view.matches, matches[name][0])
         assert view.attention.shape == (len(points), 32)
         rows, columns = (batch.target_joints[0, points].round().long() // 4).unbind(dim=1)
-        assert torch.equal(view.attention, d[0, rows * 4 + columns])
+        assert torch.equal(view.attention, matrices[name][0, rows * 4 + columns])

@@ -15,7 +15,9 @@ def status(folder, *arguments):
 def test_the_ablations_are_swept_in_one_place():
     params = compose_config("train", "sweep=ablations", return_hydra_config=True).hydra.sweeper.params
     there = {path.stem for path in Path(CONF, "ablation").glob("*.yaml")}
-    assert {*params.ablation.split(",")} == there - {"patn"}
+    warp = compose_config("train", "sweep=warp", return_hydra_config=True).hydra.sweeper.params.ablation.split(",")
+    assert {*params.ablation.split(",")} == there - {"patn", *warp}
+    assert {*warp} == {name for name in there if name.startswith("warp")}
 
 
 def test_without_any_run_all_ablations_are_not_started(tmp_path):

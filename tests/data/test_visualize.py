@@ -6,7 +6,7 @@ from twostream.data.visualize import (
     GAP,
     LINE_HEIGHT,
     POINT_COLOURS,
-    BlockView,
+    View,
     correspondence_strip,
     paint_attention,
     points_of,
@@ -59,9 +59,10 @@ def test_a_strip_marks_points_and_the_maximum_of_their_attention():
     source_joints[0], target_joints[0] = torch.tensor([20.0, 5.0]), torch.tensor([8.0, 10.0])
     attention = torch.zeros(1, 32)
     attention[0, 9] = 1  # row 2, column 1 of the 8 x 4 map: its centre is y 9.5, x 5.5
-    views = [BlockView(attention, torch.arange(32)), BlockView(attention, torch.zeros(32, dtype=torch.long))]
+    matches = {"block_1": torch.arange(32), "warp": torch.zeros(32, dtype=torch.long)}
+    views = {name: View(attention, found, (8, 4)) for name, found in matches.items()}
     generated = torch.full((3, 32, 16), 90, dtype=torch.uint8)
-    strip = np.asarray(correspondence_strip(pair_of(source_joints, target_joints), generated, [0], views, (8, 4)))
+    strip = np.asarray(correspondence_strip(pair_of(source_joints, target_joints), generated, [0], views))
     # Two rows of four images, enlarged 6 times.
     cell, row = 16 * 6 + GAP, 32 * 6 + LINE_HEIGHT + GAP
     assert strip.shape == (2 * row, 4 * cell, 3)
@@ -84,9 +85,9 @@ def test_a_strip_marks_points_and_the_maximum_of_their_attention():
 
 def test_a_pair_without_points_is_drawn_without_them():
     nowhere = torch.full((18, 2), torch.nan)
-    view = BlockView(torch.zeros(0, 32), torch.arange(32))
+    view = View(torch.zeros(0, 32), torch.arange(32), (8, 4))
     generated = torch.zeros(3, 32, 16, dtype=torch.uint8)
-    strip = correspondence_strip(pair_of(nowhere, nowhere), generated, [], [view], (8, 4))
+    strip = correspondence_strip(pair_of(nowhere, nowhere), generated, [], {"block_1": view})
     assert strip.width == 3 * (16 * 6 + GAP)
 
 

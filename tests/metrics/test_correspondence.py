@@ -69,7 +69,7 @@ def test_without_a_common_part_there_is_no_match(other):
     source, target = surface((8, 8), part1=(0, 0, *patch(3, 3))), surface((8, 8), **other)
     for matches in (true_matches(source, target), true_matches(target, source)):
         assert matches.target.shape == matches.source.shape == (0, 2)
-        assert count_correct(np.arange(4), matches, (8, 8)) == 0
+        assert count_correct(np.arange(4), matches, (8, 8), (2, 2)) == 0
         assert expected_correct(matches, (8, 8)) == 0
 
 
@@ -95,16 +95,16 @@ def test_equals_the_definition_by_loops(agree):
 
 def test_positions_of_pixels():
     pixels = np.array([[0, 0], [3, 3], [3, 4], [4, 3], [31, 15], [16, 8]])
-    assert positions_of(pixels, (32, 16)).tolist() == [0, 0, 1, 4, 31, 18]
-    assert positions_of(pixels[:0], (32, 16)).tolist() == []
+    assert positions_of(pixels, (32, 16), (8, 4)).tolist() == [0, 0, 1, 4, 31, 18]
+    assert positions_of(pixels[:0], (32, 16), (8, 4)).tolist() == []
 
 
 def test_centres_of_positions():
-    assert position_centres((8, 8)).tolist() == [[1.5, 1.5], [1.5, 5.5], [5.5, 1.5], [5.5, 5.5]]
+    assert position_centres((8, 8), (2, 2)).tolist() == [[1.5, 1.5], [1.5, 5.5], [5.5, 1.5], [5.5, 5.5]]
     pixels = np.argwhere(np.ones((32, 24)))
-    own = positions_of(pixels, (32, 24))
+    own = positions_of(pixels, (32, 24), (8, 6))
     means = [pixels[own == position].mean(axis=0).tolist() for position in range(48)]
-    assert position_centres((32, 24)).tolist() == means
+    assert position_centres((32, 24), (8, 6)).tolist() == means
 
 
 SIZE = (64, 32)
@@ -120,10 +120,10 @@ def shifted():
 def test_a_perfect_matching_finds_all_and_a_wrong_one_none(shifted):
     # The centre of a 4x4 cell is 2.1 pixels from its corners, a third of the allowed 6.4.
     perfect = (np.arange(16 * 8) - 2 * 8 - 1).clip(min=0)
-    assert count_correct(perfect, shifted, SIZE) == len(shifted.target)
+    assert count_correct(perfect, shifted, SIZE, (16, 8)) == len(shifted.target)
     # Half a map away, in rows that wrap around.
     wrong = (np.arange(16 * 8) + 6 * 8 - 1) % (16 * 8)
-    assert count_correct(wrong, shifted, SIZE) == 0
+    assert count_correct(wrong, shifted, SIZE, (16, 8)) == 0
 
 
 def test_a_match_may_be_off_by_a_tenth_of_the_height():
@@ -131,17 +131,17 @@ def test_a_match_may_be_off_by_a_tenth_of_the_height():
     truth = TrueMatches(np.array([[0, 0]] * 4), np.array([[1, 2], [3, 2], [1, 4], [3, 3]]))
     distances = [math.dist((1.5, 1.5), source) for source in truth.source.tolist()]
     assert [distance <= THRESHOLD * 20 for distance in distances] == [True, True, False, False]
-    assert count_correct(np.array([0] * 10), truth, (20, 8)) == 2
+    assert count_correct(np.array([0] * 10), truth, (20, 8), (5, 2)) == 2
 
 
 def test_a_pixel_has_the_match_of_its_position():
     truth = TrueMatches(np.array([[0, 0], [0, 4], [19, 7]]), np.array([[1, 1], [1, 5], [1, 5]]))
     matches = np.arange(10)
-    assert count_correct(matches, truth, (20, 8)) == 2
+    assert count_correct(matches, truth, (20, 8), (5, 2)) == 2
     matches[9] = 1
-    assert count_correct(matches, truth, (20, 8)) == 3
+    assert count_correct(matches, truth, (20, 8), (5, 2)) == 3
     matches[0] = 1
-    assert count_correct(matches, truth, (20, 8)) == 2
+    assert count_correct(matches, truth, (20, 8), (5, 2)) == 2
 
 
 def test_chance_is_the_mean_over_all_positions(shifted):
@@ -171,10 +171,9 @@ def truths(pairs, surfaces):
 
 def measure(by_block, pairs, surfaces):
     """The metrics and columns of given matches, for each block `(pairs, positions)`."""
-    shared = CorrespondenceColumns(
-        lambda _: [np.asarray(block) for block in by_block], len(by_block), surfaces, PEOPLE_SIZE
-    )
-    metrics = [Correspondence(matching, shared) for matching in shared.matchings]
+    found = {f"block_{k}": np.asarray(block) for k, block in enumerate(by_block, start=1)}
+    shared = CorrespondenceColumns(lambda _: found, dict.fromkeys(found, PEOPLE_MAP), surfaces, PEOPLE_SIZE)
+    metrics = [Correspondence(matching, shared) for matching in shared.maps]
     return metrics, update_all(metrics, without_joints(draw_batch(PEOPLE_SIZE, len(pairs)))._replace(pairs=pairs))
 
 

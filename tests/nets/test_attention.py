@@ -57,7 +57,7 @@ def test_chunks_of_any_size_give_the_same_outputs_and_gradients(agree, monkeypat
 def test_chunks_cover_each_row_once(monkeypatch, numel):
     monkeypatch.setattr(module, "CHUNK_NUMEL", numel)
     covered = torch.zeros(5, 10)
-    for samples, rows in chunks(5, 10):
+    for samples, rows in chunks(5, 10, 10):
         chunk = covered[samples, rows]
         chunk += 1
         assert chunk.numel() * 10 <= max(numel, 10)
@@ -117,3 +117,16 @@ def test_compiled_for_a_cpu_it_is_the_same(unchecked):
     torch.testing.assert_close(*outputs, rtol=1e-5, atol=1e-5)
     for one, other in zip(*(torch.autograd.grad(output, inputs, weights) for output in outputs), strict=True):
         torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("numel", CHUNK_SIZES)
+def test_there_may_be_more_source_positions_than_target_positions(monkeypatch, numel):
+    monkeypatch.setattr(module, "CHUNK_NUMEL", numel)
+    random = torch.Generator().manual_seed(0)
+    sizes = ((2, 6), (2, 9), (3, 9))
+    inputs = [torch.randn(4, *size, generator=random, dtype=torch.float64).requires_grad_() for size in sizes]
+    outputs = [f(*inputs) for f in (chunked_attention, attend_materialized, fused_attention)]
+    assert outputs[0].shape == (4, 3, 6)
+    for output in outputs[1:]:
+        torch.testing.assert_close(outputs[0], output)
+    assert torch.autograd.gradcheck(chunked_attention, inputs)

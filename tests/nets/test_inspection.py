@@ -34,7 +34,9 @@ def test_attention_matrices_are_those_of_the_forward_pass(random_pair: PosePair)
         (module.to_queries(target).flatten(2).mT @ module.to_keys(source).flatten(2)).softmax(dim=2)
         for module, source, target in streams
     ]
-    matrices = attention_matrices(generator, inputs)
+    found = attention_matrices(generator, inputs)
+    assert list(found) == ["block_1", "block_2", "block_3"]
+    matrices = list(found.values())
     assert [tuple(matrix.shape) for matrix in matrices] == [(2, 32, 32)] * 3
     torch.testing.assert_close(matrices, expected)
     assert all(len(module._forward_pre_hooks) == 1 for module in at_modules(generator)), "only the hook of this test"
@@ -42,7 +44,7 @@ def test_attention_matrices_are_those_of_the_forward_pass(random_pair: PosePair)
 
 def test_best_matches_are_the_maxima_of_the_rows(random_pair: PosePair, chunk_rows):
     generator, inputs = make(), random_pair[:3]
-    matches, matrices = best_matches(generator, inputs), attention_matrices(generator, inputs)
+    matches, matrices = (list(f(generator, inputs).values()) for f in (best_matches, attention_matrices))
     assert all(torch.equal(found, matrix.argmax(dim=2)) for found, matrix in zip(matches, matrices, strict=True))
     assert not torch.equal(matches[0], matches[1])
 
@@ -60,18 +62,22 @@ def test_logit_ranges_are_those_of_queries_and_keys(random_pair: PosePair, chunk
     with torch.no_grad():
         generator(*random_pair[:3])
     found = logit_ranges(generator, random_pair[:3])
-    torch.testing.assert_close(torch.stack(found), torch.tensor([matrix.aminmax() for matrix in logits[:3]]))
+    torch.testing.assert_close(
+        torch.stack(list(found.values())), torch.tensor([matrix.aminmax() for matrix in logits[:3]])
+    )
 
 
 def test_logit_ranges_are_in_float32_at_any_precision(random_pair: PosePair):
     with torch.autocast("cpu", torch.bfloat16):
         ranges = logit_ranges(make(), random_pair[:3])
-    assert {tensor.dtype for tensor in ranges} == {torch.float32}
+    assert {tensor.dtype for tensor in ranges.values()} == {torch.float32}
 
 
 @pytest.mark.parametrize("function", [attention_matrices, best_matches, logit_ranges])
 def test_a_generator_without_at_modules_is_refused(random_pair: PosePair, function):
     generator = make(NoAppearanceTransfer)
     assert at_modules(generator) == []
-    with pytest.raises(TypeError, match="expected a generator with AT-modules, got TwoStreamGenerator without any"):
+    with pytest.raises(
+        TypeError, match="expected a generator with AT-modules or a warp, got TwoStreamGenerator without any"
+    ):
         function(generator, random_pair[:3])

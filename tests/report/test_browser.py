@@ -65,13 +65,16 @@ def test_the_viewer_shows_where_a_position_is_matched(page):
     viewer.scroll_into_view_if_needed()
     box = viewer.bounding_box()
     page.mouse.move(box["x"] + 2, box["y"] + 2)
-    assert "AT-block 2, row 1, column 1:" in page.locator("#match").text_content()
+    assert page.locator("#view").input_value() == "block_2"
+    assert "Row 1, column 1 of 8x4:" in page.locator("#match").text_content()
     assert page.locator("#viewer .overlay").nth(1).locator("rect").count() == 8
     viewer.focus()
     page.keyboard.press("ArrowDown")
-    assert "row 2, column 1:" in page.locator("#match").text_content()
-    page.locator("#block").fill("1")
-    assert "AT-block 1," in page.locator("#match").text_content()
+    assert "Row 2, column 1 of" in page.locator("#match").text_content()
+    before = page.locator("#match").text_content()
+    page.select_option("#view", "block_1")
+    assert page.locator("#match").text_content().startswith("Row 2, column 1 of")
+    assert page.locator("#match").text_content() != before
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -61,12 +61,14 @@ def test_the_scripts_get_the_pairs_with_their_scores_and_matches(report):
         assert {"ssim/patn", "mask_ssim/standard"} <= set(pair["scores"][0])
         assert "pckh_right/evaluator" not in pair["scores"][0]
     [viewer] = data["correspondence"]
-    assert viewer["map"] == [8, 4]
-    assert np.shape(viewer["sources"]) == np.shape(viewer["weights"]) == (len(viewer["pairs"]), 2, 32, 8)
-    assert np.max(viewer["sources"]) < 32
-    # In order, as multiples of uniform attention; eight of 32 weights sum to no more than 32.
-    assert (np.diff(viewer["weights"]) <= 0).all()
-    assert np.sum(viewer["weights"], axis=-1).max() <= 32.5
+    assert list(viewer["views"]) == ["block_1", "block_2"]
+    for view in viewer["views"].values():
+        assert view["map"] == [8, 4]
+        assert np.shape(view["sources"]) == np.shape(view["weights"]) == (len(viewer["pairs"]), 32, 8)
+        assert np.max(view["sources"]) < 32
+        # In order, as multiples of uniform attention; eight of 32 weights sum to no more than 32.
+        assert (np.diff(view["weights"]) <= 0).all()
+        assert np.sum(view["weights"], axis=-1).max() <= 32.5
 
 
 def test_a_sprite_has_every_image_in_its_place():
@@ -125,7 +127,5 @@ def test_the_figure_of_correspondence_is_drawn_from_the_stored_matches(report_ru
     png, pdf = make_figure(spec, runs / "synthetic" / "smoke", 0, tmp_path)
     assert read_image(png).shape[0] > 2 * 2 * 192
     assert pdf.read_bytes().startswith(b"%PDF")
-    with pytest.raises(
-        ValueError, match=r"seed1: expected the correspondence.json of an evaluated run"
-    ):
+    with pytest.raises(ValueError, match=r"seed1: expected the correspondence.json of an evaluated run"):
         make_figure(spec, runs / "synthetic" / "smoke", 1, tmp_path)

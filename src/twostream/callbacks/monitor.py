@@ -8,7 +8,7 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from typing_extensions import override
 
 from twostream.callbacks import module_of
-from twostream.nets.inspection import at_modules, logit_ranges
+from twostream.nets.inspection import at_modules, correspondences, logit_ranges
 from twostream.types import PosePair
 
 
@@ -65,13 +65,13 @@ class Monitor(Callback):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: PosePair, batch_idx: int, *_: Any
     ) -> None:
         generator = module_of(trainer).generator
-        if batch_idx > 0 or not at_modules(generator):
+        if batch_idx > 0 or not correspondences(generator):
             return
         with trainer.precision_plugin.forward_context():
             ranges = logit_ranges(generator, (batch.source_image, batch.source_heatmaps, batch.target_heatmaps))
-        for k, (smallest, largest) in enumerate(ranges, start=1):
-            pl_module.log(f"logits/block_{k}_min", smallest, reduce_fx="min", sync_dist=True)
-            pl_module.log(f"logits/block_{k}_max", largest, reduce_fx="max", sync_dist=True)
+        for name, (smallest, largest) in ranges.items():
+            pl_module.log(f"logits/{name}_min", smallest, reduce_fx="min", sync_dist=True)
+            pl_module.log(f"logits/{name}_max", largest, reduce_fx="max", sync_dist=True)
 
     @override
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

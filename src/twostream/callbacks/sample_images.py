@@ -1,4 +1,4 @@
-"""Draw validation pairs during training: generated images, and the correspondence of the AT-modules."""
+"""Draw validation pairs during training: generated images, and the correspondences in the generator."""
 
 from pathlib import Path
 
@@ -11,11 +11,11 @@ from typing_extensions import override
 from twostream.callbacks import data_of, module_of
 from twostream.data.dataset import to_pose_pair, to_uint8
 from twostream.data.pose import Heatmaps
-from twostream.data.visualize import BlockView, correspondence_strip, points_of, sample_grid, stacked
+from twostream.data.visualize import View, correspondence_strip, points_of, sample_grid, stacked
 from twostream.files import atomic_write
-from twostream.metrics.correspondence import STRIDE, positions_of
+from twostream.metrics.correspondence import positions_of
 from twostream.module import TwoStreamModule
-from twostream.nets.inspection import at_modules, attention_matrices
+from twostream.nets.inspection import attention_matrices, correspondences, map_size
 from twostream.types import ImagePair
 
 FOOTNOTE = "dot: maximum of the attention matrix; ring: the joint itself; matched: source patches at their best match"
@@ -58,7 +58,7 @@ class SampleImages(Callback):
 class CorrespondenceImages(SampleImages):
     """Draws where the AT-blocks attend in validation pairs to `samples/correspondence_<iteration>.png`.
 
-    It does so after each validation, for the same pairs each time; never for a generator without AT-modules.
+    It does so after each validation, for the same pairs each time; never for a generator without any.
     """
 
     name = "correspondence"
@@ -66,7 +66,7 @@ class CorrespondenceImages(SampleImages):
 
     @override
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if at_modules(module_of(trainer).generator):
+        if correspondences(module_of(trainer).generator):
             super().on_validation_end(trainer, pl_module)
 
     @override
@@ -76,19 +76,18 @@ class CorrespondenceImages(SampleImages):
 
 
 def draw_correspondence(generator: nn.Module, batch: ImagePair, heatmaps: Heatmaps) -> Image.Image:
-    """Draw the attention of each AT-block at the joints of the target pose, for a batch of one pair."""
+    """Draw the attention of each AT-block and of a warp at the joints of the target pose, for a batch of one pair."""
     pair = to_pose_pair(batch, heatmaps)
     inputs = pair.source_image, pair.source_heatmaps, pair.target_heatmaps
     generated = to_uint8(generator(*inputs).float()).cpu()[0]
     images = ImagePair(*(tensor.cpu()[0] for tensor in batch))
-    height, width = generated.shape[-2:]
-    map_size = (height // STRIDE, width // STRIDE)
-    points = points_of(images.target_joints, (height, width))
+    image_size = (generated.shape[1], generated.shape[2])
+    points = points_of(images.target_joints, image_size)
     pixels = images.target_joints[points].round().long().numpy()
-    positions = torch.from_numpy(positions_of(pixels, (height, width))).to(batch.source_image.device)
-    # Attention matrices are large: only the rows that are drawn leave the device.
-    blocks = [
-        BlockView(attention[0, positions].float().cpu(), attention[0].argmax(dim=1).cpu())
-        for attention in attention_matrices(generator, inputs)
-    ]
-    return correspondence_strip(images, generated, points, blocks, map_size)
+    views = {}
+    for name, attention in attention_matrices(generator, inputs).items():
+        size = map_size(attention.shape[1], image_size)
+        # Attention matrices are large: only the rows that are drawn leave the device.
+        rows = attention[0, torch.from_numpy(positions_of(pixels, image_size, size)).to(attention.device)]
+        views[name] = View(rows.float().cpu(), attention[0].argmax(dim=1).cpu(), size)
+    return correspondence_strip(images, generated, points, views)

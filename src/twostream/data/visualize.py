@@ -22,8 +22,8 @@ SATURATION = 16  # multiple of uniform attention that is drawn in full colour
 FONT_SIZE, LINE_HEIGHT, GAP = 11, 16, 4  # pixels
 
 
-class BlockView(NamedTuple):
-    """The attention of an AT-block for one pair; positions number its map row by row.
+class View(NamedTuple):
+    """The attention of an AT-block or a warp for one pair; positions number its map row by row.
 
     `attention` has the rows of the attention matrix (Eq. 4) for points of the target, `matches` the source position of
     the highest attention for each target position.
@@ -31,6 +31,7 @@ class BlockView(NamedTuple):
 
     attention: Float[Tensor, "points positions"]
     matches: Int[Tensor, " positions"]
+    map_size: tuple[int, int]  # rows and columns
 
 
 def draw_pose(joints: Float[Tensor, "18 2"], image_size: tuple[int, int], zoom: int = 4) -> UInt8[Tensor, "3 h w"]:
@@ -103,31 +104,33 @@ def correspondence_strip(
     pair: ImagePair,
     generated: UInt8[Tensor, "3 h w"],
     points: Sequence[int],
-    blocks: Sequence[BlockView],
-    map_size: tuple[int, int],
+    views: Mapping[str, View],
 ) -> Image.Image:
-    """Draw the attention of AT-blocks for one pair, which has no batch axis.
+    """Draw the attention of AT-blocks and of a warp, by their names, for one pair, which has no batch axis.
 
     Upper row: the source; the target with the points; for each block the source coloured by the points' attention, with
     a dot at its maximum and a ring at the same joint of the source, if found. Lower row: the generated and the true
-    target; for each block the source rearranged by its matches.
+    target; for each view the source rearranged by its matches.
     """
     height, width = generated.shape[-2:]
     zoom = max(1, round(192 / height))
     colours = [POINT_COLOURS[joint] for joint in points]
     source_points, target_points = (joints[list(points)] for joints in (pair.source_joints, pair.target_joints))
-    patch = torch.tensor([height / map_size[0], width / map_size[1]])
     upper = {"source": _zoom(pair.source_image, zoom), "points": _zoom(pair.target_image, zoom)}
     lower = {"generated": _zoom(generated, zoom), "target": _zoom(pair.target_image, zoom)}
     _mark(upper["points"], target_points, colours, zoom, ring=False)
-    for k, block in enumerate(blocks, start=1):
-        painted = _zoom(paint_attention(pair.source_image, block.attention, colours, map_size), zoom)
-        best = block.attention.argmax(dim=1)
-        centres = (torch.stack([best // map_size[1], best % map_size[1]], dim=1) + 0.5) * patch - 0.5
+    for name, view in views.items():
+        rows, columns = view.map_size
+        painted = _zoom(paint_attention(pair.source_image, view.attention, colours, view.map_size), zoom)
+        best = view.attention.argmax(dim=1)
+        patch = torch.tensor([height / rows, width / columns])
+        centres = (torch.stack([best // columns, best % columns], dim=1) + 0.5) * patch - 0.5
         _mark(painted, source_points, colours, zoom, ring=True)
         _mark(painted, centres, colours, zoom, ring=False)
-        upper[f"block {k}"] = painted
-        lower[f"{k} matched"] = _zoom(warp_by_matches(pair.source_image, block.matches, map_size), zoom)
+        upper[name.replace("_", " ")] = painted
+        lower[f"{name.removeprefix('block_')} matched"] = _zoom(
+            warp_by_matches(pair.source_image, view.matches, view.map_size), zoom
+        )
     return stacked([_captioned(upper), _captioned(lower)])
 
 

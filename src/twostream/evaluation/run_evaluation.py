@@ -22,10 +22,10 @@ from twostream.evaluation.scoring import ScoredImages, Scoring, score
 from twostream.files import atomic_write, sha256_of, write_text
 from twostream.loggers.wandb_logger import log_summary
 from twostream.metrics.correspondence import PROTOCOL as CORRESPONDENCE
-from twostream.metrics.correspondence import STRIDE, Correspondence, CorrespondenceColumns
+from twostream.metrics.correspondence import Correspondence, CorrespondenceColumns
 from twostream.metrics.metric import Metric, Panel, ScoredPair
 from twostream.metrics.surrogate import clothes_of, is_synthetic
-from twostream.nets.inspection import Inputs, at_modules, attention_matrices, best_matches
+from twostream.nets.inspection import Inputs, attention_matrices, best_matches, correspondences, map_size
 from twostream.registry import build
 from twostream.resume import load_checkpoint
 from twostream.runs import read_provenance, results_folder
@@ -191,21 +191,24 @@ def _correspondence(run: GeneratedRun, device: torch.device) -> tuple[list[Metri
     """Return the correspondence metrics of a run on synthetic people, or why there are none."""
     if not is_synthetic(run.data.source):
         return [], []
-    if run.split != "test" or not at_modules(run.generator):
-        reason = (
-            "the generator has no AT-modules" if run.split == "test" else "true matches are known in test images only"
-        )
+    if run.split != "test" or not correspondences(run.generator):
+        reason = "true matches are known in test images only"
+        if run.split == "test":
+            reason = "the generator has no correspondence"
         return [], [{"metric": "correspondence", "protocol": CORRESPONDENCE, "reason": reason}]
     index_of = {pair: index for index, pair in enumerate(run.dataset.pairs)}
 
     @torch.inference_mode()
-    def match(pairs: Sequence[Pair]) -> list[Any]:
+    def match(pairs: Sequence[Pair]) -> dict[str, Any]:
         inputs = run.inputs([index_of[pair] for pair in pairs], device)
-        return [matches.cpu().numpy() for matches in best_matches(run.generator, inputs)]
+        return {name: matches.cpu().numpy() for name, matches in best_matches(run.generator, inputs).items()}
 
     surfaces = run.data.folder / "surface-test"
-    shared = CorrespondenceColumns(match, len(at_modules(run.generator)), surfaces, run.data.size)
-    return [Correspondence(matching, shared) for matching in shared.matchings], []
+    height, width = run.data.size
+    strides = {name: module.stride for name, module in correspondences(run.generator).items()}
+    maps = {name: (height // stride, width // stride) for name, stride in strides.items()}
+    shared = CorrespondenceColumns(match, maps, surfaces, run.data.size)
+    return [Correspondence(matching, shared) for matching in shared.maps], []
 
 
 def is_trained(run_dir: Path) -> bool:
@@ -234,22 +237,21 @@ def _generate_missing_images(run: GeneratedRun, device: torch.device, batch_size
 def _store_correspondence(run: GeneratedRun, device: torch.device) -> None:
     """Write the largest weights of the attention matrices (Eq. 4) of some pairs to `correspondence.json`.
 
-    For each pair, AT-block and target position of the `map` it holds source positions and their weights, as multiples
-    of uniform attention.
+    For each AT-block or warp by name, pair and target position of its map it holds source positions and their weights,
+    as multiples of uniform attention.
     """
-    if not at_modules(run.generator):
+    if not correspondences(run.generator):
         return
     indices = run.spread(NUM_MATCHED_PAIRS)
-    matrices = torch.stack(attention_matrices(run.generator, run.inputs(indices, device)), dim=1)
-    num_positions = matrices.shape[-1]
-    weights, sources = matrices.double().cpu().topk(min(NUM_MATCHES, num_positions))
-    height, width = run.data.size
-    content = {
-        "pairs": [run.dataset.pairs[index] for index in indices],
-        "map": [height // STRIDE, width // STRIDE],
-        "sources": sources.tolist(),
-        "weights": (weights * num_positions).numpy().round(1).tolist(),
-    }
+    content: dict[str, Any] = {"pairs": [run.dataset.pairs[index] for index in indices], "views": {}}
+    for name, matrices in attention_matrices(run.generator, run.inputs(indices, device)).items():
+        num_positions = matrices.shape[-1]
+        weights, sources = matrices.double().cpu().topk(min(NUM_MATCHES, num_positions))
+        content["views"][name] = {
+            "map": map_size(num_positions, run.data.size),
+            "sources": sources.tolist(),
+            "weights": (weights * num_positions).numpy().round(1).tolist(),
+        }
     write_text(run.folder / "correspondence.json", json.dumps(content, separators=(",", ":")))
 
 

@@ -1,6 +1,6 @@
-"""Correspondence accuracy: PCK of the AT-modules' dense correspondences between two views of a synthetic person."""
+"""Correspondence accuracy: PCK of a generator's dense correspondences between two views of a synthetic person."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
@@ -14,11 +14,13 @@ from twostream.metrics.metric import Columns, ImageBatch, Metric, Rows
 
 THRESHOLD = 0.1  # largest error of a correct match as a fraction of the image height (PCK@0.1)
 TOLERANCE = 0.1  # largest distance of two pixels of one surface point, in turns around and lengths along a body part
-STRIDE = 4  # pixels along a side of a position of the AT-modules' map
+STRIDE = 4  # pixels along a side of a position of the AT-modules' map and of the baselines'
+BASELINES = ("same_place", "chance")
 PROTOCOL = f"pck@{THRESHOLD}"
 
-Matcher = Callable[[Sequence[Pair]], Sequence[Int[np.ndarray, "b positions"]]]
-"""Pairs -> for each AT-block the best source position of each target position, both row by row of the map."""
+MapSize = tuple[int, int]  # rows and columns
+Matcher = Callable[[Sequence[Pair]], Mapping[str, Int[np.ndarray, "b positions"]]]
+"""Pairs -> for each correspondence the best source position of each target position, both row by row of its map."""
 
 
 class Surface(NamedTuple):
@@ -56,32 +58,40 @@ def true_matches(source: Surface, target: Surface) -> TrueMatches:
     return TrueMatches(*(np.concatenate(pixels) for pixels in zip(*found, strict=True)))
 
 
-def count_correct(matches: Int[np.ndarray, " positions"], truth: TrueMatches, image_size: tuple[int, int]) -> int:
+def count_correct(
+    matches: Int[np.ndarray, " positions"], truth: TrueMatches, image_size: tuple[int, int], map_size: MapSize
+) -> int:
     """Count the true matches that a matching of map positions (target -> source, row by row) finds.
 
     A target pixel has the match of its map position; it is correct if the centre of the matched position is at most
     `THRESHOLD` times the image height from the true pixel.
     """
-    centres = position_centres(image_size)[matches[positions_of(truth.target, image_size)]]
+    centres = position_centres(image_size, map_size)[matches[positions_of(truth.target, image_size, map_size)]]
     return int(_is_near(centres, truth.source, image_size).sum())
 
 
 def expected_correct(truth: TrueMatches, image_size: tuple[int, int]) -> float:
     """Return the expected count of true matches that uniformly drawn positions find."""
-    near = _is_near(position_centres(image_size)[:, None], truth.source, image_size)
+    near = _is_near(position_centres(image_size, _map_of(image_size))[:, None], truth.source, image_size)
     return float(near.mean(axis=0).sum())
 
 
-def positions_of(pixels: Int[np.ndarray, "k 2"], image_size: tuple[int, int]) -> Int[np.ndarray, " k"]:
+def positions_of(
+    pixels: Int[np.ndarray, "k 2"], image_size: tuple[int, int], map_size: MapSize
+) -> Int[np.ndarray, " k"]:
     """Return the map position that contains each pixel (y, x)."""
-    rows, columns = (pixels // STRIDE).T
-    return rows * (image_size[1] // STRIDE) + columns
+    rows, columns = (pixels * map_size // np.array(image_size)).T
+    return rows * map_size[1] + columns
 
 
-def position_centres(image_size: tuple[int, int]) -> Float[np.ndarray, "positions 2"]:
+def position_centres(image_size: tuple[int, int], map_size: MapSize) -> Float[np.ndarray, "positions 2"]:
     """Return the centre (y, x) of each map position in pixels, row by row."""
-    y, x = (np.arange(size // STRIDE) * STRIDE + (STRIDE - 1) / 2 for size in image_size)
+    y, x = ((np.arange(n) + 0.5) * size / n - 0.5 for size, n in zip(image_size, map_size, strict=True))
     return np.stack(np.meshgrid(y, x, indexing="ij"), axis=-1).reshape(-1, 2)
+
+
+def _map_of(image_size: tuple[int, int]) -> MapSize:
+    return image_size[0] // STRIDE, image_size[1] // STRIDE
 
 
 def _is_near(centres: np.ndarray, pixels: np.ndarray, image_size: tuple[int, int]) -> np.ndarray:
@@ -89,22 +99,24 @@ def _is_near(centres: np.ndarray, pixels: np.ndarray, image_size: tuple[int, int
 
 
 class CorrespondenceColumns:
-    """Counts, for each pair, the target pixels with a correct match; the metrics of blocks and baselines share them.
+    """Counts, for each pair, the target pixels with a correct match; all metrics of correspondence share them.
 
     A match is the source position of the largest attention weight (Eq. 4); the true one is known where the source shows
     the surface point of the target pixel. The baselines match each position with the same position, and with a random
     one.
 
     Args:
-        match: matches of the AT-modules.
-        num_blocks: number of AT-blocks.
+        match: matches of the generator.
+        maps: sizes of the maps of its correspondences, by name.
         surfaces: folder of surface coordinates, `<image's stem>.npz`.
         image_size: height and width in pixels, divisible by `STRIDE`.
 
     """
 
-    def __init__(self, match: Matcher, num_blocks: int, surfaces: Path, image_size: tuple[int, int]) -> None:
-        self.matchings = [*(f"block_{k}" for k in range(1, num_blocks + 1)), "same_place", "chance"]
+    def __init__(
+        self, match: Matcher, maps: Mapping[str, MapSize], surfaces: Path, image_size: tuple[int, int]
+    ) -> None:
+        self.maps = {**maps, **dict.fromkeys(BASELINES, _map_of(image_size))}
         self.image_size = image_size
         self._match = match
         self._surface_of = lru_cache(maxsize=4096)(lambda name: read_surface(surfaces / f"{Path(name).stem}.npz"))
@@ -114,23 +126,27 @@ class CorrespondenceColumns:
 
         Raises ValueError for an image without surface coordinates.
         """
-        same_position = np.arange(len(position_centres(self.image_size)))
-        rows = []
-        for (source, target), *by_block in zip(images.pairs, *self._match(images.pairs), strict=True):
+        same_position = np.arange(np.prod(_map_of(self.image_size)))
+        found = {**self._match(images.pairs), "same_place": np.stack([same_position] * len(images.pairs))}
+        counts: dict[str, list[float]] = {name: [] for name in (*self.maps, "total")}
+        for index, (source, target) in enumerate(images.pairs):
             truth = true_matches(self._surface_of(source), self._surface_of(target))
-            correct = [count_correct(matches, truth, self.image_size) for matches in (*by_block, same_position)]
-            rows.append([*correct, expected_correct(truth, self.image_size), float(len(truth.target))])
-        names = [f"correspondence/{name}" for name in (*self.matchings, "total")]
-        return {name: np.array(column) for name, column in zip(names, zip(*rows, strict=True), strict=True)}
+            for name, matches in found.items():
+                counts[name].append(count_correct(matches[index], truth, self.image_size, self.maps[name]))
+            counts["chance"].append(expected_correct(truth, self.image_size))
+            counts["total"].append(len(truth.target))
+        return {f"correspondence/{name}": np.array(column, float) for name, column in counts.items()}
 
 
 class Correspondence(Metric):
     """The fraction of true matches that one matching finds."""
 
     def __init__(self, matching: str, shared: CorrespondenceColumns) -> None:
-        height, width = shared.image_size
-        map_size = f"{height // STRIDE}x{width // STRIDE}"
-        details = {"version": 1, "map": map_size, "threshold": f"{THRESHOLD} of the image height"}
+        details = {
+            "version": 1,
+            "map": "x".join(map(str, shared.maps[matching])),
+            "threshold": f"{THRESHOLD} of the image height",
+        }
         columns = [f"correspondence/{matching}", "correspondence/total"]
         super().__init__(f"correspondence_{matching}", PROTOCOL, details, columns)
         self._shared = shared

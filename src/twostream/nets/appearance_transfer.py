@@ -21,6 +21,7 @@ class AppearanceTransfer(nn.Module):
     """
 
     attend = staticmethod(attend)
+    stride = 4  # pixels along a side of a position
 
     def __init__(self, channels: int, bias: bool = True, sigma: float = 0.0) -> None:
         super().__init__()

@@ -8,8 +8,8 @@ from twostream.nets.chunked_attention import chunked_attention
 
 
 def attention_matrix(
-    queries: Float[Tensor, "b k positions"], keys: Float[Tensor, "b k positions"]
-) -> Float[Tensor, "b positions positions"]:
+    queries: Float[Tensor, "b k positions"], keys: Float[Tensor, "b k sources"]
+) -> Float[Tensor, "b positions sources"]:
     """Return D of Eq. 4: D_ij is how well source position j (key) matches target position i (query).
 
     Each row sums to 1. The logits are not scaled: the paper does not divide by the square root of the key channels.
@@ -18,7 +18,7 @@ def attention_matrix(
 
 
 def transfer(
-    values: Float[Tensor, "b v positions"], matrix: Float[Tensor, "b positions positions"]
+    values: Float[Tensor, "b v sources"], matrix: Float[Tensor, "b positions sources"]
 ) -> Float[Tensor, "b v positions"]:
     """Return V D^T of Eq. 5: for each target position the mean of the source values, weighted by its row of D."""
     return values @ matrix.mT
@@ -26,8 +26,8 @@ def transfer(
 
 def attend_materialized(
     queries: Float[Tensor, "b k positions"],
-    keys: Float[Tensor, "b k positions"],
-    values: Float[Tensor, "b v positions"],
+    keys: Float[Tensor, "b k sources"],
+    values: Float[Tensor, "b v sources"],
 ) -> Float[Tensor, "b v positions"]:
     """Return V D^T with D materialised: Eq. 4 and 5 as written, the reference for `attend`."""
     return transfer(values, attention_matrix(queries, keys))
@@ -35,8 +35,8 @@ def attend_materialized(
 
 def attend(
     queries: Float[Tensor, "b k positions"],
-    keys: Float[Tensor, "b k positions"],
-    values: Float[Tensor, "b v positions"],
+    keys: Float[Tensor, "b k sources"],
+    values: Float[Tensor, "b v sources"],
 ) -> Float[Tensor, "b v positions"]:
     """Return V D^T without materialising D: PyTorch's fused attention on a GPU, chunks of D on a CPU.
 
@@ -50,8 +50,8 @@ def attend(
 
 def fused_attention(
     queries: Float[Tensor, "b k positions"],
-    keys: Float[Tensor, "b k positions"],
-    values: Float[Tensor, "b v positions"],
+    keys: Float[Tensor, "b k sources"],
+    values: Float[Tensor, "b v sources"],
 ) -> Float[Tensor, "b v positions"]:
     """Return V D^T by `scaled_dot_product_attention` with a single head and scale 1."""
     q, k, v = (tensor.mT.contiguous()[:, None] for tensor in (queries, keys, values))

@@ -72,10 +72,10 @@ def downsample(in_channels: int, activation: nn.Module) -> nn.Sequential:
     )
 
 
-def upsample(in_channels: int) -> nn.Sequential:
-    """3x3 transposed convolution of stride 2: doubles height and width, halves the channels."""
+def upsample(in_channels: int, out_channels: int) -> nn.Sequential:
+    """3x3 transposed convolution of stride 2: doubles height and width."""
     return nn.Sequential(
-        nn.ConvTranspose2d(in_channels, in_channels // 2, 3, stride=2, padding=1, output_padding=1),
+        nn.ConvTranspose2d(in_channels, out_channels, 3, stride=2, padding=1, output_padding=1),
         InstanceNorm(),
         nn.ReLU(),
     )
@@ -97,8 +97,8 @@ class Decoder(nn.Sequential):
 
     def __init__(self, width: int) -> None:
         super().__init__(
-            upsample(4 * width),
-            upsample(2 * width),
+            upsample(4 * width, 2 * width),
+            upsample(2 * width, width),
             ReflectionPad(3),
             nn.Conv2d(width, 3, 7),
             nn.Tanh(),

@@ -14,28 +14,28 @@ CHUNK_NUMEL = 2**20  # elements of the attention matrix in a chunk: 4 MiB as flo
 
 def chunked_attention(
     queries: Float[Tensor, "b k positions"],
-    keys: Float[Tensor, "b k positions"],
-    values: Float[Tensor, "b v positions"],
+    keys: Float[Tensor, "b k sources"],
+    values: Float[Tensor, "b v sources"],
 ) -> Float[Tensor, "b v positions"]:
     """Return V D^T of Eq. 4 and 5, some rows of D at a time; the backward pass computes them again."""
     with torch.autocast(values.device.type, enabled=False):
         return ChunkedAttention.apply(queries.mT, keys.mT, values.mT).mT
 
 
-def chunks(num_samples: int, positions: int) -> Iterator[tuple[slice, slice]]:
+def chunks(num_samples: int, rows: int, columns: int) -> Iterator[tuple[slice, slice]]:
     """Yield (samples, rows) of chunks of the attention matrices: some rows of one sample, or all rows of several.
 
     Chunks of several samples are a quarter as large: larger samples are faster one by one in float32.
     """
-    num_rows = max(1, min(positions, CHUNK_NUMEL // positions))
-    chunk_samples = max(1, CHUNK_NUMEL // 4 // positions**2)
+    num_rows = max(1, min(rows, CHUNK_NUMEL // columns))
+    chunk_samples = max(1, CHUNK_NUMEL // 4 // (rows * columns))
     for first in range(0, num_samples, chunk_samples):
-        for row in range(0, positions, num_rows):
-            yield slice(first, min(first + chunk_samples, num_samples)), slice(row, min(row + num_rows, positions))
+        for row in range(0, rows, num_rows):
+            yield slice(first, min(first + chunk_samples, num_samples)), slice(row, min(row + num_rows, rows))
 
 
 class ChunkedAttention(Function):
-    """Attention of queries, keys and values of shape (b, positions, channels).
+    """Attention of queries of shape (b, positions, channels), keys and values of (b, sources, channels).
 
     With P = softmax(Q K^T) and O = P V, the gradient G of O gives P^T G for V, and with the gradient of the logits,
     E = P * (G V^T - rowsum(G * O)), E K for Q and E^T Q for K.
@@ -47,8 +47,8 @@ class ChunkedAttention(Function):
         exact = torch.promote_types(queries.dtype, torch.float32)
         q, k, v = queries.to(exact).contiguous(), keys.to(exact).contiguous(), values.contiguous()
         v_columns = v.mT.contiguous()
-        output = v.new_empty(v.shape)
-        for samples, rows in chunks(*v.shape[:2]):
+        output = v.new_empty(*q.shape[:2], v.shape[2])
+        for samples, rows in chunks(len(q), q.shape[1], k.shape[1]):
             attention = _attention_rows(q[samples, rows], k[samples])
             output[samples, rows] = _matmul_nt(attention.to(v.dtype), v_columns[samples])
         ctx.save_for_backward(q, k, v, output)
@@ -70,7 +70,7 @@ class ChunkedAttention(Function):
         )
         # Products in float32 stay so under the autocast of a backward pass.
         with torch.autocast(g.device.type, enabled=False):
-            for samples, rows in chunks(*v.shape[:2]):
+            for samples, rows in chunks(len(q), q.shape[1], k.shape[1]):
                 attention = _attention_rows(q[samples, rows], k[samples])
                 v_grad[samples] += _matmul_nt(g[samples, rows].mT, attention.to(v.dtype).mT)
                 attention_grad = _matmul_nt(g[samples, rows], v[samples]).to(q.dtype)

@@ -83,7 +83,7 @@ class TwoStreamGenerator(nn.Module):
             )
             for index in range(num_blocks)
         )
-        self.decoder = Decoder(width)
+        self.decoder: nn.Module = Decoder(width)
         init(self, width)
 
     def forward(
@@ -96,9 +96,18 @@ class TwoStreamGenerator(nn.Module):
 
         Raises ValueError if height or width is not a multiple of 4.
         """
+        return self.decoder(self.streams(source_image, source_heatmaps, target_heatmaps)[1])
+
+    def streams(
+        self,
+        source_image: Float[Tensor, "b 3 h w"],
+        source_heatmaps: Float[Tensor, "b joints h w"],
+        target_heatmaps: Float[Tensor, "b joints h w"],
+    ) -> tuple[Float[Tensor, "b c h4 w4"], Float[Tensor, "b c h4 w4"]]:
+        """Return F_s and F_t after the last AT-block, of a quarter of the height and width."""
         check_divisible(source_image)
         source = self.source_encoder(torch.cat([source_image, source_heatmaps], dim=1))  # F_s
         target = self.target_encoder(target_heatmaps)  # F_t
         for block in self.blocks:
             source, target = block(source, target)
-        return self.decoder(target)
+        return source, target

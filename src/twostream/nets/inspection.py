@@ -1,4 +1,6 @@
-"""What the AT-modules of a generator compute inside, read out by forward hooks."""
+"""The correspondences that a generator computes inside, read out by forward hooks."""
+
+from collections.abc import Mapping
 
 import torch
 from jaxtyping import Float, Int
@@ -8,9 +10,13 @@ from twostream.nets.appearance_transfer import AppearanceTransfer
 from twostream.nets.attention import attention_matrix
 from twostream.nets.blocks import flatten_positions
 from twostream.nets.chunked_attention import chunks
+from twostream.nets.warp import Warp
 
 Inputs = tuple[Float[Tensor, "b 3 h w"], Float[Tensor, "b joints h w"], Float[Tensor, "b joints h w"]]
 """Arguments of a generator: source image, source heatmaps, target heatmaps."""
+
+WARP = "warp"
+"""Name of the correspondence of a warp; those of AT-blocks are `block_1`, `block_2`, ..."""
 
 
 def at_modules(generator: nn.Module) -> list[AppearanceTransfer]:
@@ -18,57 +24,80 @@ def at_modules(generator: nn.Module) -> list[AppearanceTransfer]:
     return [module for module in generator.modules() if isinstance(module, AppearanceTransfer)]
 
 
-@torch.no_grad()
-def attention_matrices(generator: nn.Module, inputs: Inputs) -> list[Float[Tensor, "b hw hw"]]:
-    """Return D (Eq. 4) of each AT-block: rows are target positions, columns source positions of the h/4 x w/4 map.
+def correspondences(generator: nn.Module) -> dict[str, AppearanceTransfer | Warp]:
+    """Return the modules of a generator that match positions of target and source, by name; empty for PATN."""
+    named: dict[str, AppearanceTransfer | Warp] = {
+        f"block_{k}": module for k, module in enumerate(at_modules(generator), start=1)
+    }
+    if warp := next((module for module in generator.modules() if isinstance(module, Warp)), None):
+        named[WARP] = warp
+    return named
 
-    Raises TypeError for a generator without AT-modules.
-    """
-    return [attention_matrix(queries, keys) for queries, keys in _queries_and_keys(generator, inputs)]
 
-
-@torch.no_grad()
-def best_matches(generator: nn.Module, inputs: Inputs) -> list[Int[Tensor, "b hw"]]:
-    """Return for each AT-block and target position the source position j with the highest D_ij (Eq. 4).
-
-    Positions number the h/4 x w/4 map row by row. The softmax preserves the order within a row, so chunks of the logits
-    suffice. Raises TypeError for a generator without AT-modules.
-    """
-    return [_argmax(queries, keys) for queries, keys in _queries_and_keys(generator, inputs)]
+def map_size(positions: int, image_size: tuple[int, int]) -> tuple[int, int]:
+    """Return the rows and columns of a map of so many positions, row by row, of an image."""
+    height, width = image_size
+    stride = round((height * width / positions) ** 0.5)
+    return height // stride, width // stride
 
 
 @torch.no_grad()
-def logit_ranges(generator: nn.Module, inputs: Inputs) -> list[Float[Tensor, "2"]]:
-    """Return the smallest and largest logit Q^T K (Eq. 4) of each AT-block over the batch, in float32.
+def attention_matrices(generator: nn.Module, inputs: Inputs) -> dict[str, Float[Tensor, "b positions positions"]]:
+    """Return the attention matrix (Eq. 4) of each correspondence: rows are target positions, columns source positions.
 
-    Raises TypeError for a generator without AT-modules.
+    Raises TypeError for a generator without any.
     """
-    return [_logit_range(queries, keys) for queries, keys in _queries_and_keys(generator, inputs)]
+    return {name: attention_matrix(*pair) for name, pair in _queries_and_keys(generator, inputs).items()}
 
 
-def _queries_and_keys(generator: nn.Module, inputs: Inputs) -> list[tuple[Tensor, Tensor]]:
-    """Run the generator and compute Q and K of each AT-module, (b, k, hw), from its inputs S and T."""
-    modules = at_modules(generator)
+@torch.no_grad()
+def best_matches(generator: nn.Module, inputs: Inputs) -> dict[str, Int[Tensor, "b positions"]]:
+    """Return for each correspondence and target position the source position j with the highest D_ij (Eq. 4).
+
+    Positions number a map row by row. The softmax preserves the order within a row, so chunks of the logits suffice.
+    Raises TypeError for a generator without any.
+    """
+    return {name: _argmax(*pair) for name, pair in _queries_and_keys(generator, inputs).items()}
+
+
+@torch.no_grad()
+def logit_ranges(generator: nn.Module, inputs: Inputs) -> dict[str, Float[Tensor, "2"]]:
+    """Return the smallest and largest logit Q^T K (Eq. 4) of each correspondence over the batch, in float32.
+
+    Raises TypeError for a generator without any.
+    """
+    return {name: _logit_range(*pair) for name, pair in _queries_and_keys(generator, inputs).items()}
+
+
+def _queries_and_keys(generator: nn.Module, inputs: Inputs) -> Mapping[str, tuple[Tensor, Tensor]]:
+    """Run the generator and return Q and K of each correspondence, (b, k, positions)."""
+    modules = correspondences(generator)
     if not modules:
-        raise TypeError(f"expected a generator with AT-modules, got {type(generator).__name__} without any")
-    captured: list[tuple[Tensor, Tensor]] = []
-    hooks = [module.register_forward_pre_hook(lambda _, streams: captured.append(streams)) for module in modules]
+        raise TypeError(f"expected a generator with AT-modules or a warp, got {type(generator).__name__} without any")
+    captured: dict[nn.Module, tuple[Tensor, Tensor]] = {}
+    hooks = [
+        module.register_forward_pre_hook(lambda module, inputs: captured.update({module: inputs[:2]}))
+        for module in modules.values()
+    ]
     try:
         generator(*inputs)
     finally:
         for hook in hooks:
             hook.remove()
-    return [
-        (flatten_positions(module.to_queries(target)), flatten_positions(module.to_keys(source)))
-        for module, (source, target) in zip(modules, captured, strict=True)
-    ]
+    found = {}
+    for name, module in modules.items():
+        first, second = captured[module]
+        if isinstance(module, AppearanceTransfer):  # S and T
+            first, second = map(flatten_positions, (module.to_queries(second), module.to_keys(first)))
+        found[name] = (first, second)
+    return found
 
 
 def _argmax(
     queries: Float[Tensor, "b k positions"], keys: Float[Tensor, "b k positions"]
 ) -> Int[Tensor, "b positions"]:
     matches = torch.empty(queries.shape[0], queries.shape[2], dtype=torch.long, device=queries.device)
-    for samples, rows in chunks(*matches.shape):
+    for samples, rows in chunks(len(matches), matches.shape[1], keys.shape[2]):
         matches[samples, rows] = (queries.mT[samples, rows] @ keys[samples]).argmax(dim=2)
     return matches
 
@@ -76,6 +105,7 @@ def _argmax(
 def _logit_range(queries: Float[Tensor, "b k positions"], keys: Float[Tensor, "b k positions"]) -> Float[Tensor, "2"]:
     with torch.autocast(queries.device.type, enabled=False):
         q, k = queries.float().mT, keys.float()
-        ranges = [torch.stack((q[samples, rows] @ k[samples]).aminmax()) for samples, rows in chunks(*q.shape[:2])]
+        parts = chunks(len(q), q.shape[1], k.shape[2])
+        ranges = [torch.stack((q[samples, rows] @ k[samples]).aminmax()) for samples, rows in parts]
     smallest, largest = torch.stack(ranges, dim=1)
     return torch.stack([smallest.min(), largest.max()])

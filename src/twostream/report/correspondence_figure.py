@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from twostream.data.pose import joints_to_tensor
-from twostream.data.visualize import BlockView, correspondence_strip, points_of, stacked
+from twostream.data.visualize import View, correspondence_strip, points_of, stacked
 from twostream.evaluation.run_evaluation import image_name
 from twostream.files import atomic_write, read_json
 from twostream.metrics.correspondence import positions_of
@@ -67,12 +67,13 @@ def _strip(stored: dict[str, Any], index: int, run_dir: Path, data: PairImages) 
     )
     source_joints, target_joints = (joints_to_tensor(data.joints[name]) for name in (source, target))
     points = points_of(target_joints, data.image_size)
-    positions = positions_of(target_joints[points].round().long().numpy(), data.image_size)
-    num_positions = stored["map"][0] * stored["map"][1]
-    views = []
-    for sources, weights in zip(stored["sources"][index], stored["weights"][index], strict=True):
-        matches = torch.tensor(sources)
-        attention = torch.zeros(len(matches), num_positions).scatter(1, matches, torch.tensor(weights) / num_positions)
-        views.append(BlockView(attention[positions], matches[:, 0]))
+    pixels = target_joints[points].round().long().numpy()
+    views = {}
+    for name, view in stored["views"].items():
+        size, matches = tuple(view["map"]), torch.tensor(view["sources"][index])
+        weights = torch.tensor(view["weights"][index]) / len(matches)
+        attention = torch.zeros(len(matches), len(matches)).scatter(1, matches, weights)
+        positions = positions_of(pixels, data.image_size, size)
+        views[name] = View(attention[positions], matches[:, 0], size)
     pair = ImagePair(source_image, source_joints, target_image, target_joints)
-    return correspondence_strip(pair, generated, points, views, tuple(stored["map"]))
+    return correspondence_strip(pair, generated, points, views)

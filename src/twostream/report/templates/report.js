@@ -103,21 +103,28 @@ list();
 /* Correspondence */
 if (byId("correspondence")) {
   const SATURATION = 16;
-  const at = { row: Math.floor(data.correspondence[0].map[0] / 2), column: Math.floor(data.correspondence[0].map[1] / 2) };
+  const at = { y: 0.5, x: 0.5 };  // fractions of height and width
   data.correspondence.forEach(({ label }, index) => byId("network").append(element("option", { value: index }, label)));
   const network = () => data.correspondence[Number(byId("network").value)];
+  const view = () => network().views[byId("view").value];
   let target, source;
 
+  /* Offer the views and pairs of the chosen network, the last view first. */
+  function offer() {
+    byId("view").replaceChildren(...Object.keys(network().views).reverse().map((name) =>
+      element("option", { value: name }, name.replace("block_", "AT-block "))));
+    byId("matched-pair").replaceChildren(...network().pairs.map(([a, b], index) =>
+      element("option", { value: index }, `${a} to ${b}`)));
+    draw();
+  }
+
   function draw() {
-    const { map, pairs, sources, generated, source: sourceSprite } = network();
-    byId("block").max = sources[0].length;
-    if (byId("matched-pair").children.length !== pairs.length) {
-      byId("matched-pair").replaceChildren(...pairs.map(([a, b], index) => element("option", { value: index }, `${a} to ${b}`)));
-    }
+    const { generated, source: sourceSprite } = network();
+    const [rows, columns] = view().map;
     const index = Number(byId("matched-pair").value);
     const overlay = (content, caption) => {
       const box = element("div", { class: "overlay" }, content);
-      box.append(svgElement("svg", { viewBox: `0 0 ${map[1]} ${map[0]}`, preserveAspectRatio: "none" }));
+      box.append(svgElement("svg", { viewBox: `0 0 ${columns} ${rows}`, preserveAspectRatio: "none" }));
       byId("viewer").append(element("figure", {}, box, element("figcaption", {}, caption)));
       return box;
     };
@@ -128,39 +135,36 @@ if (byId("correspondence")) {
     target.setAttribute("aria-label", "Generated image: arrow keys move the position");
     target.addEventListener("pointermove", (event) => {
       const box = target.getBoundingClientRect();
-      move(Math.floor((event.clientY - box.top) / box.height * map[0]), Math.floor((event.clientX - box.left) / box.width * map[1]));
+      move((event.clientY - box.top) / box.height, (event.clientX - box.left) / box.width);
     });
     target.addEventListener("keydown", (event) => {
       const steps = { ArrowDown: [1, 0], ArrowUp: [-1, 0], ArrowRight: [0, 1], ArrowLeft: [0, -1] };
       if (!(event.key in steps)) return;
       event.preventDefault();
-      move(at.row + steps[event.key][0], at.column + steps[event.key][1]);
+      move(at.y + steps[event.key][0] / rows, at.x + steps[event.key][1] / columns);
     });
-    move(at.row, at.column);
+    move(at.y, at.x);
   }
 
-  function move(row, column) {
-    const { map, sources, weights } = network();
-    const block = Number(byId("block").value);
-    at.row = Math.min(Math.max(row, 0), map[0] - 1);
-    at.column = Math.min(Math.max(column, 0), map[1] - 1);
+  function move(y, x) {
+    const { map: [rows, columns], sources, weights } = view();
+    const inside = (value, count) => Math.min(Math.max(Math.floor(value * count), 0), count - 1);
+    const [row, column] = [inside(y, rows), inside(x, columns)];
+    [at.y, at.x] = [(row + 0.5) / rows, (column + 0.5) / columns];
     const index = Number(byId("matched-pair").value);
-    const position = at.row * map[1] + at.column;
-    const square = (place, fill, opacity) => svgElement("rect", {
-      x: place % map[1], y: Math.floor(place / map[1]), width: 1, height: 1, fill, "fill-opacity": opacity,
+    const position = row * columns + column;
+    const square = (place, opacity) => svgElement("rect", {
+      x: place % columns, y: Math.floor(place / columns), width: 1, height: 1, fill: "#ff3b30", "fill-opacity": opacity,
       stroke: "#fff", "stroke-width": 0.06,
     });
-    const matches = sources[index][block - 1][position];
-    const strengths = weights[index][block - 1][position];
-    target.querySelector("svg").replaceChildren(square(position, "#ff3b30", 0.5));
-    source.querySelector("svg").replaceChildren(...matches.map((place, k) => square(place, "#ff3b30", Math.min(1, strengths[k] / SATURATION))));
-    byId("block-number").textContent = block;
-    byId("match").textContent = `AT-block ${block}, row ${at.row + 1}, column ${at.column + 1}: `
-      + `the best match is at row ${Math.floor(matches[0] / map[1]) + 1}, column ${matches[0] % map[1] + 1}, with ${strengths[0]} times uniform attention.`;
+    const [matches, strengths] = [sources[index][position], weights[index][position]];
+    target.querySelector("svg").replaceChildren(square(position, 0.5));
+    source.querySelector("svg").replaceChildren(...matches.map((place, k) => square(place, Math.min(1, strengths[k] / SATURATION))));
+    byId("match").textContent = `Row ${row + 1}, column ${column + 1} of ${rows}x${columns}: the best match is at row `
+      + `${Math.floor(matches[0] / columns) + 1}, column ${matches[0] % columns + 1}, with ${strengths[0]} times uniform attention.`;
   }
 
-  for (const id of ["network", "matched-pair", "block"]) byId(id).addEventListener("input", draw);
-  draw();
-  byId("block").value = byId("block").max;
-  draw();
+  byId("network").addEventListener("change", offer);
+  for (const id of ["view", "matched-pair"]) byId(id).addEventListener("change", draw);
+  offer();
 }
