@@ -87,6 +87,15 @@ def test_equal_sources_are_as_good_as_one(random_pair):
     torch.testing.assert_close(two, swapped, rtol=0, atol=1e-5)
 
 
+def test_in_bfloat16_the_blend_keeps_the_precision_of_the_source(random_pair):
+    generator = make().eval()
+    expected = generator(*random_pair[:3])
+    with torch.autocast("cpu", torch.bfloat16):
+        image = generator(*random_pair[:3])
+    assert image.dtype == torch.float32
+    torch.testing.assert_close(image, expected, rtol=0, atol=0.05)
+
+
 def test_every_parameter_gets_a_gradient(random_pair):
     generator = make()
     for block in generator.blocks:

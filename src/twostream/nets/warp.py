@@ -122,7 +122,7 @@ class WarpDecoder(nn.Module):
         """Return the image, in [-1, 1]."""
         half, full = ([F.pixel_unshuffle(warped, 2)], [warped]) if self.takes else ([], [])
         features = self.to_full_size(torch.cat([self.to_half_size(target), *half], dim=1))
-        output = self.to_image(torch.cat([features, *full], dim=1))
+        output = self.to_image(torch.cat([features, *full], dim=1)).to(warped.dtype)
         generated = output[:, :3].tanh()
         return torch.lerp(generated, warped, output[:, 3:].sigmoid()) if self.blends else generated
 
