@@ -34,6 +34,7 @@ def page(chromium, report_run):
 
 
 def test_a_click_and_the_arrow_keys_choose_a_pair(page):
+    assert page.evaluate("window.scrollY") == 0, "opening the page does not scroll it"
     options = page.locator("#thumbnails [role=option]")
     assert options.count() == 4
     assert page.locator("#chosen").text_content().startswith("1 of 4: ")

@@ -70,16 +70,16 @@ function list() {
     option.addEventListener("click", () => choose(place));
     return option;
   }));
-  choose(0);
+  choose(0, false);
 }
 
-function choose(place) {
+function choose(place, scroll = true) {
   shown.index = Math.min(Math.max(place, 0), shown.order.length - 1);
   const index = shown.order[shown.index];
   const pair = data.pairs[index];
   for (const option of byId("thumbnails").children) option.setAttribute("aria-selected", option.id === `pair-${index}`);
   byId("thumbnails").setAttribute("aria-activedescendant", `pair-${index}`);
-  byId(`pair-${index}`).scrollIntoView({ block: "nearest" });
+  if (scroll) byId(`pair-${index}`).scrollIntoView({ block: "nearest" });
   byId("chosen").textContent = `${shown.index + 1} of ${shown.order.length}: identity ${pair.identity}, ${pair.source} to ${pair.target}`;
   const figure = (content, label, scores = {}) => element("figure", {}, content, element("figcaption", {}, label,
     ...Object.entries(scores).map(([name, value]) => element("small", {}, `${name} ${value.toFixed(3)}`))));
