@@ -74,6 +74,7 @@ def forest_svg(intervals: Sequence[Interval], base: str) -> str:
     axes.set_yticks(range(len(intervals)), [interval.label for interval in intervals])
     axes.invert_yaxis()
     axes.set_xlabel(f"difference to {base}")
+    axes.locator_params(axis="x", nbins=6)
     return _svg(figure)
 
 
