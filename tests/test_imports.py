@@ -16,6 +16,7 @@ LAYERS = [
     {"module"},
     {"callbacks"},
     {"build", "resume"},
+    {"inference"},
     {"prepare", "evaluation", "sweep_status", "benchmark"},
     {"report"},
     {"cli"},

@@ -20,6 +20,7 @@ from twostream.data.visualize import sample_grid
 from twostream.evaluation.measurement import Missing, ScoreFiles, discard_if_stale
 from twostream.evaluation.scoring import ScoredImages, Scoring, score
 from twostream.files import atomic_write, sha256_of, write_text
+from twostream.inference import CHECKPOINT, load_generator
 from twostream.loggers.wandb_logger import log_summary
 from twostream.metrics.correspondence import PROTOCOL as CORRESPONDENCE
 from twostream.metrics.correspondence import Correspondence, CorrespondenceColumns
@@ -30,7 +31,6 @@ from twostream.registry import build
 from twostream.resume import load_checkpoint
 from twostream.runs import read_provenance, results_folder
 
-CHECKPOINT = Path("checkpoints", "last.ckpt")
 NUM_GRID_PAIRS = 16
 NUM_MATCHED_PAIRS, NUM_MATCHES = 8, 8  # in `correspondence.json`: pairs, and source positions of a target position
 
@@ -75,20 +75,6 @@ class GeneratedRun:
         """Return the generator's arguments for some pairs."""
         pair = to_pose_pair(self.dataset.batch(indices).to(device), self.data.heatmaps)
         return pair.source_image, pair.source_heatmaps, pair.target_heatmaps
-
-
-def load_generator(checkpoint: dict[str, Any], device: torch.device, averaged: bool = False) -> nn.Module:
-    """Build a checkpoint's generator with its weights or their average, in evaluation mode.
-
-    Raises ValueError if the checkpoint describes something else than the registered options, see `twostream.registry`.
-    """
-    generator = build(checkpoint["hyper_parameters"]["generator"], "generator")
-    prefix = "generator."
-    weights = {
-        key.removeprefix(prefix): value for key, value in checkpoint["state_dict"].items() if key.startswith(prefix)
-    }
-    generator.load_state_dict(checkpoint[AVERAGED] if averaged else weights)
-    return generator.to(device).eval()
 
 
 def evaluate_run(run_dir: Path, scoring: Scoring, device: torch.device, split: str = "test") -> dict[str, Any]:

@@ -1,0 +1,148 @@
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from tiny_run import compose_config, overrides_of_tiny_run
+from twostream.cli.train import train_and_evaluate
+from twostream.data.dataset import read_split
+from twostream.evaluation.run_evaluation import image_name
+from twostream.inference import Frame, PoseTransfer
+
+WARP = ["generator=warp", "generator.warp.key_channels=4", "variant=warp"]
+
+
+@pytest.fixture(scope="module")
+def runs(people_parent, tmp_path_factory):
+    """The folders of two evaluated tiny runs, by generator."""
+    folders = {}
+    for name, overrides in {"two_stream": ["averaging=ema"], "warp": [*WARP, "evaluate=false"]}.items():
+        folder = folders[name] = tmp_path_factory.mktemp(name) / "seed0"
+        train_and_evaluate(compose_config("train", *overrides_of_tiny_run(people_parent, folder), *overrides), folder)
+    return folders
+
+
+@pytest.fixture(scope="module")
+def people(people_folder):
+    """Test pairs as images with joints: (image, its joints, the target's joints) by the name of the generated image."""
+    joints, pairs = read_split(people_folder, "test", (32, 16))
+    images = {name: Image.open(people_folder / "test" / name).convert("RGB") for name in joints}
+    return {image_name(pair): (images[pair[0]], joints[pair[0]], joints[pair[1]]) for pair in pairs}
+
+
+def test_a_run_generates_the_images_of_its_evaluation(runs, people):
+    model = PoseTransfer.load(runs["two_stream"], device="cpu")
+    averaged = PoseTransfer.load(runs["two_stream"], device="cpu", averaged=True)
+    checkpoint = PoseTransfer.load(runs["two_stream"] / "checkpoints" / "last.ckpt", device="cpu")
+    for name, (source, source_joints, target_joints) in people.items():
+        for one, folder in ((model, "images"), (averaged, "averaged/images"), (checkpoint, "images")):
+            generated = one(source, target_joints, source_joints)
+            with Image.open(runs["two_stream"] / folder / name) as stored:
+                # Sums of other batches are rounded differently.
+                assert np.abs(np.asarray(generated).astype(int) - np.asarray(stored)).max() <= 1
+
+
+def test_a_batch_of_tensors_is_the_same(runs, people):
+    model = PoseTransfer.load(runs["warp"], device="cpu")
+    sources, source_joints, target_joints = zip(*people.values(), strict=True)
+    batch = torch.stack([torch.from_numpy(np.array(image)).permute(2, 0, 1) for image in sources])
+    generated = model(batch, np.stack(target_joints), np.stack(source_joints))
+    assert (generated.shape, generated.dtype) == (batch.shape, torch.uint8)
+    for one, (source, source_joint, target_joint) in zip(generated, people.values(), strict=True):
+        alone = np.asarray(model(source, target_joint, source_joint)).astype(int)
+        assert np.abs(one.permute(1, 2, 0).numpy() - alone).max() <= 1
+
+
+def test_an_image_of_another_size_is_scaled_and_padded_and_put_back(runs, people):
+    model = PoseTransfer.load(runs["warp"], device="cpu")
+    source, source_joints, target_joints = next(iter(people.values()))
+    large = source.resize((64, 128), Image.Resampling.NEAREST)
+    # The centre of a pixel that is enlarged four times.
+    joints = [np.where(array == -1, np.nan, (array + 0.5) * 4 - 0.5) for array in (target_joints, source_joints)]
+    generated = model(large, *joints)
+    assert generated.size == (64, 128)
+    expected = np.asarray(model(source, target_joints, source_joints)).astype(int)
+    assert np.abs(np.asarray(generated.resize((16, 32), Image.Resampling.BOX)) - expected).mean() < 12
+    wide = Image.new("RGB", (90, 30))
+    assert model(wide, *joints).size == (90, 30)
+
+
+@pytest.mark.parametrize("size", [(32, 16), (128, 64), (20, 60), (60, 20), (7, 5)])
+def test_joints_follow_the_pixels_into_the_frame_of_the_network(size):
+    frame = Frame(size, (32, 16))
+    corners = torch.tensor([[[-0.5, -0.5], [size[0] - 0.5, size[1] - 0.5]]]).expand(9, -1, -1).reshape(1, 18, 2)
+    first, last = frame.joints_to_network(corners)[0, :2]
+    inner = torch.tensor(frame.size) / torch.tensor(size) / frame.scale
+    torch.testing.assert_close(first, torch.tensor(frame.offset) - 0.5)
+    torch.testing.assert_close((last - first) * inner, torch.tensor(frame.size).float())
+    image = Image.new("RGB", (size[1], size[0]), (10, 200, 30))
+    network = frame.to_network(image)
+    assert network.shape == (1, 3, 32, 16)
+    assert (network[0, 1] == 200).all(), "padded by its own edges"
+    assert frame.from_network(network[0]).size == image.size
+
+
+def test_several_images_of_a_person(runs, people):
+    model = PoseTransfer.load(runs["warp"], device="cpu")
+    (source, source_joints, target_joints), (other, other_joints, _), *_ = people.values()
+    one = np.asarray(model(source, target_joints, source_joints)).astype(int)
+    twice = np.asarray(model([source, source], target_joints, [source_joints, source_joints]))
+    assert np.abs(twice - one).max() <= 1
+    assert model([source, other], target_joints, [source_joints, other_joints]).size == source.size
+    with pytest.raises(ValueError, match="image: expected one image for TwoStreamGenerator, got 2"):
+        PoseTransfer.load(runs["two_stream"], device="cpu")([source, other], target_joints, [source_joints] * 2)
+    with pytest.raises(ValueError, match="image: expected images of one size, got 32x16, 8x8"):
+        model([source, source.resize((8, 8))], target_joints, [source_joints] * 2)
+
+
+def test_the_correspondence_has_a_row_for_each_target_position(runs, people):
+    source, source_joints, target_joints = next(iter(people.values()))
+    matrices = PoseTransfer.load(runs["warp"], device="cpu").correspondence(source, target_joints, source_joints)
+    assert {name: matrix.shape for name, matrix in matrices.items()} == {
+        "block_1": (32, 32),
+        "block_2": (32, 32),
+        "warp": (128, 128),
+    }
+    for matrix in matrices.values():
+        np.testing.assert_allclose(matrix.sum(axis=1), 1, rtol=1e-4)
+
+
+def test_an_estimator_finds_the_joints_of_the_source(runs, people):
+    source, source_joints, target_joints = next(iter(people.values()))
+    seen = []
+
+    class Estimator:
+        name, weights_hash = "stand-in", ""
+
+        def __call__(self, images):
+            seen.append(images)
+            return source_joints[None]
+
+    model = PoseTransfer.load(runs["two_stream"], device="cpu", estimator=Estimator())
+    np.testing.assert_array_equal(model(source, target_joints), model(source, target_joints, source_joints))
+    assert seen[0].shape == (1, 3, 32, 16)
+    without = PoseTransfer.load(runs["two_stream"], device="cpu")
+    with pytest.raises(ValueError, match="source_joints: expected the joints of the source, or a pose estimator"):
+        without(source, target_joints)
+
+
+@pytest.mark.parametrize(
+    ("image", "num_joints", "message"),
+    [
+        (torch.zeros(1, 3, 8, 8, dtype=torch.uint8), 18, r"expected uint8 .* \(b, 3, 32, 16\), got \(1, 3, 8"),
+        (torch.zeros(1, 3, 32, 16), 18, "got .* of torch.float32"),
+        (torch.zeros(2, 3, 32, 16, dtype=torch.uint8), 18, r"expected 2 x 18 joints \(nose to left ear\)"),
+        (Image.new("RGB", (16, 32)), 17, r"joints: expected 1 x 18 joints .* got an array of shape \(17, 2\)"),
+    ],
+)
+def test_wrong_images_and_joints_are_refused(runs, image, num_joints, message):
+    joints = np.zeros((num_joints, 2))
+    with pytest.raises(ValueError, match=message):
+        PoseTransfer.load(runs["two_stream"], device="cpu")(image, joints, joints)
+
+
+def test_what_is_not_there_is_refused(runs, tmp_path):
+    with pytest.raises(ValueError, match=r"checkpoint not found: .*last\.ckpt"):
+        PoseTransfer.load(tmp_path)
+    with pytest.raises(ValueError, match="averaged: expected a run with averaging=ema"):
+        PoseTransfer.load(runs["warp"], device="cpu", averaged=True)
