@@ -1,0 +1,67 @@
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+from commands import call
+from tiny_run import compose_config, overrides_of_tiny_run
+from twostream.cli.train import train_and_evaluate
+from twostream.data.images import read_image
+from twostream.data.keypoints import read_annotations
+
+
+@pytest.fixture(scope="module")
+def run(people_parent, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("run") / "seed0"
+    train_and_evaluate(compose_config("train", *overrides_of_tiny_run(people_parent, folder), "evaluate=false"), folder)
+    return folder
+
+
+@pytest.fixture
+def folder(people_folder, tmp_path):
+    """Two sources with their joints, and a file of two poses in the frame of an image twice as large."""
+    names = sorted(path.name for path in (people_folder / "test").iterdir())[:2]
+    (tmp_path / "people").mkdir()
+    for name in names:
+        shutil.copy(people_folder / "test" / name, tmp_path / "people")
+    joints = read_annotations(people_folder / "annotation-test.csv", 16)
+    poses = []
+    for name in names:
+        # The centres of pixels, enlarged.
+        rows = [(2 * x + 0.5, 2 * y + 0.5, 1 if y >= 0 else 0) for y, x in joints[name]]
+        poses.append({"pose_keypoints_2d": [float(number) for row in rows for number in row]})
+    for index, person in enumerate(poses):
+        (tmp_path / f"pose{index}.json").write_text(json.dumps({"people": [person]}))
+    return tmp_path
+
+
+def test_every_source_is_generated_in_every_pose_once(run, people_folder, folder):
+    annotations = people_folder / "annotation-test.csv"
+    asked = [f"model={run}", "source=people", f"joints={annotations}", "device=cpu"]
+    done = call("generate", folder, *asked, "pose=pose0.json", "pose_size=[64,32]")
+    assert (done.returncode, done.stdout) == (0, "2 images in generated\n"), done.stdout + done.stderr
+    paths = sorted((folder / "generated").iterdir())
+    assert [path.name.endswith("_2_pose0.png") for path in paths] == [True, True]
+    assert {read_image(path).shape for path in paths} == {(32, 16, 3)}
+    times = [path.stat().st_mtime_ns for path in paths]
+    paths[0].unlink()
+    assert call("generate", folder, *asked, "pose=pose0.json", "pose_size=[64,32]").returncode == 0
+    assert [path.stat().st_mtime_ns == before for path, before in zip(paths, times, strict=True)] == [False, True]
+    # The same pose as a row of the annotation file, in the sources' own frame.
+    first = paths[0].name.split("_2_")[0]
+    done = call("generate", folder, *asked, f"source=people/{first}.jpg", f"pose={annotations}", "out=rows")
+    assert done.returncode == 0, done.stdout
+    np.testing.assert_array_equal(read_image(folder / f"rows/{first}_2_{first}.png"), read_image(paths[0]))
+
+
+@pytest.mark.slow
+def test_what_is_missing_is_named_in_one_line(run, folder):
+    for arguments, message in (
+        (["pose=pose0.json"], "ValueError: joints: expected the joints of "),
+        (["pose=none.json", "joints=pose0.json"], "ValueError: joints: expected the joints of "),
+    ):
+        done = call("generate", folder, f"model={run}", "source=people", *arguments)
+        assert done.returncode == 1
+        assert done.stdout.splitlines()[-1].startswith(message)
+    assert not (folder / "generated").exists()
