@@ -11,6 +11,9 @@ from twostream.data.images import read_image
 from twostream.data.keypoints import read_annotations
 
 
+pytestmark = pytest.mark.slow
+
+
 @pytest.fixture(scope="module")
 def run(people_parent, tmp_path_factory):
     folder = tmp_path_factory.mktemp("run") / "seed0"
@@ -55,7 +58,6 @@ def test_every_source_is_generated_in_every_pose_once(run, people_folder, folder
     np.testing.assert_array_equal(read_image(folder / f"rows/{first}_2_{first}.png"), read_image(paths[0]))
 
 
-@pytest.mark.slow
 def test_what_is_missing_is_named_in_one_line(run, folder):
     for arguments, message in (
         (["pose=pose0.json"], "ValueError: joints: expected the joints of "),
