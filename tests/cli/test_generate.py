@@ -10,7 +10,6 @@ from twostream.cli.train import train_and_evaluate
 from twostream.data.images import read_image
 from twostream.data.keypoints import read_annotations
 
-
 pytestmark = pytest.mark.slow
 
 
