@@ -16,29 +16,31 @@ ROOT = Path(__file__).resolve().parents[1]
 README = ROOT / "README.md"
 PAGES = [README, ROOT / "experiments/README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
+METHODS = {"patn": "PATN", "full": "2s-ATN", "warp": "[Warp](docs/warp.md)"}
 METRICS = {
     ("ssim", "patn"): ("SSIM", 3),
-    ("ssim", "standard"): ("SSIM", 3),
-    ("mask_ssim", "patn"): ("Mask-SSIM", 3),
-    ("mask_ssim", "standard"): ("Mask-SSIM", 3),
+    ("ssim", "standard"): ("SSIM (standard)", 3),
+    ("mask_ssim", "standard"): ("Mask-SSIM (standard)", 3),
     ("pckh", "evaluator"): ("PCKh", 3),
-    ("appearance_accuracy", "evaluator"): ("Appearance accuracy", 3),
-    ("colour_accuracy", "evaluator"): ("Colour accuracy", 3),
-    ("frechet_train", "evaluator"): ("Frechet distance to training images", 2),
+    ("appearance_accuracy", "evaluator"): ("Appearance", 3),
+    ("colour_accuracy", "evaluator"): ("Colour", 3),
+    ("frechet_train", "evaluator"): ("Frechet distance", 1),
 }
 NOT_OUR_WORDS = r"pictures?|judges?|levers?|tuned|generated people|D never built|anew|whole way|cut off|at work"
 
 
-def results_table(path: Path) -> str:
-    """The values of a `metrics.json` as the README shows them."""
-    values = {(entry["metric"], entry["protocol"]): entry for entry in json.loads(path.read_text())["values"]}
-    lines = ["| metric | protocol | value | 95 % interval | n |", "| --- | --- | ---: | ---: | ---: |"]
-    for (metric, protocol), (label, digits) in METRICS.items():
-        entry = values[metric, protocol]
-        low, high = entry["interval"]
-        interval = f"[{low:.{digits}f}, {high:.{digits}f}]"
-        named = f"{protocol} (version {entry['version']})"
-        lines.append(f"| {label} | {named} | {entry['value']:.{digits}f} | {interval} | {entry['n']:,} |")
+def results_table(folder: Path) -> str:
+    """The values of the `metrics.json` of `METHODS` in a folder, with half their intervals, as in the README."""
+    lines = [f"| method | {' | '.join(label for label, _ in METRICS.values())} |", f"| --- |{' ---: |' * len(METRICS)}"]
+    for variant, label in METHODS.items():
+        content = json.loads((folder / variant / "metrics.json").read_text())
+        assert content["run"]["variant"] == variant
+        entries = {(entry["metric"], entry["protocol"]): entry for entry in content["values"]}
+        cells = []
+        for key, (_, digits) in METRICS.items():
+            low, high = entries[key]["interval"]
+            cells.append(f"{entries[key]['value']:.{digits}f} ± {(high - low) / 2:.{digits}f}")
+        lines.append(f"| {label} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
@@ -62,9 +64,9 @@ def section(heading: str) -> str:
 
 def test_readme_results_are_those_of_the_file():
     match = re.search(r"<!-- results: (\S+) -->\n(.*?)\n<!-- /results -->", README.read_text(), re.DOTALL)
-    path = ROOT / match[1]
-    assert match[2] == results_table(path)
-    content = json.loads(path.read_text())
+    folder = ROOT / match[1]
+    assert match[2] == results_table(folder)
+    content = json.loads((folder / "full" / "metrics.json").read_text())
     (accuracy,) = re.findall(r"PCKh (\d\.\d{3})", " ".join(content["run"]["notes"]))
     assert f"its own PCKh is {accuracy}" in README.read_text()
     (of_true,) = [entry["true_images"] for entry in content["values"] if entry["metric"] == "colour_accuracy"]
