@@ -99,8 +99,8 @@ def test_correspondence_is_a_table_of_the_synthetic_people_only():
     spec = load_spec(EXPERIMENTS / "correspondence.yaml")
     assert (spec.number, spec.paper, spec.compare_with, spec.more_columns) == (None, None, None, [])
     assert (spec.only_data, spec.intervals) == (["synthetic"], False)
-    assert {row.variant for row in spec.rows} == VARIANTS - {"no_at_module"} | {"warp"}
-    metrics = ["same_place", "chance", *(f"block_{number}" for number in range(1, 14)), "warp"]
+    assert {row.variant for row in spec.rows} == VARIANTS - {"no_at_module"}
+    metrics = ["same_place", "chance", *(f"block_{number}" for number in range(1, 14))]
     assert [column.key for column in spec.columns] == [(f"correspondence_{name}", "pck@0.1") for name in metrics]
 
 
