@@ -11,14 +11,19 @@ from typing_extensions import override
 from twostream.callbacks import data_of, module_of
 from twostream.data.dataset import to_pose_pair, to_uint8
 from twostream.data.pose import Heatmaps
-from twostream.data.visualize import View, correspondence_strip, points_of, sample_grid, stacked
+from twostream.data.visualize import (
+    CORRESPONDENCE_FOOTNOTE,
+    View,
+    correspondence_strip,
+    points_of,
+    sample_grid,
+    stacked,
+)
 from twostream.files import atomic_write
 from twostream.metrics.correspondence import positions_of
 from twostream.module import TwoStreamModule
 from twostream.nets.inspection import attention_matrices, correspondences, map_size
 from twostream.types import ImagePair
-
-FOOTNOTE = "dot: maximum of the attention matrix; ring: the joint itself; matched: source patches at their best match"
 
 
 class SampleImages(Callback):
@@ -72,7 +77,9 @@ class CorrespondenceImages(SampleImages):
     @override
     def draw(self, module: TwoStreamModule, batch: ImagePair, heatmaps: Heatmaps) -> Image.Image:
         pairs = [ImagePair(*tensors) for tensors in zip(*(tensor.split(1) for tensor in batch), strict=True)]
-        return stacked([draw_correspondence(module.generator, pair, heatmaps) for pair in pairs], FOOTNOTE)
+        return stacked(
+            [draw_correspondence(module.generator, pair, heatmaps) for pair in pairs], CORRESPONDENCE_FOOTNOTE
+        )
 
 
 def draw_correspondence(generator: nn.Module, batch: ImagePair, heatmaps: Heatmaps) -> Image.Image:

@@ -19,6 +19,9 @@ COLOURS = [tuple(int(255 * channel) for channel in hsv_to_rgb(i / NUM_JOINTS, 1,
 # Joints whose attention is drawn: nose, neck, both wrists, right knee, left ankle.
 POINT_COLOURS = {0: "#ff4040", 1: "#ffe000", 4: "#40e040", 7: "#00e0ff", 9: "#7090ff", 13: "#ff50ff"}
 SATURATION = 16  # multiple of uniform attention that is drawn in full colour
+CORRESPONDENCE_FOOTNOTE = (
+    "dot: maximum of the attention matrix; ring: the joint itself; matched: source patches at their best match"
+)
 FONT_SIZE, LINE_HEIGHT, GAP = 11, 16, 4  # pixels
 
 

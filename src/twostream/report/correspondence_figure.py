@@ -7,15 +7,13 @@ from typing import Any
 import torch
 
 from twostream.data.pose import joints_to_tensor
-from twostream.data.visualize import View, correspondence_strip, points_of, stacked
+from twostream.data.visualize import CORRESPONDENCE_FOOTNOTE, View, correspondence_strip, points_of, stacked
 from twostream.evaluation.run_evaluation import image_name
 from twostream.files import atomic_write, read_json
 from twostream.metrics.correspondence import positions_of
 from twostream.report.pair_figure import PairImages
 from twostream.tables.spec import check
 from twostream.types import ImagePair
-
-FOOTNOTE = "dot: largest attention; ring: the joint itself; matched: source patches at their best match"
 
 
 @dataclass
@@ -33,7 +31,7 @@ class CorrespondenceSpec:
     @property
     def caption(self) -> str:
         """What the figure shows, in words."""
-        return f"{self.count} pairs at equal distances in the list of test pairs; {FOOTNOTE}"
+        return f"{self.count} pairs at equal distances in the list of test pairs; {CORRESPONDENCE_FOOTNOTE}"
 
 
 def make_correspondence_figure(spec: CorrespondenceSpec, runs: Path, seed: int, out: Path) -> list[Path]:
@@ -46,7 +44,7 @@ def make_correspondence_figure(spec: CorrespondenceSpec, runs: Path, seed: int, 
     check(stored is not None, f"{run_dir}", "the correspondence.json of an evaluated run with AT-modules", "none")
     data = PairImages.of_run(run_dir)
     indices = [i * len(stored["pairs"]) // spec.count for i in range(min(spec.count, len(stored["pairs"])))]
-    figure = stacked([_strip(stored, index, run_dir, data) for index in indices], FOOTNOTE)
+    figure = stacked([_strip(stored, index, run_dir, data) for index in indices], CORRESPONDENCE_FOOTNOTE)
     paths = [out / f"{spec.name}.{suffix}" for suffix in ("png", "pdf")]
     for path in paths:
         with atomic_write(path) as temporary:
