@@ -125,7 +125,9 @@ def test_every_data_set_is_prepared_for_its_own_preset(option):
 
 @pytest.mark.parametrize("scale", ["smoke", "small", "medium", "paper"])
 def test_the_scale_sets_the_size_of_generated_people_alone(scale):
-    assert list(compose_train(f"scale={scale}").data.image_size) == ([64, 32] if scale in ("smoke", "small") else [128, 64])
+    assert list(compose_train(f"scale={scale}").data.image_size) == (
+        [64, 32] if scale in ("smoke", "small") else [128, 64]
+    )
     for name, size in (("market1501", [128, 64]), ("deepfashion", [256, 256]), ("deepfashion_176", [256, 176])):
         data = compose_train(f"scale={scale}", f"data={name}").data
         assert (list(data.image_size), data.source, data.joint_size) == (size, None, 6)

@@ -10,7 +10,7 @@ ROOT = Path(twostream.__file__).parent
 SYNTHETIC_PEOPLE = Path(synthetic_people.__file__).parent
 LAYERS = [
     {"types", "files", "registry"},
-    {"weights", "runs"},
+    {"weights", "runs", "model_package"},
     {"data", "nets", "losses", "tables", "performance", "schedule"},
     {"metrics", "strategies", "loggers"},
     {"module"},
@@ -18,14 +18,14 @@ LAYERS = [
     {"build", "resume"},
     {"inference"},
     {"prepare", "evaluation", "sweep_status", "benchmark"},
-    {"report"},
+    {"report", "export"},
     {"cli"},
 ]
 LAYER = {name: depth for depth, names in enumerate(LAYERS) for name in names}
 # What the package of synthetic people may import of twostream.
 FOR_SYNTHETIC_PEOPLE = ("data", "files", "weights", "types", "metrics.pckh")
 OPTIONAL = {"wandb", "albumentations", "torch_fidelity", "rtmlib", "onnxruntime", "cv2", "onnx", "wandb_workspaces"}
-OPTIONAL |= {"matplotlib", "ai_edge_litert"}
+OPTIONAL |= {"matplotlib", "ai_edge_litert", "onnxscript", "imageio", "starlette", "uvicorn"}
 
 
 def imports_of(path: Path, nodes) -> set[str]:

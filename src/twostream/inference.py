@@ -18,6 +18,7 @@ from twostream.data.dataset import to_uint8, to_unit_range
 from twostream.data.keypoints import JOINT_NAMES, MISSING, NUM_JOINTS
 from twostream.data.pose import Heatmaps
 from twostream.data.pose_estimators import PoseEstimator
+from twostream.model_package import CONFIG, WEIGHTS, is_package, load_weights, read_config
 from twostream.nets.inspection import attention_matrices
 from twostream.nets.warp import WarpGenerator
 from twostream.registry import build
@@ -60,10 +61,10 @@ class PoseTransfer:
     def load(
         cls, path: str | Path, device: str = "auto", averaged: bool = False, estimator: PoseEstimator | None = None
     ) -> "PoseTransfer":
-        """Load the folder of a run, or one of its checkpoints.
+        """Load a model package, the folder of a run, or one of its checkpoints.
 
         Args:
-            path: `runs/<data>/<scale>/<variant>/seed<k>`, or a `.ckpt` file.
+            path: a folder of `twostream-export`, `runs/<data>/<scale>/<variant>/seed<k>`, or a `.ckpt` file.
             device: auto, cpu, cuda or cuda:1.
             averaged: the averaged weights of a run with `averaging=ema`.
             estimator: finds the joints of source images that are given without.
@@ -71,12 +72,21 @@ class PoseTransfer:
         Raises ValueError for a file that is missing, damaged or describes something else than the registered options.
 
         """
-        file = Path(path) / CHECKPOINT if Path(path).is_dir() else Path(path)
-        checkpoint, chosen = load_checkpoint(file), choose_device(device)
-        data = checkpoint["hyper_parameters"]["data"]
-        height, width = data["image_size"]
-        generator = load_generator(checkpoint, chosen, averaged)
-        return cls(generator, (height, width), build(data["heatmaps"], f"{file}: data.heatmaps"), chosen, estimator)
+        folder, chosen = Path(path), choose_device(device)
+        if is_package(folder):
+            model = read_config(folder)
+            if averaged and not model["averaged"]:
+                raise ValueError(f"{folder}: averaged: expected a package of averaged weights, got one of others")
+            generator = build(model["generator"], f"{folder / CONFIG}: generator")
+            load_weights(folder / WEIGHTS, generator)
+            generator.to(chosen).eval()
+        else:
+            folder = folder / CHECKPOINT if folder.is_dir() else folder
+            checkpoint = load_checkpoint(folder)
+            model = checkpoint["hyper_parameters"]["data"]
+            generator = load_generator(checkpoint, chosen, averaged)
+        height, width = model["image_size"]
+        return cls(generator, (height, width), build(model["heatmaps"], f"{folder}: heatmaps"), chosen, estimator)
 
     @overload
     def __call__(

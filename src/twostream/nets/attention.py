@@ -1,5 +1,6 @@
 """The correspondence of the two streams (Eq. 4) and the transfer of appearance by it (Eq. 5), as pure functions."""
 
+import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
@@ -41,9 +42,9 @@ def attend(
     """Return V D^T without materialising D: PyTorch's fused attention on a GPU, chunks of D on a CPU.
 
     Memory grows with the number of positions instead of its square, for the backward pass too. Logits and softmax are
-    in float32 whatever the precision of the inputs, since unscaled logits can be large.
+    in float32 whatever the precision of the inputs, since unscaled logits can be large. `torch.export` gets PyTorch's.
     """
-    if values.device.type == "cpu":
+    if values.device.type == "cpu" and not torch.compiler.is_exporting():
         return chunked_attention(queries, keys, values)
     return fused_attention(queries, keys, values)
 

@@ -1,0 +1,1 @@
+"""Export of a run's generator: model packages, model cards and ONNX."""

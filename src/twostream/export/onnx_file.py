@@ -1,0 +1,104 @@
+"""A generator as an ONNX file, compared with PyTorch."""
+
+import logging
+import warnings
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from twostream.data.keypoints import NUM_JOINTS
+from twostream.data.pose import Heatmaps
+from twostream.files import atomic_write
+from twostream.nets.inspection import Inputs
+
+OPSET = 18  # the first with Col2Im, which a warp needs
+INPUT_NAMES = ("source_image", "source_heatmaps", "target_heatmaps")
+BATCH_SIZES = (1, 2, 5)  # at which both are compared
+TOLERANCE = 1e-4  # largest difference of values in [-1, 1]
+SMALL = 256  # tensors of fewer values stay in float32 in a file of half precision
+
+
+class Difference(NamedTuple):
+    """Absolute differences of generated images in [-1, 1]."""
+
+    largest: float
+    mean: float
+
+
+def random_inputs(batch_size: int, image_size: tuple[int, int], heatmaps: Heatmaps, seed: int = 0) -> Inputs:
+    """Return random images and the heatmaps of random joints."""
+    random = torch.Generator().manual_seed(seed)
+    size = torch.tensor(image_size)
+    sources, targets = (torch.rand(batch_size, NUM_JOINTS, 2, generator=random) * size for _ in range(2))
+    images = torch.rand(batch_size, 3, *image_size, generator=random) * 2 - 1
+    return images, heatmaps(sources, image_size), heatmaps(targets, image_size)
+
+
+def write_onnx(path: Path, generator: nn.Module, inputs: Inputs, half: bool = False) -> None:
+    """Export a generator by `torch.export`, for any batch size and the image size of `inputs`.
+
+    With `half` the weights are stored in float16; inputs, outputs and arithmetic are float32 all the same, since few
+    CPUs have another.
+    """
+    batch = torch.export.Dim("batch", min=1)
+    for name in ("onnxscript", "onnx_ir"):  # they log every node that they simplify
+        logging.getLogger(name).setLevel(logging.WARNING)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of names and deprecations inside torch
+        program = torch.onnx.export(
+            generator,
+            inputs,
+            input_names=INPUT_NAMES,
+            output_names=["image"],
+            opset_version=OPSET,
+            dynamic_shapes=({0: batch},) * len(inputs),
+            dynamo=True,
+            verbose=False,
+        )
+    assert program is not None
+    model = program.model_proto
+    if half:
+        _halve_weights(model)
+    with atomic_write(path) as temporary:
+        temporary.write_bytes(model.SerializeToString())
+
+
+def compare_with_pytorch(
+    path: Path, generator: nn.Module, heatmaps: Heatmaps, image_size: tuple[int, int]
+) -> Difference:
+    """Return how far onnxruntime's images are from PyTorch's, over several batch sizes."""
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    differences = []
+    for seed, batch_size in enumerate(BATCH_SIZES):
+        inputs = random_inputs(batch_size, image_size, heatmaps, seed)
+        (images,) = session.run(None, {name: array.numpy() for name, array in zip(INPUT_NAMES, inputs, strict=True)})
+        differences.append(difference(torch.from_numpy(images), generator, inputs))
+    return Difference(max(one.largest for one in differences), float(np.mean([one.mean for one in differences])))
+
+
+@torch.inference_mode()
+def difference(images: Tensor, generator: nn.Module, inputs: Inputs) -> Difference:
+    """Return how far images are from those of a generator."""
+    absolute = (images - generator(*inputs)).abs()
+    return Difference(absolute.max().item(), absolute.mean().item())
+
+
+def _halve_weights(model: Any) -> None:
+    """Store a model's large weights in float16, each with a cast to float32 in front of the graph."""
+    from onnx import TensorProto, helper, numpy_helper
+
+    graph = model.graph
+    casts = []
+    for tensor in graph.initializer:
+        if tensor.data_type == TensorProto.FLOAT and np.prod(tensor.dims) >= SMALL:
+            name, half = tensor.name, numpy_helper.to_array(tensor).astype(np.float16)
+            tensor.CopyFrom(numpy_helper.from_array(half, f"{name}.float16"))
+            casts.append(helper.make_node("Cast", [tensor.name], [name], to=TensorProto.FLOAT))
+    nodes = [*casts, *graph.node]
+    del graph.node[:]
+    graph.node.extend(nodes)

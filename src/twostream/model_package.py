@@ -1,0 +1,70 @@
+"""A model package: the generator of a run as a folder to share, with a config, weights, a model card and ONNX."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from twostream.files import atomic_write, read_json, sha256_of
+
+CONFIG, WEIGHTS, ONNX, CARD = "config.json", "model.safetensors", "model.onnx", "README.md"
+FORMAT = 1  # of config.json
+KEYS = {"format", "generator", "heatmaps", "image_size", "averaged", "weights_sha256"}
+DTYPES = {"float32": torch.float32, "float16": torch.float16}
+
+
+def is_package(folder: Path) -> bool:
+    """Whether a folder holds a model package."""
+    return (folder / WEIGHTS).is_file()
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """Read a package's `config.json`: names of registered options and plain values.
+
+    Raises ValueError, naming the file, if it is missing, of another format or belongs to other weights.
+    """
+    path = folder / CONFIG
+    config = read_json(path)
+    if not isinstance(config, dict) or not config.keys() >= KEYS or config["format"] != FORMAT:
+        raise ValueError(f"{path}: expected the config of a model package of format {FORMAT}, from twostream-export")
+    size = config["image_size"]
+    if not (isinstance(size, list) and len(size) == 2 and all(type(side) is int and side > 0 for side in size)):
+        raise ValueError(f"{path}: image_size: expected [height, width] in pixels, got {size!r}")
+    if (got := sha256_of(folder / WEIGHTS)) != config["weights_sha256"]:
+        raise ValueError(f"{folder / WEIGHTS}: expected SHA-256 {config['weights_sha256']}, got {got}")
+    return config
+
+
+def write_weights(path: Path, weights: Mapping[str, Tensor], dtype: str) -> None:
+    """Write the weights of a generator as safetensors, in float32 or float16. Raises ValueError for another dtype."""
+    if dtype not in DTYPES:
+        raise ValueError(f"dtype: expected {' or '.join(DTYPES)}, got {dtype!r}")
+    tensors = {name: tensor.detach().cpu().to(DTYPES[dtype]).contiguous() for name, tensor in weights.items()}
+    with atomic_write(path) as temporary:
+        save_file(tensors, temporary, metadata={"format": "pt"})
+
+
+def load_weights(path: Path, generator: nn.Module) -> None:
+    """Load the weights of a generator, in float32.
+
+    Raises ValueError, naming the file, if it is damaged, lacks a tensor, or has one of another shape or with values
+    that are not finite.
+    """
+    try:
+        weights = {name: tensor.float() for name, tensor in load_file(path).items()}
+    except (SafetensorError, OSError) as error:
+        raise ValueError(f"{path}: expected weights in safetensors, got: {error}") from None
+    expected = {name: tuple(tensor.shape) for name, tensor in generator.state_dict().items()}
+    got = {name: tuple(tensor.shape) for name, tensor in weights.items()}
+    for name in sorted(expected | got):
+        if expected.get(name) != got.get(name):
+            raise ValueError(
+                f"{path}: {name}: expected {expected.get(name, 'no such tensor')}, got {got.get(name, 'none')}"
+            )
+        if not weights[name].isfinite().all():
+            raise ValueError(f"{path}: {name}: expected finite values")
+    generator.load_state_dict(weights)
