@@ -25,7 +25,7 @@ LAYER = {name: depth for depth, names in enumerate(LAYERS) for name in names}
 # What the package of synthetic people may import of twostream.
 FOR_SYNTHETIC_PEOPLE = ("data", "files", "weights", "types", "metrics.pckh")
 OPTIONAL = {"wandb", "albumentations", "torch_fidelity", "rtmlib", "onnxruntime", "cv2", "onnx", "wandb_workspaces"}
-OPTIONAL |= {"matplotlib", "ai_edge_litert", "onnxscript", "imageio", "starlette", "uvicorn"}
+OPTIONAL |= {"matplotlib", "ai_edge_litert", "onnxscript", "imageio", "av", "starlette", "uvicorn"}
 
 
 def imports_of(path: Path, nodes) -> set[str]:

@@ -6,8 +6,9 @@ from PIL import Image
 from tiny_run import compose_config, overrides_of_tiny_run
 from twostream.cli.train import train_and_evaluate
 from twostream.data.dataset import read_split
+from twostream.data.frame import Frame
 from twostream.evaluation.run_evaluation import image_name
-from twostream.inference import Frame, PoseTransfer
+from twostream.inference import PoseTransfer
 
 WARP = ["generator=warp", "generator.warp.key_channels=4", "variant=warp"]
 
@@ -79,7 +80,7 @@ def test_joints_follow_the_pixels_into_the_frame_of_the_network(size):
     network = frame.to_network(image)
     assert network.shape == (1, 3, 32, 16)
     assert (network[0, 1] == 200).all(), "padded by its own edges"
-    assert frame.from_network(network[0]).size == image.size
+    assert frame.from_network(network[0], image).size == image.size
 
 
 def test_several_images_of_a_person(runs, people):
@@ -91,8 +92,10 @@ def test_several_images_of_a_person(runs, people):
     assert model([source, other], target_joints, [source_joints, other_joints]).size == source.size
     with pytest.raises(ValueError, match="image: expected one image for TwoStreamGenerator, got 2"):
         PoseTransfer.load(runs["two_stream"], device="cpu")([source, other], target_joints, [source_joints] * 2)
-    with pytest.raises(ValueError, match="image: expected images of one size, got 32x16, 8x8"):
-        model([source, source.resize((8, 8))], target_joints, [source_joints] * 2)
+    larger = model([source, other.resize((32, 64))], target_joints, [source_joints, other_joints * 2])
+    assert larger.size == source.size
+    with pytest.raises(ValueError, match="image: expected at least one image, got none"):
+        model([], target_joints)
 
 
 def test_the_correspondence_has_a_row_for_each_target_position(runs, people):

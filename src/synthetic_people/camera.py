@@ -1,5 +1,6 @@
 """A pinhole camera that frames a figure like the bounding box of a person detector."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -76,3 +77,31 @@ def frame_figure(
     centre_x = columns / 2 - focal * middle + shift[0]
     centre_y = rows / 2 - focal * (top + bottom) / 2 + shift[1]
     return Camera(position, axes, float(focal), (float(centre_x), float(centre_y)))
+
+
+def follow_figure(
+    figures: Sequence[Figure], yaws: Sequence[float], image_size: tuple[int, int], height: float
+) -> list[Camera]:
+    """Return a camera for each frame of a figure of `height` metres that moves, at the same distance and focal length.
+
+    `yaws` are directions as for `frame_figure`. The figure is centred by its trunk and fills 90 % of the frame's
+    height, less if it is wide, but at least 72 %.
+    """
+    rows, columns = image_size
+    units, boxes, trunks = [], [], []
+    for figure, yaw in zip(figures, yaws, strict=True):
+        angle = np.radians(yaw)
+        position = np.array([6.0 * np.sin(angle), 6.0 * np.cos(angle), 1.5])
+        unit = Camera(position, _look_at(position, np.array([0.0, 0.0, 0.5 * height]), 0.0), 1.0, (0.0, 0.0))
+        units.append(unit)
+        boxes.append(_box(unit, figure, ()))
+        trunks.append(unit.project(figure.joints[[1, 8, 11]])[:, 0].mean())
+    left, top, right, bottom = np.array(boxes).T
+    half_width = max((right - trunks).max(), (trunks - left).max())
+    tall = 0.9 * rows / (bottom.max() - top.min())
+    focal = float(np.clip(0.48 * columns / half_width, 0.8 * tall, tall))
+    middle = rows / 2 - focal * (top.min() + bottom.max()) / 2
+    return [
+        Camera(unit.position, unit.axes, focal, (float(columns / 2 - focal * trunk), float(middle)))
+        for unit, trunk in zip(units, trunks, strict=True)
+    ]

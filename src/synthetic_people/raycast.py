@@ -102,6 +102,14 @@ def render_view(figure: Figure, outfit: Outfit, camera: Camera, light: Light, ba
     )
 
 
+def visible_joints(figure: Figure, camera: Camera, image_size: tuple[int, int]) -> NDArray[np.int64]:
+    """Return the joints of a view as `render_view` does, without rendering it."""
+    rows, columns = image_size
+    slopes = _ray_slopes(camera, rows * _SAMPLES, columns * _SAMPLES)
+    depth, _ = _cast(figure, camera, *slopes)
+    return _visible_joints(figure, camera, depth[_SAMPLES // 2 :: _SAMPLES, _SAMPLES // 2 :: _SAMPLES])
+
+
 def _shrink(samples: Floats) -> Floats:
     """Return the mean over the rays of each pixel."""
     # Adding strided slices is faster than a mean over axes of a reshaped array.

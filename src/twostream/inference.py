@@ -2,11 +2,10 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, overload
+from typing import Any, NamedTuple, overload
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float, UInt8
 from numpy.typing import ArrayLike
 from PIL import Image
@@ -15,6 +14,7 @@ from torch import Tensor, nn
 from twostream.build import choose_device
 from twostream.callbacks.averaging import KEY as AVERAGED
 from twostream.data.dataset import to_uint8, to_unit_range
+from twostream.data.frame import Frame
 from twostream.data.keypoints import JOINT_NAMES, MISSING, NUM_JOINTS
 from twostream.data.pose import Heatmaps
 from twostream.data.pose_estimators import PoseEstimator
@@ -109,36 +109,58 @@ class PoseTransfer:
         """Generate the person of an image in another pose.
 
         Args:
-            image: an image of any size; several images of one size and one person, for a network that takes them; or a
-                batch of RGB images in 0 to 255, (b, 3, h, w), of the network's size.
-            target_joints: (18, 2), in pixels of the image; (b, 18, 2) for a batch.
+            image: an image of any size; several images of one person, for a network that takes them; or a batch of RGB
+                images in 0 to 255, (b, 3, h, w), of the network's size.
+            target_joints: (18, 2), in pixels of the (first) image; (b, 18, 2) for a batch.
             source_joints: (18, 2), (n, 18, 2) for several images, (b, 18, 2) for a batch; None for the estimator's.
 
         Returns:
-            An image of the size of `image`, which is scaled and padded for the network; or a batch like `image`.
+            An image of the size of the (first) image, with the generated one in place of what the network saw: all of
+            it, or the surroundings of a small person (see `Frame`); or a batch like `image`.
 
-        Raises ValueError for other shapes, and without `source_joints` and an estimator.
+        Raises ValueError for other shapes, and as `view`.
 
         """
         if isinstance(image, Tensor):
             return self._generate(
-                image, self._source_joints(image, source_joints), _as_joints(target_joints, len(image))
+                image, self._batch_joints(image, source_joints), _as_joints(target_joints, len(image))
             )
         images = [image] if isinstance(image, Image.Image) else list(image)
-        if len({one.size for one in images}) != 1:
-            sizes = ", ".join(f"{one.height}x{one.width}" for one in images) or "none"
-            raise ValueError(f"image: expected images of one size, got {sizes}")
-        frame = Frame((images[0].height, images[0].width), self.image_size)
-        batch = torch.cat([frame.to_network(one) for one in images])
-        sources = self._source_joints(batch, source_joints, frame)
+        views = self._views(images, source_joints)
+        pixels, joints = torch.cat([view.pixels for view in views]), torch.cat([view.joints for view in views])
+        frame = views[0].frame
         target = frame.joints_to_network(_as_joints(target_joints, 1))
-        if len(images) == 1:
-            return frame.from_network(self._generate(batch, sources, target)[0])
-        if not isinstance(self.generator, WarpGenerator):
+        if len(views) == 1:
+            generated = self._generate(pixels, joints, target)
+        elif isinstance(self.generator, WarpGenerator):
+            maps = self._heatmaps(joints)[None], self._heatmaps(target)
+            generated = to_uint8(self.generator.generate(to_unit_range(pixels.to(self.device))[None], *maps).float())
+        else:
             raise ValueError(f"image: expected one image for {type(self.generator).__name__}, got {len(images)}")
-        maps = self._heatmaps(sources)[None], self._heatmaps(target)
-        generated = self.generator.generate(to_unit_range(batch.to(self.device))[None], *maps)
-        return frame.from_network(to_uint8(generated.float()).cpu()[0])
+        return frame.from_network(generated[0], images[0])
+
+    def view(self, image: Image.Image, joints: ArrayLike | None = None) -> "View":
+        """Return what the network sees of a source image with its joints, or with those that the estimator finds.
+
+        Raises ValueError without joints and an estimator, and if it finds no person.
+        """
+        if joints is not None:
+            found = _as_joints(joints, 1)
+        elif self.estimator is not None:
+            pixels = torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1)[None]
+            found = _as_joints(self.estimator(pixels), 1)
+            if found.isnan().all():
+                raise ValueError(f"image: expected a person, {self.estimator.name} found none")
+        else:
+            raise ValueError("source_joints: expected the joints of the source, or a pose estimator, got neither")
+        frame = Frame((image.height, image.width), self.image_size, found[0])
+        return View(frame, frame.to_network(image), frame.joints_to_network(found))
+
+    def _views(self, images: Sequence[Image.Image], joints: ArrayLike | None) -> list["View"]:
+        if not images:
+            raise ValueError("image: expected at least one image, got none")
+        given = [None] * len(images) if joints is None else _as_joints(joints, len(images)).unbind()
+        return [self.view(image, one) for image, one in zip(images, given, strict=True)]
 
     @torch.inference_mode()
     def correspondence(
@@ -148,11 +170,9 @@ class PoseTransfer:
 
         Positions number a map of the network's image row by row. Raises TypeError for a generator without any.
         """
-        frame = Frame((image.height, image.width), self.image_size)
-        batch = frame.to_network(image)
-        sources = self._source_joints(batch, source_joints, frame)
-        target = frame.joints_to_network(_as_joints(target_joints, 1))
-        inputs = to_unit_range(batch.to(self.device)), self._heatmaps(sources), self._heatmaps(target)
+        view = self.view(image, source_joints)
+        target = view.frame.joints_to_network(_as_joints(target_joints, 1))
+        inputs = to_unit_range(view.pixels.to(self.device)), self._heatmaps(view.joints), self._heatmaps(target)
         return {
             name: matrix[0].float().cpu().numpy() for name, matrix in attention_matrices(self.generator, inputs).items()
         }
@@ -170,44 +190,19 @@ class PoseTransfer:
     def _heatmaps(self, joints: Tensor) -> Float[Tensor, "b 18 h w"]:
         return self.heatmaps(joints.to(self.device), self.image_size)
 
-    def _source_joints(
-        self, images: Tensor, given: ArrayLike | None, frame: "Frame | None" = None
-    ) -> Float[Tensor, "b 18 2"]:
-        """Return the given joints in the network's frame, or those that the estimator finds in images of its size."""
-        if given is not None:
-            joints = _as_joints(given, images.shape[0])
-            return frame.joints_to_network(joints) if frame else joints
-        if self.estimator is None:
-            raise ValueError("source_joints: expected the joints of the source, or a pose estimator, got neither")
-        return _as_joints(self.estimator(images.cpu()), images.shape[0])
+    def _batch_joints(self, images: Tensor, given: ArrayLike | None) -> Float[Tensor, "b 18 2"]:
+        """Return the given joints of a batch of the network's size, or those that the estimator finds."""
+        if given is None and self.estimator is None:
+            raise ValueError("source_joints: expected the joints of the sources, or a pose estimator, got neither")
+        return _as_joints(self.estimator(images.cpu()) if given is None else given, len(images))  # type: ignore[misc]
 
 
-class Frame:
-    """The frame of an image and that of a network: the image is scaled to fit, and padded by its own edges."""
+class View(NamedTuple):
+    """What a network sees of a source image."""
 
-    def __init__(self, image_size: tuple[int, int], network_size: tuple[int, int]) -> None:
-        self.image_size, self.network_size = image_size, network_size
-        self.scale = min(inner / outer for inner, outer in zip(network_size, image_size, strict=True))
-        self.size = tuple(max(1, round(side * self.scale)) for side in image_size)
-        self.offset = tuple((inner - side) // 2 for inner, side in zip(network_size, self.size, strict=True))
-
-    def to_network(self, image: Image.Image) -> UInt8[Tensor, "1 3 h w"]:
-        """Return an image in the network's frame."""
-        scaled = image.convert("RGB").resize((self.size[1], self.size[0]), Image.Resampling.BICUBIC, reducing_gap=3)
-        pixels = torch.from_numpy(np.array(scaled)).permute(2, 0, 1)[None].float()
-        (height, width), (top, left) = self.network_size, self.offset
-        margins = (left, width - left - self.size[1], top, height - top - self.size[0])
-        return F.pad(pixels, margins, mode="replicate").to(torch.uint8)
-
-    def joints_to_network(self, joints: Float[Tensor, "b 18 2"]) -> Float[Tensor, "b 18 2"]:
-        """Return joints of the image as pixels of the network's frame."""
-        return (joints + 0.5) * self.scale - 0.5 + torch.tensor(self.offset)
-
-    def from_network(self, image: UInt8[Tensor, "3 h w"]) -> Image.Image:
-        """Return a generated image in the frame of the given one."""
-        (top, left), (height, width) = self.offset, self.size
-        inner = image[:, top : top + height, left : left + width].permute(1, 2, 0).cpu().numpy()
-        return Image.fromarray(inner).resize((self.image_size[1], self.image_size[0]), Image.Resampling.BICUBIC)
+    frame: Frame
+    pixels: UInt8[Tensor, "1 3 h w"]
+    joints: Float[Tensor, "1 18 2"]  # in the network's frame
 
 
 def load_generator(checkpoint: dict[str, Any], device: torch.device, averaged: bool = False) -> nn.Module:

@@ -57,10 +57,28 @@ def test_every_source_is_generated_in_every_pose_once(run, people_folder, folder
     np.testing.assert_array_equal(read_image(folder / f"rows/{first}_2_{first}.png"), read_image(paths[0]))
 
 
+def test_a_preset_becomes_a_video_of_each_source(run, people_folder, folder):
+    from twostream.data.videos import read_video
+
+    asked = [f"model={run}", "source=people", f"joints={people_folder / 'annotation-test.csv'}", "device=cpu"]
+    done = call("generate", folder, *asked, "pose=turn", "video=gif", "side_by_side=true")
+    assert (done.returncode, done.stdout) == (0, "2 videos in generated\n"), done.stdout + done.stderr
+    paths = sorted((folder / "generated").iterdir())
+    assert [path.name.endswith("_2_turn.gif") for path in paths] == [True, True]
+    frames = list(read_video(paths[0]))
+    assert [frame.shape for frame in frames] == [(32, 48, 3)] * 24
+    assert len({frame[:, 32:].tobytes() for frame in frames}) > 20, "the person turns"
+    done = call("generate", folder, *asked, "pose=front", "out=images")
+    assert (done.returncode, done.stdout) == (0, "2 images in images\n"), done.stdout + done.stderr
+    assert all(path.name.endswith("_2_front.png") for path in (folder / "images").iterdir())
+
+
 def test_what_is_missing_is_named_in_one_line(run, folder):
     for arguments, message in (
         (["pose=pose0.json"], "ValueError: joints: expected the joints of "),
         (["pose=none.json", "joints=pose0.json"], "ValueError: joints: expected the joints of "),
+        (["pose=walk", "video=avi"], "ValueError: walk.avi: expected a name that ends in .gif or .mp4"),
+        (["pose=walk", "fps=0"], "ValueError: fps: expected more than 0 frames per second, got 0"),
     ):
         done = call("generate", folder, f"model={run}", "source=people", *arguments)
         assert done.returncode == 1

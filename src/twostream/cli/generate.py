@@ -1,8 +1,10 @@
-"""`twostream-generate`: people of images in the poses of files."""
+"""`twostream-generate`: people of images in the poses of files, photos, videos and presets."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 from PIL import Image
@@ -11,6 +13,9 @@ from tqdm import tqdm
 from twostream.cli.errors import command
 from twostream.data.images import read_image
 from twostream.data.pose_files import Joints, read_poses
+from twostream.data.pose_sources import Poses, fill_gaps, find_poses
+from twostream.data.videos import check_suffix, write_video
+from twostream.data.visualize import draw_pose
 from twostream.evaluation.external import image_names, stem_of
 from twostream.files import atomic_write
 from twostream.inference import PoseTransfer
@@ -18,32 +23,72 @@ from twostream.inference import PoseTransfer
 
 @command("generate")
 def main(cfg: DictConfig) -> None:
-    """Generate every source in every pose that `cfg.out` does not hold yet, and print how many images are there."""
+    """Generate what `cfg.out` does not hold yet, every source in every pose, and print how many files are there."""
     estimator = instantiate(cfg.pose_estimator) if "pose_estimator" in cfg else None
+    suffix = f".{cfg.video}" if cfg.video else ".png"
+    if cfg.video:
+        check_suffix(Path(cfg.pose).with_suffix(suffix))
+    if cfg.fps <= 0:
+        raise ValueError(f"fps: expected more than 0 frames per second, got {cfg.fps}")
     model = PoseTransfer.load(cfg.model, cfg.device, cfg.averaged, estimator)
     sources = _sources(Path(cfg.source))
     joints = {stem_of(name): pose for name, pose in read_poses(Path(cfg.joints)).items()} if cfg.joints else {}
     if estimator is None and (lacking := [path.name for path in sources if stem_of(path.name) not in joints]):
         raise ValueError(f"joints: expected the joints of {lacking[0]}, or a pose_estimator, got neither")
-    poses = read_poses(Path(cfg.pose))
+    pose_size = tuple(cfg.pose_size) if cfg.pose_size else None
+    poses = find_poses(cfg.pose, model.image_size, estimator, pose_size)
+    if cfg.video:
+        filled = fill_gaps(np.stack(list(poses.joints.values())), cfg.max_gap)
+        poses = poses._replace(joints=dict(zip(poses.joints, filled, strict=True)))
     out = Path(cfg.out)
-    todo = [(source, name) for source in sources for name in poses]
-    for source, name in tqdm(todo, desc="Generate", unit="image", disable=None):
-        path = out / f"{source.stem}_2_{stem_of(name)}.png"
-        if path.exists():
-            continue
-        image = Image.fromarray(read_image(source, apply_orientation=True))
-        pose = _in_frame(poses[name], cfg.pose_size, image)
-        generated = model(image, pose, joints.get(stem_of(source.name)))
-        with atomic_write(path) as temporary:
-            generated.save(temporary)
-    print(f"{len(todo)} images in {out}")
+    names = [stem_of(Path(cfg.pose).name)] if cfg.video else [stem_of(name) for name in poses.joints]
+    paths = {source: [out / f"{source.stem}_2_{name}{suffix}" for name in names] for source in sources}
+    with tqdm(total=len(sources) * len(poses.joints), desc="Generate", unit="image", disable=None) as bar:
+        for source, files in paths.items():
+            if not all(path.exists() for path in files):
+                images = generate(model, source, joints.get(stem_of(source.name)), poses, cfg.side_by_side)
+                if cfg.video:
+                    write_video(files[0], [np.array(image) for image in _counted(images, bar)], cfg.fps)
+                else:
+                    _write_images(files, _counted(images, bar))
+    print(f"{sum(map(len, paths.values()))} {'videos' if cfg.video else 'images'} in {out}")
+
+
+def generate(
+    model: PoseTransfer, source: Path, joints: Joints | None, poses: Poses, side_by_side: bool
+) -> Iterator[Image.Image]:
+    """Yield the person of an image in each pose; side by side with source and pose on request."""
+    image = Image.fromarray(read_image(source, apply_orientation=True))
+    try:
+        view = model.view(image, joints)
+    except ValueError as error:
+        raise ValueError(f"{source}: {error}") from None
+    own = view.frame.joints_from_network(view.joints)[0].numpy()
+    for pose in poses.joints.values():
+        target = torch.from_numpy(pose)[None].float()
+        if poses.in_network_frame:
+            target = view.frame.joints_from_network(target)
+        generated = model(image, target.numpy(), own)
+        yield _strip(image, target[0], generated) if side_by_side else generated
+
+
+def _strip(image: Image.Image, target: torch.Tensor, generated: Image.Image) -> Image.Image:
+    drawn = draw_pose(target, (image.height, image.width), 1).permute(1, 2, 0).numpy()
+    return Image.fromarray(np.hstack([np.array(image), drawn, np.array(generated)]))
+
+
+def _counted(images: Iterator[Image.Image], bar: tqdm) -> Iterator[Image.Image]:
+    for image in images:
+        yield image
+        bar.update()
+
+
+def _write_images(paths: list[Path], images: Iterator[Image.Image]) -> None:
+    for path, image in zip(paths, images, strict=True):
+        if not path.exists():
+            with atomic_write(path) as temporary:
+                image.save(temporary)
 
 
 def _sources(path: Path) -> list[Path]:
     return [path / name for name in image_names(path)] if path.is_dir() else [path]
-
-
-def _in_frame(pose: Joints, size: list[int] | None, image: Image.Image) -> Joints:
-    """Scale a pose from an image of height and width `size` to the frame of an image."""
-    return pose if size is None else (pose + 0.5) * np.divide((image.height, image.width), size) - 0.5

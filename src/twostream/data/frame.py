@@ -1,0 +1,123 @@
+"""The frame of an image and that of a network: which rectangle of an image a network sees, and the way back."""
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, UInt8
+from PIL import Image
+from torch import Tensor
+
+# Joints of a person who is seen from head to foot: nose, eyes and ears, and the ankles.
+HEAD, ANKLES = (0, 14, 15, 16, 17), (10, 13)
+# Margins around the joints of a person, as fractions of the height from the head's joints to the lower ankle: hair
+# above, feet below. A detector's box of the person is about as large.
+ABOVE, BELOW = 0.14, 0.10
+SMALL = 0.75  # fraction of an image's height below which a person is cropped
+MARGIN = 0.04  # of the network's width beside the joints
+
+
+class Frame:
+    """The rectangle of an image that a network sees, at the network's aspect ratio.
+
+    It contains the whole image, or is cropped around a person; what lies outside the image is padded by its edges.
+
+    Args:
+        image_size: height and width of the image in pixels.
+        network_size: height and width of the network's images in pixels.
+        joints: (18, 2) of the person, or (n, 18, 2) in a video, (y, x) in pixels of the image and NaN if missing. A
+            person who is seen from head to foot and fills less than three quarters of the height is cropped; None for
+            the whole image.
+
+    """
+
+    def __init__(
+        self,
+        image_size: tuple[int, int],
+        network_size: tuple[int, int],
+        joints: Float[Tensor, "*n 18 2"] | None = None,
+    ) -> None:
+        self.image_size, self.network_size = image_size, network_size
+        box = None if joints is None else person_box(joints.numpy(), image_size, network_size)
+        top, left, height = whole_box(image_size, network_size) if box is None else box
+        self.scale = network_size[0] / height
+        box_size = (height, network_size[1] / self.scale)
+        rows, columns = (
+            _side(self.scale, *numbers) for numbers in zip((top, left), box_size, image_size, network_size, strict=True)
+        )
+        # Of the part of the image inside the box: its start, its size, its size and place in the network's frame.
+        self.start, self.part = (rows.start, columns.start), (rows.part, columns.part)
+        self.size, self.offset = (rows.size, columns.size), (rows.offset, columns.offset)
+
+    def to_network(self, image: Image.Image) -> UInt8[Tensor, "1 3 h w"]:
+        """Return what the network sees of an image."""
+        (top, left), (height, width) = self.start, self.part
+        box = (left, top, left + width, top + height)
+        rows, columns = self.size
+        part = image.convert("RGB").resize((columns, rows), Image.Resampling.BICUBIC, box=box, reducing_gap=3)
+        pixels = torch.from_numpy(np.array(part)).permute(2, 0, 1)[None].float()
+        (above, before), (outer_rows, outer_columns) = self.offset, self.network_size
+        margins = (before, outer_columns - before - columns, above, outer_rows - above - rows)
+        return F.pad(pixels, margins, mode="replicate").to(torch.uint8)
+
+    def joints_to_network(self, joints: Float[Tensor, "b 18 2"]) -> Float[Tensor, "b 18 2"]:
+        """Return joints of the image as pixels of the network's frame."""
+        return (joints - torch.tensor(self.start) + 0.5) * self.scale - 0.5 + torch.tensor(self.offset)
+
+    def joints_from_network(self, joints: Float[Tensor, "b 18 2"]) -> Float[Tensor, "b 18 2"]:
+        """Return joints in the network's frame as pixels of the image."""
+        return (joints - torch.tensor(self.offset) + 0.5) / self.scale - 0.5 + torch.tensor(self.start)
+
+    def from_network(self, generated: UInt8[Tensor, "3 h w"], image: Image.Image) -> Image.Image:
+        """Return a generated image in the place of what the network saw of `image`."""
+        (above, before), (rows, columns) = self.offset, self.size
+        inner = generated[:, above : above + rows, before : before + columns].permute(1, 2, 0).cpu().numpy()
+        part = Image.fromarray(inner).resize(self.part[::-1], Image.Resampling.BICUBIC)
+        if self.part == self.image_size:
+            return part
+        result = image.convert("RGB")
+        result.paste(part, self.start[::-1])
+        return result
+
+
+class _Side(NamedTuple):
+    """One axis of a frame in pixels: `part` pixels of an image from `start` on become `size` at `offset`."""
+
+    start: int
+    part: int
+    size: int
+    offset: int
+
+
+def _side(scale: float, low: float, length: float, image: int, network: int) -> _Side:
+    start = min(image - 1, max(0, round(low)))
+    part = max(1, min(image, round(low + length)) - start)
+    size = min(network, max(1, round(part * scale)))
+    return _Side(start, part, size, min(network - size, max(0, round((start - low) * scale))))
+
+
+def whole_box(image_size: tuple[int, int], network_size: tuple[int, int]) -> tuple[float, float, float]:
+    """Return top, left and height of the smallest box of the network's aspect ratio that contains an image."""
+    aspect = network_size[1] / network_size[0]
+    height = max(image_size[0], image_size[1] / aspect)
+    return (image_size[0] - height) / 2, (image_size[1] - aspect * height) / 2, height
+
+
+def person_box(
+    joints: Float[np.ndarray, "*n 18 2"], image_size: tuple[int, int], network_size: tuple[int, int]
+) -> tuple[float, float, float] | None:
+    """Return top, left and height of a box around a person; None if it is not seen whole, or is not small."""
+    points = joints.reshape(-1, 2)
+    heads, feet = joints[..., HEAD, 0], joints[..., ANKLES, 0]
+    if np.isnan(heads).all() or np.isnan(feet).all():
+        return None
+    (top, left), (_, right) = np.nanmin(points, axis=0), np.nanmax(points, axis=0)
+    head, foot = np.nanmin(heads), np.nanmax(feet)
+    tall = foot - head
+    top, bottom = min(head - ABOVE * tall, top), foot + BELOW * tall
+    height = max(bottom - top, (right - left) / (1 - 2 * MARGIN) * network_size[0] / network_size[1])
+    if tall <= 0 or height >= SMALL * image_size[0]:
+        return None
+    width = height * network_size[1] / network_size[0]
+    return float((top + bottom - height) / 2), float((left + right - width) / 2), float(height)

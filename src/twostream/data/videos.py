@@ -1,0 +1,65 @@
+"""Videos and GIFs by imageio and PyAV (FFmpeg), optional packages."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import UInt8
+
+from twostream.files import atomic_write
+
+VIDEO_SUFFIXES = (".gif", ".mp4", ".mov", ".avi", ".webm", ".mkv")
+WRITTEN = (".gif", ".mp4")
+MAX_FRAMES = 5000
+
+RGB = UInt8[np.ndarray, "h w 3"]
+
+
+def read_video(path: Path) -> Iterator[RGB]:
+    """Yield the frames of a video or GIF. Raises ValueError for a file that holds none, or more than 5,000."""
+    count = 0
+    try:
+        with _imageio().imopen(path, "r", plugin="pyav") as file:
+            for frame in file.iter(format="rgb24"):
+                if (count := count + 1) > MAX_FRAMES:
+                    break
+                yield frame
+    # imageio and FFmpeg raise errors of many kinds on broken content.
+    except Exception as error:
+        raise ValueError(f"{path}: expected a video, got: {error}".splitlines()[0]) from error
+    if not 1 <= count <= MAX_FRAMES:
+        raise ValueError(f"{path}: expected 1 to {MAX_FRAMES} frames, got {'more' if count else 'none'}")
+
+
+def write_video(path: Path, frames: Sequence[RGB], fps: float) -> None:
+    """Write frames of one size, atomically, as a GIF that repeats or an MP4 (H.264).
+
+    An MP4 has an even height and width; an odd one is extended by its last row or column. Raises ValueError for another
+    suffix.
+    """
+    suffix = path.suffix.lower()
+    check_suffix(path)
+    options: dict[str, Any] = {"duration": 1000 / fps, "loop": 0}
+    stacked = np.stack(frames)
+    if suffix == ".mp4":
+        options = {"plugin": "pyav", "fps": fps, "codec": "libx264"}
+        stacked = np.pad(stacked, ((0, 0), (0, stacked.shape[1] % 2), (0, stacked.shape[2] % 2), (0, 0)), mode="edge")
+    with atomic_write(path) as temporary:
+        _imageio().imwrite(temporary, stacked, **options)
+
+
+def check_suffix(path: Path) -> None:
+    """Raise ValueError unless a video can be written to a path, and ImportError without imageio."""
+    if path.suffix.lower() not in WRITTEN:
+        raise ValueError(f"{path}: expected a name that ends in {' or '.join(WRITTEN)}")
+    _imageio()
+
+
+def _imageio() -> Any:
+    try:
+        import av as av  # imageio imports it when it is used
+        import imageio.v3
+    except ImportError as error:
+        raise ImportError("videos need imageio and PyAV: pip install twostream[video]") from error
+    return imageio.v3

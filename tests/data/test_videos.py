@@ -1,0 +1,34 @@
+import numpy as np
+import pytest
+
+from twostream.data.videos import check_suffix, read_video, write_video
+
+FRAMES = [np.full((32, 16, 3), value, np.uint8) for value in (0, 120, 240)]
+
+
+@pytest.mark.parametrize("suffix", ["gif", "mp4"])
+def test_frames_come_back(tmp_path, suffix):
+    path = tmp_path / f"walk.{suffix}"
+    write_video(path, FRAMES, fps=10)
+    read = list(read_video(path))
+    assert [frame.shape for frame in read] == [(32, 16, 3)] * 3
+    for frame, expected in zip(read, FRAMES, strict=True):
+        assert np.abs(frame.astype(int) - expected).max() <= 8  # the MP4 is compressed
+    assert [file.name for file in tmp_path.iterdir()] == [path.name]
+
+
+def test_an_odd_size_is_extended_in_an_mp4(tmp_path):
+    write_video(tmp_path / "odd.mp4", [frame[:31, :15] for frame in FRAMES], fps=10)
+    assert next(read_video(tmp_path / "odd.mp4")).shape == (32, 16, 3)
+
+
+@pytest.mark.parametrize("name", ["broken.gif", "broken.mp4"])
+def test_a_broken_video_is_refused_in_one_line(tmp_path, name):
+    (tmp_path / name).write_bytes(b"no video")
+    with pytest.raises(ValueError, match=rf"^.*{name}: expected a video, got: [^\n]*$"):
+        list(read_video(tmp_path / name))
+
+
+def test_other_formats_are_not_written(tmp_path):
+    with pytest.raises(ValueError, match=r"walk\.avi: expected a name that ends in \.gif or \.mp4"):
+        check_suffix(tmp_path / "walk.avi")
