@@ -1,0 +1,50 @@
+"""`twostream`: lists the commands, and runs one: `twostream train ...` is `twostream-train ...`."""
+
+import sys
+from importlib import import_module
+from importlib.metadata import version
+
+COMMANDS = {
+    "train": "train and evaluate a run, or a sweep with -m",
+    "evaluate": "generate and score the test pairs of a finished run again",
+    "score": "score images that were generated elsewhere",
+    "table": "the tables of the paper from finished runs",
+    "figure": "figures of test pairs from finished runs",
+    "report": "an experiment as one HTML file",
+    "status": "the state of the runs of an experiment",
+    "dashboard": "upload finished runs to Weights & Biases",
+    "generate": "people of your images in other poses, as images or videos",
+    "export": "a run as a model package: safetensors, model card, ONNX",
+    "annotate": "find the joints of the people in a folder of images",
+    "prepare": "a data set from its download, or from annotated images of your own",
+    "benchmark": "speed and memory of inference and training",
+}
+
+
+def main() -> None:
+    """Run the command that the first argument names, or list all."""
+    name, *arguments = sys.argv[1:] or ["--help"]
+    if name in ("--version", "-V"):
+        print(version("twostream"))
+    elif name in ("--help", "-h"):
+        print(usage())
+    elif name in COMMANDS:
+        sys.argv = [f"twostream-{name}", *arguments]
+        import_module(f"twostream.cli.{name}").main()
+    else:
+        sys.exit(f"twostream: expected a command ({', '.join(COMMANDS)}), got {name!r}")
+
+
+def usage() -> str:
+    """Return the list of the commands."""
+    width = max(map(len, COMMANDS)) + 2
+    lines = [f"  {name:<{width}}{text}" for name, text in COMMANDS.items()]
+    return "\n".join(
+        [
+            "usage: twostream COMMAND [KEY=VALUE ...], or twostream-COMMAND [KEY=VALUE ...]",
+            "",
+            *lines,
+            "",
+            "twostream COMMAND --help lists the keys of a command, --cfg job prints their values.",
+        ]
+    )
