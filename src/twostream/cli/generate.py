@@ -58,7 +58,7 @@ def generate(
     model: PoseTransfer, source: Path, joints: Joints | None, poses: Poses, side_by_side: bool
 ) -> Iterator[Image.Image]:
     """Yield the person of an image in each pose; side by side with source and pose on request."""
-    image = Image.fromarray(read_image(source, apply_orientation=True))
+    image = Image.fromarray(read_image(source))
     try:
         view = model.view(image, joints)
     except ValueError as error:

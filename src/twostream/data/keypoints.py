@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Bool, Int
 
-from twostream.files import write_text
+from twostream.files import read_text, write_text
 
 JOINT_NAMES = (
     *("nose", "neck"),
@@ -56,15 +56,6 @@ def found(joints: Int[np.ndarray, "*n 18 2"]) -> Bool[np.ndarray, "*n 18"]:
     return (joints != MISSING).all(axis=-1)
 
 
-def read_lines(path: Path) -> list[str]:
-    """Read the lines of a text file. Raises ValueError with the path if it is not UTF-8."""
-    try:
-        return path.read_text(encoding="utf-8").splitlines()
-    except UnicodeDecodeError as error:
-        got = f"byte 0x{error.object[error.start]:02x} at offset {error.start}"
-        raise ValueError(f"{path}: expected UTF-8 text, got {got}") from None
-
-
 def read_annotations(path: Path, width: int | None) -> dict[str, JointArray]:
     """Read an annotation file into image name -> joints, in the file's order.
 
@@ -76,7 +67,7 @@ def read_annotations(path: Path, width: int | None) -> dict[str, JointArray]:
         ValueError: a line is malformed; the message has file, line and value.
         FileNotFoundError: the file does not exist.
     """
-    lines = read_lines(path)
+    lines = read_text(path).splitlines()
     if not lines or lines[0].rstrip(", ") != HEADER:
         raise ValueError(f"{path}:1: expected the header {HEADER!r}, got {lines[0] if lines else '(empty file)'!r}")
     annotations: dict[str, JointArray] = {}

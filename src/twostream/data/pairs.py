@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from twostream.data.keypoints import TORSO, JointArray, found, read_lines
-from twostream.files import write_text
+from twostream.data.keypoints import TORSO, JointArray, found
+from twostream.files import read_text, write_text
 
 HEADER = ("from", "to")
 DISTRACTORS = ("-1", "0000")
@@ -97,7 +97,7 @@ def read_pairs(path: Path, known: Container[str] | None = None) -> list[Pair]:
         FileNotFoundError: the file does not exist.
     """
     pairs = []
-    for number, line in enumerate(read_lines(path), start=1):
+    for number, line in enumerate(read_text(path).splitlines(), start=1):
         row = tuple(name.strip() for name in line.split(","))
         if not line.strip() or (number == 1 and row == HEADER):
             continue

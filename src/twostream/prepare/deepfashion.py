@@ -9,7 +9,7 @@ from jaxtyping import Int
 from PIL import Image
 from typing_extensions import override
 
-from twostream.data.images import read_image
+from twostream.data.images import FORMATS, read_image
 from twostream.data.keypoints import CROP, MISSING, NARROW, WIDE, JointArray
 from twostream.data.pairs import joined_name
 from twostream.prepare.sources import AS_DOWNLOADED, SPLITS, Preset
@@ -75,7 +75,7 @@ class DeepFashion(Preset):
             return content, AS_DOWNLOADED
         steps, comment = [], b""
         if image.size == (WIDE, WIDE):
-            with Image.open(BytesIO(content)) as file:
+            with Image.open(BytesIO(content), formats=FORMATS) as file:
                 comment = file.info.get("comment", b"")  # stays in the cropped file
         else:
             steps.append(f"scaled from {image.width}x{image.height} and the like into a white {WIDE}x{WIDE} frame")

@@ -132,6 +132,7 @@ def find(preset: Preset, request: Request, scratch: Path) -> tuple[Source, dict[
         if all_images := preset.find_images(source.sizes):
             break
     else:
+        shutil.rmtree(scratch, ignore_errors=True)
         raise ValueError(f"{outer.path}: expected images of {preset.label} ({preset.layout}), got none")
     named = {f"{split}.lst": request.files[f"{split}_list"] for split in SPLITS if f"{split}_list" in request.files}
     lists = preset.find_lists(named, folders, (outer, source))
