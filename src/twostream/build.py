@@ -11,7 +11,7 @@ from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 from twostream.data.datamodule import PairDataModule
 from twostream.module import TwoStreamModule
-from twostream.registry import model_config
+from twostream.registry import check_finite, model_config
 from twostream.runs import cause_of
 
 PRECISIONS = ("32-true", "bf16-mixed")
@@ -69,6 +69,7 @@ def choose_device(name: str) -> torch.device:
 
 def check(cfg: DictConfig) -> None:
     """Raise ValueError for settings that cannot work."""
+    check_finite(cfg)
     if cfg.trainer.precision not in PRECISIONS:
         # In float16 one gradient scaler would serve three optimizers, and an overflow in one update affect the others.
         raise ValueError(f"trainer.precision: expected {' or '.join(PRECISIONS)}, got {cfg.trainer.precision!r}")

@@ -64,6 +64,17 @@ def differences_from_paper(config: Mapping[str, Any]) -> list[str]:
     return lines
 
 
+def check_finite(cfg: Any, key: str = "") -> None:
+    """Raise ValueError, beginning with the key, for a number in a config that is not finite."""
+    if OmegaConf.is_config(cfg):
+        cfg = OmegaConf.to_container(cfg)
+    if isinstance(cfg, dict | list):
+        for name, value in cfg.items() if isinstance(cfg, dict) else enumerate(cfg):
+            check_finite(value, f"{key}.{name}" if key else str(name))
+    elif isinstance(cfg, float) and not math.isfinite(cfg):
+        raise ValueError(f"{key}: expected a finite number, got {cfg}")
+
+
 def describe(node: Any) -> Any:
     """Return a config node with names of options in place of `_target_`, resolved, as plain values."""
     if OmegaConf.is_config(node):

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import shutil
 from dataclasses import replace
 from importlib.metadata import version
@@ -19,7 +20,13 @@ from twostream.cli import CONF
 from twostream.cli.train import train_and_evaluate
 from twostream.data.dataset import PairDataset
 from twostream.data.pose import person_mask
-from twostream.evaluation.run_evaluation import evaluate_run, generate_run, image_name, load_generator
+from twostream.evaluation.run_evaluation import (
+    check_image_names,
+    evaluate_run,
+    generate_run,
+    image_name,
+    load_generator,
+)
 from twostream.metrics.correspondence import count_correct, read_surface, true_matches
 from twostream.metrics.protocols import STANDARD
 from twostream.metrics.ssim import ssim
@@ -139,6 +146,21 @@ def test_missing_values_have_a_reason(metrics):
     for name in ("inception_score", "mask_inception_score"):
         assert missing.pop((name, "evaluator")) == "expected 1 to 6 splits for 6 images, got 10"
     assert not missing
+
+
+@pytest.mark.parametrize(
+    "pairs",
+    [
+        [("1_a.jpg", "1_c.jpg"), ("1_a.png", "1_c.jpg")],
+        [("1_a_2_1_b.jpg", "1_c.jpg"), ("1_a.jpg", "1_b_2_1_c.jpg")],
+    ],
+)
+def test_two_pairs_with_one_image_name_are_refused(pairs):
+    check_image_names([pairs[0], ("1_c.jpg", "1_a.jpg")], "data")
+    both = " and of ".join(",".join(pair) for pair in pairs)
+    expected = f"data: expected a name for the image of each pair, got {image_name(pairs[0])} of {both}"
+    with pytest.raises(ValueError, match=f"^{re.escape(expected)}$"):
+        check_image_names(pairs, "data")
 
 
 def test_every_value_has_its_details(finished, metrics):

@@ -76,6 +76,11 @@ class PairDataModule(LightningDataModule):
             value = getattr(self, key)
             if value is not None and not 0 < value < math.inf:
                 raise ValueError(f"data.{key}: expected a finite number above 0, got {value}")
+        if self.joint_size > max(self.size):
+            raise ValueError(
+                f"data.joint_size: expected at most {max(self.size)} pixels for images of {height}x{width}, "
+                f"got {self.joint_size}"
+            )
         if self.cache not in CACHES:
             raise ValueError(f"data.cache: expected {', '.join(CACHES)}, got {self.cache!r}")
         if self.cache == "device" and self.needs_cpu:

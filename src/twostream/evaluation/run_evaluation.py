@@ -41,6 +41,16 @@ def image_name(pair: Pair) -> str:
     return f"{source}_2_{target}.png"
 
 
+def check_image_names(pairs: Sequence[Pair], where: str) -> None:
+    """Raise ValueError, beginning with `where`, if the generated images of two pairs have the same name."""
+    pair_of: dict[str, Pair] = {}
+    for pair in pairs:
+        other = pair_of.setdefault(image_name(pair), pair)
+        if other != pair:
+            both = " and of ".join(",".join(one) for one in (other, pair))
+            raise ValueError(f"{where}: expected a name for the image of each pair, got {image_name(pair)} of {both}")
+
+
 @dataclass(frozen=True)
 class GeneratedRun:
     """A finished run with the images of all pairs of a split."""
@@ -123,6 +133,7 @@ def generate_run(
         record["label"] += ", validation"
         data.setup("validate")
     dataset = data.val if split == "val" else data.test_dataset()
+    check_image_names(dataset.pairs, f"{data.folder}: {split} pairs")
     run = GeneratedRun(folder, record, generator, data, split, dataset)
     discard_if_stale(folder / "images", "checkpoint.sha256", sha256_of(checkpoint_path))
     _generate_missing_images(run, device, batch_size)

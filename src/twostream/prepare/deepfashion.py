@@ -34,6 +34,7 @@ class DeepFashion(Preset):
     layout = "img/WOMEN/CATEGORY/id_00000000/00_0_view.jpg and the like"
     archives = ("img.zip", "img_highres.zip")
     list_files = (("train.lst", "test.lst"), (PARTITION,))
+    joints_height = WIDE
     prefixes = ("fasion-resize", "fashion-resize", "fasion", "fashion")
     published: Mapping[str, int] = {
         "num_train_images": 48_674,

@@ -118,13 +118,13 @@ def write_images(source: Source, preset: Preset, images: ImageNames, root: Path,
 
 
 def estimate_joints(
-    folder: Path, names: Collection[str], estimator: PoseEstimator, unfinished: Path, width: int
+    folder: Path, names: Collection[str], estimator: PoseEstimator, unfinished: Path, image_size: tuple[int, int]
 ) -> dict[str, JointArray]:
-    """Estimate the joints of the prepared images `names`, `width` pixels wide, one at a time: image name -> joints.
+    """Estimate the joints of the prepared images `names`, of this height and width, one by one: image name -> joints.
 
     The annotation file `unfinished` is renewed every 500 images; those in it are not estimated again.
     """
-    joints = read_annotations(unfinished, width) if unfinished.is_file() else {}
+    joints = read_annotations(unfinished, image_size[1], image_size[0]) if unfinished.is_file() else {}
     todo = [name for name in names if name not in joints]
     for number, name in enumerate(tqdm(todo, desc=f"Annotate {folder.name}", unit="image", disable=None), start=1):
         image = torch.from_numpy(read_image(folder / name)).permute(2, 0, 1)

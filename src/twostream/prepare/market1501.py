@@ -37,6 +37,7 @@ class Market1501(Preset):
     archives = ("Market-1501-v15.09.15.zip",)
     prefixes = ("market",)
     joints_width = 64
+    joints_height = 128
     published: Mapping[str, int] = {
         "num_train_images": 12_936,
         "num_train_pairs": 263_632,

@@ -216,8 +216,7 @@ def complete_tables(
     split = subset.split
     if estimator is not None and not subset.joints:
         unfinished = root / UNFINISHED.format(split)
-        width = preset.image_size[1]
-        subset.joints = estimate_joints(root / split, subset.images, estimator, unfinished, width)
+        subset.joints = estimate_joints(root / split, subset.images, estimator, unfinished, preset.image_size)
         subset.annotated_by = f"annotated by {estimator.name}, not the published keypoints"
     if not subset.pairs:
         num_drawn = preset.num_drawn.get(split)

@@ -152,6 +152,7 @@ class Preset(ABC):
     list_files: tuple[tuple[str, ...], ...] = ()  # alternatives of files that split the images; none if folders do
     prefixes: tuple[str, ...]  # of published annotation and pair files, PREFIX-annotation-train.csv
     joints_width: int | None = None  # of the images that published joints are for, in pixels; None for `to_frame`
+    joints_height: int  # of these images
     published: Mapping[str, int]  # the paper's pairs and the published files' images, by their key in the manifest
     num_drawn: Mapping[str, int] = {}  # published pairs of a split that are a random draw of those of the pair rule
     draw_hash: Mapping[str, str] = {}  # `pairs_hash` of the published draw
@@ -211,7 +212,7 @@ class Preset(ABC):
         """
         if not path.is_file():
             raise ValueError(f"annotations: file not found: {path}")
-        annotations = read_annotations(path, self.joints_width)
+        annotations = read_annotations(path, self.joints_width, self.joints_height)
         joints = {self.plain_name(name): array for name, array in annotations.items()}
         if not joints:
             raise ValueError(f"{path}: expected annotated images, got none")
