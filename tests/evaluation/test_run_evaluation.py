@@ -27,6 +27,7 @@ from twostream.evaluation.run_evaluation import (
     image_name,
     load_generator,
 )
+from twostream.inference import PoseTransfer
 from twostream.metrics.correspondence import count_correct, read_surface, true_matches
 from twostream.metrics.protocols import STANDARD
 from twostream.metrics.ssim import ssim
@@ -161,6 +162,27 @@ def test_two_pairs_with_one_image_name_are_refused(pairs):
     expected = f"data: expected a name for the image of each pair, got {image_name(pairs[0])} of {both}"
     with pytest.raises(ValueError, match=f"^{re.escape(expected)}$"):
         check_image_names(pairs, "data")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda weight: weight * np.nan, r"decoder\.\S+: expected finite values, got \d+ that are not"),
+        (lambda weight: weight.int(), r"1 differ: decoder\.\S+: expected float32 of shape \(.*\), got int32 of"),
+        (lambda weight: weight[None], r"1 differ: decoder\.\S+: expected float32 of shape"),
+        (lambda weight: None, r"1 differ: decoder\.\S+: expected float32 of shape \(.*\), got nothing"),
+    ],
+)
+def test_weights_that_can_not_be_right_are_not_evaluated(run_dir, scoring, change, message):
+    path = run_dir / "checkpoints" / "last.ckpt"
+    checkpoint = load_checkpoint(path)
+    name = [name for name in checkpoint["state_dict"] if name.startswith("generator.decoder")][-1]
+    checkpoint["state_dict"][name] = change(checkpoint["state_dict"][name])
+    path.unlink()  # it may be a hard link to best.ckpt
+    torch.save(checkpoint, path)
+    for load in (lambda: evaluate_run(run_dir, scoring, CPU), lambda: PoseTransfer.load(run_dir)):
+        with pytest.raises(ValueError, match=rf"last\.ckpt: weights of the generator: {message}"):
+            load()
 
 
 def test_every_value_has_its_details(finished, metrics):

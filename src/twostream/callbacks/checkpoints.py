@@ -15,9 +15,11 @@ from torch import Tensor
 from typing_extensions import override
 
 from twostream.callbacks import module_of
+from twostream.data.keypoints import NUM_JOINTS
 from twostream.files import atomic_write
 from twostream.losses.fake_pool import FakePool
 from twostream.module import TwoStreamModule
+from twostream.weights import described
 
 log = logging.getLogger(__name__)
 
@@ -152,6 +154,30 @@ def _restore_process(trainer: Trainer, states: list[dict[str, Any]]) -> None:
     kind, keys, *rest = state["numpy"]
     np.random.set_state((kind, keys.numpy().astype(np.uint32), *rest))  # noqa: NPY002
     random.setstate(state["python"])
+
+
+def check_process_state(state: Any, module: TwoStreamModule, where: str) -> None:
+    """Raise ValueError, beginning with `where`, unless a process can be restored from a state of a checkpoint."""
+    try:
+        torch.Generator().set_state(state["torch"])
+        kind, keys, *rest = state["numpy"]
+        np.random.RandomState().set_state((kind, keys.numpy().astype(np.uint32), *rest))
+        random.Random().setstate(state["python"])
+        if state["cuda"] is not None and state["cuda"].dtype != torch.uint8:
+            raise ValueError(f"cuda: {state['cuda'].dtype}")
+        samples = [tuple(sample) for name in _pools(module) for sample in state["pools"][name]]
+    # Each generator refuses a state in its own way.
+    except Exception as error:
+        raise ValueError(f"{where}: expected random states and pools, got: {error!r}") from None
+    for sample in samples:
+        got = [described(tensor) for tensor in sample]
+        # An image, its source image and a pose, see `TwoStreamModule.score_real_and_fake`.
+        are_alike = all(isinstance(tensor, Tensor) and tensor.ndim == 3 for tensor in sample)
+        channels = [tensor.shape[0] for tensor in sample] if are_alike else []
+        if channels != [3, 3, NUM_JOINTS] or len({tensor.shape[1:] for tensor in sample}) > 1:
+            raise ValueError(f"{where}: pools: expected two images and a pose of {NUM_JOINTS} joints, got {got}")
+        if not all(tensor.is_floating_point() and tensor.isfinite().all() for tensor in sample):
+            raise ValueError(f"{where}: pools: expected finite values of a floating type, got {got}")
 
 
 def _gather(trainer: Trainer, state: dict[str, Any]) -> list[dict[str, Any]]:

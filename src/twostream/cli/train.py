@@ -77,7 +77,7 @@ def train(cfg: DictConfig, run_dir: Path) -> None:
     data = build_datamodule(cfg)
     module = build_module(cfg)
     trainer = build_trainer(cfg)
-    checkpoint = find_checkpoint(run_dir, cfg.resume, module)
+    checkpoint = find_checkpoint(run_dir, cfg.resume, module, trainer)
     if is_rank_zero():
         if checkpoint is None:
             clear_outputs(run_dir)

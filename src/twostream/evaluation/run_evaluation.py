@@ -118,7 +118,7 @@ def generate_run(
             f"got iteration {checkpoint['iteration']}; start its training again"
         )
     config = checkpoint["hyper_parameters"]
-    generator = load_generator(checkpoint, device, averaged)
+    generator = load_generator(checkpoint, device, averaged, str(checkpoint_path))
     folder = results_folder(run_dir / "averaged" if averaged else run_dir, split)
     if averaged:
         record["notes"] = [*record["notes"], f"averaged weights, decay {config['averaging']['decay']}"]
