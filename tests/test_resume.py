@@ -8,6 +8,7 @@ import re
 import resource
 import shutil
 import signal
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ import torch
 from pytorch_lightning import LightningModule, Trainer
 
 from tiny_run import assert_same_leaves, compose_config, overrides_of_tiny_run, read_curves
+from twostream import files
 from twostream.build import build_module, build_trainer
 from twostream.callbacks.averaging import KEY
 from twostream.callbacks.checkpoints import Checkpoints
@@ -352,6 +354,17 @@ def test_a_checkpoint_that_can_not_be_written_leaves_the_previous_one(tiny_confi
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == files
+
+
+def test_a_checkpoint_is_written_beside_its_place_and_reaches_the_disk(tiny_config, tmp_path, run_until, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "missing"))
+    synced = []
+    monkeypatch.setattr(files, "_sync", lambda path: synced.append(path.name))
+    with pytest.raises(Killed):
+        run_until(config(tiny_config, tmp_path / "run"), 4, die)
+    folder = tmp_path / "run" / "checkpoints"
+    assert [path.name for path in folder.iterdir()] == ["last.ckpt"]
+    assert synced.count(f".last.{os.getpid()}.ckpt") == synced.count("checkpoints") == 1
 
 
 def test_the_number_of_processes_may_change(tiny_config, tmp_path, run_until, caplog):

@@ -23,7 +23,7 @@ from synthetic_people.poses import sample_pose
 from synthetic_people.raycast import render_view, sample_light
 from twostream.data.keypoints import JointArray, write_annotations
 from twostream.data.pairs import matching_pairs, write_pairs
-from twostream.files import hash_files, read_json, write_json
+from twostream.files import hash_files, read_object, write_json
 
 RENDERER_VERSION = 1  # increased by every change of the renderer that changes a file of the data set
 LABEL = "synthetic people"
@@ -97,7 +97,7 @@ class SyntheticPeople:
             with FileLock(parent / f"{root.name}.lock"):
                 if not root.exists():
                     self._render(root)
-        manifest = read_json(root / "manifest.json")
+        manifest = read_object(root / "manifest.json")
         settings = "no file" if manifest is None else manifest.get("settings")
         if settings != self.settings():
             raise ValueError(

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning.plugins.io import TorchCheckpointIO
 from torch import Tensor
 from typing_extensions import override
 
@@ -26,13 +27,21 @@ log = logging.getLogger(__name__)
 LAST, PREVIOUS, BEST = "last.ckpt", "previous.ckpt", "best.ckpt"
 
 
+class StreamedFile(TorchCheckpointIO):
+    """Writes a checkpoint straight to its path; Lightning builds it in memory and moves it from $TMPDIR."""
+
+    @override
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        torch.save(checkpoint, path)
+
+
 class Checkpoints(Callback):
     """Writes `checkpoints/last.ckpt` every `every_n_iterations` and at the end of training, atomically.
 
     The checkpoint before it is kept as `previous.ckpt`, the one with the highest validation SSIM as `best.ckpt`. In
     addition to what Lightning saves, a checkpoint holds each process's random states and pools of past fakes. It is
     written between two iterations, after the validation and the logging of the first. Raises OSError if it can't be
-    written; the one before it is left unchanged.
+    written; the one before it is left unchanged. A checkpoint is on the disk before it gets its name.
     """
 
     def __init__(self, run_dir: str | Path, every_n_iterations: int) -> None:
@@ -44,6 +53,10 @@ class Checkpoints(Callback):
         self._is_best = False
         self._saved_at: int | None = None
         self._loaded: list[dict[str, Any]] | None = None
+
+    @override
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        trainer.strategy.checkpoint_io = StreamedFile()
 
     @override
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
@@ -103,7 +116,7 @@ class Checkpoints(Callback):
     def _write(self, trainer: Trainer) -> None:
         path = self.folder / LAST
         try:
-            with atomic_write(path) as temporary:
+            with atomic_write(path, durable=True) as temporary:
                 trainer.save_checkpoint(temporary)
                 if path.exists():
                     _link(path, self.folder / PREVIOUS)
@@ -199,7 +212,7 @@ def _moved(samples: list[tuple[Tensor, ...]], device: torch.device) -> list[tupl
 
 def _link(source: Path, target: Path) -> None:
     """Hard-link a file that is never modified, or copy it where the file system has no links."""
-    with atomic_write(target) as temporary:
+    with atomic_write(target, durable=True) as temporary:
         try:
             os.link(source, temporary)
         except OSError:

@@ -14,7 +14,7 @@ from twostream.cli import CONF
 from twostream.cli.errors import exit_on_error
 from twostream.cli.jobs import quote_numbered_options
 from twostream.cli.processes import end_with_parent, run_job
-from twostream.files import write_json
+from twostream.files import open_log, write_json
 from twostream.registry import model_config
 from twostream.runs import CONFIG, check_same_config, clear_outputs, run_lock, track_status
 
@@ -33,8 +33,16 @@ def run(cfg: DictConfig) -> float | None:
     if HydraConfig.get().mode is RunMode.MULTIRUN:
         return run_job(cfg, HydraConfig.get().overrides.task, run_dir)
     with exit_on_error(log):
+        log_to(run_dir / f"{HydraConfig.get().job.name}.log")
         train_and_evaluate(cfg, run_dir)
     return None
+
+
+def log_to(path: Path) -> None:
+    """Append what is logged to a file too, in the format of the terminal. Raises OSError if it is a link."""
+    handler = logging.StreamHandler(open_log(path, "a"))
+    handler.setFormatter(logging.getLogger().handlers[0].formatter)
+    logging.getLogger().addHandler(handler)
 
 
 def train_and_evaluate(cfg: DictConfig, run_dir: Path) -> None:

@@ -1,11 +1,13 @@
 """A finished run -> its generated images and their scores."""
 
 import json
-from collections.abc import Sequence
+import math
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from PIL import Image
 from torch import nn
@@ -19,7 +21,7 @@ from twostream.data.pairs import Pair
 from twostream.data.visualize import sample_grid
 from twostream.evaluation.measurement import Missing, ScoreFiles, discard_if_stale
 from twostream.evaluation.scoring import ScoredImages, Scoring, score
-from twostream.files import atomic_write, sha256_of, write_text
+from twostream.files import atomic_write, read_object, sha256_of, write_text
 from twostream.inference import CHECKPOINT, load_generator
 from twostream.loggers.wandb_logger import log_summary
 from twostream.metrics.correspondence import PROTOCOL as CORRESPONDENCE
@@ -31,6 +33,7 @@ from twostream.registry import build
 from twostream.resume import load_checkpoint
 from twostream.runs import read_provenance, results_folder
 
+CORRESPONDENCE_FILE = "correspondence.json"
 NUM_GRID_PAIRS = 16
 NUM_MATCHED_PAIRS, NUM_MATCHES = 8, 8  # in `correspondence.json`: pairs, and source positions of a target position
 
@@ -230,6 +233,30 @@ def _generate_missing_images(run: GeneratedRun, device: torch.device, batch_size
             bar.update(len(indices))
 
 
+def read_correspondence(run_dir: Path, known: Container[str]) -> dict[str, Any] | None:
+    """Return the content of a run's `correspondence.json`, None without one; `known` are the names of the images.
+
+    Raises ValueError, in one line with the file, for another content than `_store_correspondence` writes.
+    """
+    path = run_dir / CORRESPONDENCE_FILE
+    content = read_object(path, "pairs", "views")
+    if content is None:
+        return None
+    try:
+        if unknown := [name for source, target in content["pairs"] for name in (source, target) if name not in known]:
+            raise ValueError(f"an image {unknown[0]!r} that is not annotated")
+        for name, view in content["views"].items():
+            num_positions = math.prod(view["map"])
+            sources, weights = np.array(view["sources"]), np.array(view["weights"], float)
+            is_index = np.issubdtype(sources.dtype, np.integer) and ((sources >= 0) & (sources < num_positions)).all()
+            shape = (len(content["pairs"]), num_positions, sources.shape[-1])
+            if not is_index or not sources.shape == weights.shape == shape or not np.isfinite(weights).all():
+                raise ValueError(f"sources {sources.shape} and weights {weights.shape} in {name}")
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{path}: expected positions for each pair and view, got {error}; evaluate again") from None
+    return content
+
+
 @torch.inference_mode()
 def _store_correspondence(run: GeneratedRun, device: torch.device) -> None:
     """Write the largest weights of the attention matrices (Eq. 4) of some pairs to `correspondence.json`.
@@ -249,7 +276,7 @@ def _store_correspondence(run: GeneratedRun, device: torch.device) -> None:
             "sources": sources.tolist(),
             "weights": (weights * num_positions).numpy().round(1).tolist(),
         }
-    write_text(run.folder / "correspondence.json", json.dumps(content, separators=(",", ":")))
+    write_text(run.folder / CORRESPONDENCE_FILE, json.dumps(content, separators=(",", ":")))
 
 
 def _draw_grid(run: GeneratedRun) -> None:
