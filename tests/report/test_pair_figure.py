@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from twostream.cli import CONF
-from twostream.evaluation.run_evaluation import image_name
+from twostream.evaluation.generated_run import image_name
 from twostream.files import write_json
 from twostream.registry import model_config
 from twostream.report.figures import load_figure, make_figure

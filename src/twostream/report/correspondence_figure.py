@@ -8,7 +8,7 @@ import torch
 
 from twostream.data.pose import joints_to_tensor
 from twostream.data.visualize import CORRESPONDENCE_FOOTNOTE, View, correspondence_strip, points_of, stacked
-from twostream.evaluation.run_evaluation import image_name
+from twostream.evaluation.generated_run import image_name
 from twostream.files import atomic_write, read_json
 from twostream.metrics.correspondence import positions_of
 from twostream.report.pair_figure import PairImages

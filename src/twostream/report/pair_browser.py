@@ -14,7 +14,7 @@ from twostream.data.images import read_image
 from twostream.data.keypoints import LIMBS
 from twostream.data.pairs import Pair, identity_of
 from twostream.data.visualize import COLOURS
-from twostream.evaluation.run_evaluation import image_name
+from twostream.evaluation.generated_run import image_name
 from twostream.files import read_json
 from twostream.report.pair_figure import PairImages, RgbArray
 from twostream.report.selection import Selection, select
