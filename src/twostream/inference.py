@@ -64,8 +64,8 @@ class PoseTransfer:
         """Load a model package, the folder of a run, or one of its checkpoints.
 
         Args:
-            path: a folder of `twostream-export`, `runs/<data>/<scale>/<variant>/seed<k>`, a `.ckpt` file, or the name of
-                a model that comes with the package (`twostream.model_package.packaged_models`).
+            path: a folder of `twostream-export`, `runs/<data>/<scale>/<variant>/seed<k>`, a `.ckpt` file, or the name
+                of a model that comes with the package (`twostream.model_package.packaged_models`).
             device: auto, cpu, cuda or cuda:1.
             averaged: the averaged weights of a run with `averaging=ema`.
             estimator: finds the joints of source images that are given without.
