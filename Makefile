@@ -29,7 +29,7 @@ LAUNCH = $(if $(filter undefined,$(origin LAUNCH_$(LAUNCHER))),$(error LAUNCHER:
 
 help: ## list the targets and knobs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
-	@echo; echo "  knobs: DATA=$(DATA) SCALE=$(SCALE) (smoke, small, medium, paper) SEEDS=$(SEEDS) (0,1,2) RUN=FOLDER SOURCE=ZIP_OR_FOLDER MODELS=FOLDER,... (of the demo) LAUNCHER=$(LAUNCHER) (one: one job at a time; joblib, slurm; auto: joblib without a GPU) JOBS=$(JOBS) (at a time) LOGGER=$(LOGGER) (csv, wandb) PYTHON=$(PYTHON) (3.11 to 3.13)"
+	@echo; echo "  knobs: DATA=$(DATA) SCALE=$(SCALE) (smoke, small, medium, paper) SEEDS=$(SEEDS) (0,1,2) RUN=FOLDER SOURCE=ZIP_OR_FOLDER MODELS=MODEL,... (of the demo) LAUNCHER=$(LAUNCHER) (one: one job at a time; joblib, slurm; auto: joblib without a GPU) JOBS=$(JOBS) (at a time) LOGGER=$(LOGGER) (csv, wandb) PYTHON=$(PYTHON) (3.11 to 3.13)"
 
 install: $(BIN)/.installed ## create .venv with the locked packages
 $(BIN)/.installed: requirements.lock pyproject.toml

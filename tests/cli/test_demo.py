@@ -45,6 +45,6 @@ def test_the_demo_serves_a_run_until_it_is_interrupted(people_parent, tmp_path):
 def test_a_missing_model_is_named_in_one_line(tmp_path):
     done = call("demo", tmp_path, "models=[nothing/seed0]", "open_browser=false")
     assert done.returncode == 1
-    assert done.stdout.splitlines()[-1].startswith(
-        "ValueError: checkpoint not found: nothing/seed0"
-    )
+    line = done.stdout.splitlines()[-1]
+    assert line.startswith("ValueError: model: expected a model package, a run, a checkpoint or one of ")
+    assert line.endswith("got 'nothing/seed0'")

@@ -18,7 +18,7 @@ def main(cfg: DictConfig) -> None:
     """Load the models, and serve the page until Ctrl+C."""
     check_server_installed()
     estimator = instantiate(cfg.pose_estimator) if "pose_estimator" in cfg else None
-    models = cfg.models or [str(DEFAULT_MODEL)]
+    models = cfg.models or [DEFAULT_MODEL]
     paths = labelled(OmegaConf.to_container(models) if OmegaConf.is_config(models) else models)
     loaded = {label: PoseTransfer.load(path, cfg.device) for label, path in paths.items()}
     limits = Limits(cfg.max_megabytes, cfg.max_megapixels, cfg.max_requests)

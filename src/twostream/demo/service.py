@@ -3,7 +3,6 @@
 import time
 from collections.abc import Mapping
 from io import BytesIO
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,7 +21,7 @@ from twostream.files import data_uri
 from twostream.inference import PoseTransfer
 from twostream.nets.inspection import correspondences, strongest_matches
 
-DEFAULT_MODEL = Path("runs/synthetic/medium/warp/seed0")
+DEFAULT_MODEL = "warp-64x32"  # comes with the package
 
 
 class DemoService:
