@@ -1,5 +1,6 @@
-"""Atomic writes, JSON, hashes of files: what appears under its name is complete."""
+"""Atomic writes, JSON, hashes and URIs of files: what appears under its name is complete."""
 
+import base64
 import hashlib
 import json
 import os
@@ -58,6 +59,11 @@ def hash_files(root: Path, paths: Iterable[Path]) -> str:
         digest.update(path.relative_to(root).as_posix().encode())
         digest.update(path.read_bytes())
     return digest.hexdigest()
+
+
+def data_uri(content: bytes, kind: str) -> str:
+    """Return a file's content of a MIME type, such as `image/png`, as a URI that needs no file."""
+    return f"data:{kind};base64,{base64.b64encode(content).decode()}"
 
 
 def first_lines(lines: Sequence[str], count: int = 20) -> list[str]:

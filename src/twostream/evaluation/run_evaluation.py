@@ -25,7 +25,7 @@ from twostream.metrics.correspondence import PROTOCOL as CORRESPONDENCE
 from twostream.metrics.correspondence import Correspondence, CorrespondenceColumns
 from twostream.metrics.metric import Metric, Panel, ScoredPair
 from twostream.metrics.surrogate import clothes_of, is_synthetic
-from twostream.nets.inspection import attention_matrices, best_matches, correspondences, map_size
+from twostream.nets.inspection import attention_matrices, best_matches, correspondences, strongest_matches
 from twostream.nets.warp import WarpGenerator
 from twostream.registry import build
 from twostream.resume import load_checkpoint
@@ -202,13 +202,7 @@ def _store_correspondence(run: GeneratedRun, device: torch.device) -> None:
     indices = run.spread(NUM_MATCHED_PAIRS)
     content: dict[str, Any] = {"pairs": [run.dataset.pairs[index] for index in indices], "views": {}}
     for name, matrices in attention_matrices(run.generator, run.inputs(indices, device)).items():
-        num_positions = matrices.shape[-1]
-        weights, sources = matrices.double().cpu().topk(min(NUM_MATCHES, num_positions))
-        content["views"][name] = {
-            "map": map_size(num_positions, run.data.size),
-            "sources": sources.tolist(),
-            "weights": (weights * num_positions).numpy().round(1).tolist(),
-        }
+        content["views"][name] = strongest_matches(matrices, run.data.size, NUM_MATCHES)
     write_text(run.folder / "correspondence.json", json.dumps(content, separators=(",", ":")))
 
 
