@@ -9,8 +9,9 @@ from omegaconf import DictConfig, OmegaConf
 from twostream.cli.errors import command
 from twostream.demo.checked_input import Limits
 from twostream.demo.server import check_server_installed, serve
-from twostream.demo.service import DEFAULT_MODEL, DemoService
+from twostream.demo.service import DemoService
 from twostream.inference import PoseTransfer
+from twostream.model_package import DEFAULT_MODEL
 
 
 @command("demo")

@@ -19,6 +19,7 @@ from twostream.data.visualize import draw_pose
 from twostream.evaluation.external import image_names, stem_of
 from twostream.files import atomic_write, first_lines
 from twostream.inference import PoseTransfer
+from twostream.model_package import DEFAULT_MODEL
 
 
 @command("generate")
@@ -30,7 +31,7 @@ def main(cfg: DictConfig) -> None:
         check_suffix(Path(cfg.pose).with_suffix(suffix))
     if cfg.fps <= 0:
         raise ValueError(f"fps: expected more than 0 frames per second, got {cfg.fps}")
-    model = PoseTransfer.load(cfg.model, cfg.device, cfg.averaged, estimator)
+    model = PoseTransfer.load(cfg.model or DEFAULT_MODEL, cfg.device, cfg.averaged, estimator)
     sources = _sources(Path(cfg.source))
     joints = {stem_of(name): pose for name, pose in read_poses(Path(cfg.joints)).items()} if cfg.joints else {}
     if estimator is None and (lacking := [path.name for path in sources if stem_of(path.name) not in joints]):

@@ -138,7 +138,7 @@ class Generate:
 
     source: str
     pose: str
-    model: str = ""
+    model: str | None = None
     averaged: bool = False
     weights: Any = None
     pose_estimator: Any = None
@@ -150,6 +150,22 @@ class Generate:
     max_gap: int = 5
     side_by_side: bool = False
     device: str = ""
+
+
+@dataclass
+class Demo:
+    """Options of `twostream-demo`."""
+
+    models: Any = None
+    weights: Any = None
+    pose_estimator: Any = None
+    device: str = ""
+    host: str = ""
+    port: int = 0
+    open_browser: bool = True
+    max_megabytes: float = 0
+    max_megapixels: float = 0
+    max_requests: int = 0
 
 
 @dataclass
@@ -229,6 +245,7 @@ COMMANDS: dict[str, type] = {
     "dashboard": Dashboard,
     "figure": Figure,
     "generate": Generate,
+    "demo": Demo,
     "export": Export,
     "annotate": Annotate,
     "prepare": Prepare,

@@ -21,8 +21,6 @@ from twostream.files import data_uri
 from twostream.inference import PoseTransfer
 from twostream.nets.inspection import correspondences, strongest_matches
 
-DEFAULT_MODEL = "warp-64x32"  # comes with the package
-
 
 class DemoService:
     """Answers requests one at a time; keeps nothing of them.
