@@ -4,6 +4,7 @@ SCALE ?= smoke
 SEEDS ?= 0
 RUN ?= runs/$(DATA)/$(SCALE)/full/seed0
 SOURCE ?=
+MODELS ?=
 LAUNCHER ?= auto
 JOBS ?=
 LOGGER ?= csv
@@ -24,11 +25,11 @@ LAUNCH_joblib = hydra/launcher=joblib hydra.launcher.n_jobs=$(or $(JOBS),$(shell
 LAUNCH_slurm = hydra/launcher=slurm $(JOBS:%=hydra.launcher.array_parallelism=%)
 LAUNCH = $(if $(filter undefined,$(origin LAUNCH_$(LAUNCHER))),$(error LAUNCHER: expected auto, one, joblib or slurm, got $(LAUNCHER)),$(LAUNCH_$(LAUNCHER)))
 
-.PHONY: help install lint format test test-all audit data ablations status train evaluate table figures report bench dashboard lock clean
+.PHONY: help install lint format test test-all audit data ablations status train evaluate table figures report bench demo dashboard lock clean
 
 help: ## list the targets and knobs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
-	@echo; echo "  knobs: DATA=$(DATA) SCALE=$(SCALE) (smoke, small, medium, paper) SEEDS=$(SEEDS) (0,1,2) RUN=FOLDER SOURCE=ZIP_OR_FOLDER LAUNCHER=$(LAUNCHER) (one: one job at a time; joblib, slurm; auto: joblib without a GPU) JOBS=$(JOBS) (at a time) LOGGER=$(LOGGER) (csv, wandb) PYTHON=$(PYTHON) (3.11 to 3.13)"
+	@echo; echo "  knobs: DATA=$(DATA) SCALE=$(SCALE) (smoke, small, medium, paper) SEEDS=$(SEEDS) (0,1,2) RUN=FOLDER SOURCE=ZIP_OR_FOLDER MODELS=MODEL,... (of the demo) LAUNCHER=$(LAUNCHER) (one: one job at a time; joblib, slurm; auto: joblib without a GPU) JOBS=$(JOBS) (at a time) LOGGER=$(LOGGER) (csv, wandb) PYTHON=$(PYTHON) (3.11 to 3.13)"
 
 install: $(BIN)/.installed ## create .venv with the locked packages
 $(BIN)/.installed: requirements.lock pyproject.toml
@@ -70,6 +71,8 @@ report: install ## write the tables, figures, test pairs and curves of the exist
 	$(BIN)/twostream-report $(RUNS)
 bench: install ## measure inference (Table 2), training, its optimizations and scaling, and data loading; 5 minutes on 2 cores
 	$(BIN)/twostream-benchmark out=experiments/results/benchmark
+demo: install ## open a page in the browser that puts a person into a pose that you drag
+	$(BIN)/twostream-demo $(if $(MODELS),'models=[$(MODELS)]')
 dashboard: install ## upload the runs to Weights & Biases with a workspace and a report (wandb login first)
 	$(BIN)/twostream-dashboard $(RUNS)
 lock: install ## update requirements.lock from pyproject.toml

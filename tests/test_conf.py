@@ -145,7 +145,7 @@ POSE_ESTIMATORS = {
 def test_every_pose_estimator_builds(option):
     """Without weights, which a fast test can't have, it says what is missing."""
     nothing = ["weights.download=false", "weights.folder=none"]
-    for command in ("annotate", "prepare"):
+    for command in ("annotate", "demo", "prepare"):
         with pytest.raises(Exception, match=POSE_ESTIMATORS[option]):
             instantiate(compose_config(command, f"pose_estimator={option}", *nothing).pose_estimator)
     for command in ("train", "evaluate", "score"):
@@ -171,7 +171,7 @@ def test_the_perceptual_loss_takes_its_weights_from_the_same_group_unless_they_a
     assert arguments("loss.perceptual.weights=b.pth", "weights.vgg19=a.pth")[0] == "b.pth"
 
 
-COMMANDS = ["annotate", "benchmark", "dashboard", "evaluate", "prepare", "score", "status", "table", "train"]
+COMMANDS = ["annotate", "benchmark", "dashboard", "demo", "evaluate", "prepare", "score", "status", "table", "train"]
 
 
 @pytest.mark.parametrize("command", COMMANDS)

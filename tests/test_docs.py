@@ -54,7 +54,7 @@ def commands(page: Path) -> set[tuple[str, ...]]:
     for block in re.findall(r"^```sh$(.*?)^```$", page.read_text(), re.DOTALL | re.MULTILINE):
         for name, rest in re.findall(r"twostream-(\w+) (.*)", block.replace("\\\n", "")):
             words = [word for word in shlex.split(rest, comments=True) if "=" in word and not word.startswith("hydra")]
-            found.add((name, *(word if "[" in word else word.split(",")[0] for word in words)))
+            found.add((name, *(word if set("[{") & set(word) else word.split(",")[0] for word in words)))
     return found
 
 

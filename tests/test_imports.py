@@ -18,7 +18,7 @@ LAYERS = [
     {"build", "resume"},
     {"inference"},
     {"prepare", "evaluation", "sweep_status", "benchmark"},
-    {"report", "export"},
+    {"report", "export", "demo"},
     {"cli"},
 ]
 LAYER = {name: depth for depth, names in enumerate(LAYERS) for name in names}

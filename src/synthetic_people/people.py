@@ -4,7 +4,7 @@ import hashlib
 import json
 import multiprocessing
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -20,7 +20,7 @@ from synthetic_people.body import BodyShape, arms_are_free, build_figure, sample
 from synthetic_people.camera import frame_figure
 from synthetic_people.clothes import Outfit, garment_classes, sample_outfit
 from synthetic_people.poses import sample_pose
-from synthetic_people.raycast import render_view, sample_light
+from synthetic_people.raycast import View, render_view, sample_light
 from twostream.data.keypoints import JointArray, write_annotations
 from twostream.data.pairs import matching_pairs, write_pairs
 from twostream.files import hash_files, read_object, write_json
@@ -115,6 +115,26 @@ class SyntheticPeople:
         outfit, shape = sample_outfit(rng, sample_shape(rng))
         return f"{identity + 1 + split_index * self.num_train_identities:04d}", outfit, shape, rng
 
+    def views(self, split: str, identity: int) -> Iterator[tuple[str, View]]:
+        """Render the images of a person of a split, `identity` counted from 0, without writing files.
+
+        Yields `views_per_identity` times the stem of the file's name, and the view: its image and joints.
+        """
+        name, outfit, shape, rng = self.draw(split, identity)
+        height, width = self.image_size
+        for index in range(self.views_per_identity):
+            camera_index = int(rng.integers(NUM_CAMERAS))
+            for _ in range(20):
+                figure = build_figure(shape, sample_pose(rng))
+                if arms_are_free(figure):
+                    break
+            camera = frame_figure(figure, rng.uniform(0, 360), (height, width), shape.height, rng)
+            background = shoot_background(camera_index, (height, width), rng)
+            view = render_view(figure, outfit, camera, sample_light(rng), background)
+            # The frame number increases with every image, which makes names unique.
+            frame, sequence, box = 25 * (index + 1) + rng.integers(25), rng.integers(1, 7), rng.integers(1, 7)
+            yield f"{name}_c{camera_index + 1}s{sequence}_{frame:06d}_{box:02d}", view
+
     def garments(self, name: str) -> tuple[int, int, int]:
         """Return the classes (`GARMENT_KINDS`) of what the person with this identity in file names wears."""
         number = int(name) - 1
@@ -175,21 +195,8 @@ def render_identity(people: SyntheticPeople, root: Path, split: str, identity: i
 
     The surface coordinates of test images are written too. Returns image name -> (18, 2) joints as y and x.
     """
-    name, outfit, shape, rng = people.draw(split, identity)
-    height, width = people.image_size
     joints = {}
-    for index in range(people.views_per_identity):
-        camera_index = int(rng.integers(NUM_CAMERAS))
-        for _ in range(20):
-            figure = build_figure(shape, sample_pose(rng))
-            if arms_are_free(figure):
-                break
-        camera = frame_figure(figure, rng.uniform(0, 360), (height, width), shape.height, rng)
-        background = shoot_background(camera_index, (height, width), rng)
-        view = render_view(figure, outfit, camera, sample_light(rng), background)
-        # The frame number increases with every image, which makes names unique.
-        frame, sequence, box = 25 * (index + 1) + rng.integers(25), rng.integers(1, 7), rng.integers(1, 7)
-        stem = f"{name}_c{camera_index + 1}s{sequence}_{frame:06d}_{box:02d}"
+    for stem, view in people.views(split, identity):
         Image.fromarray(view.image).save(root / split / f"{stem}.jpg", quality=95, subsampling=0)
         if split == "test":
             np.savez_compressed(root / "surface-test" / f"{stem}.npz", part=view.part, u=view.u, v=view.v)

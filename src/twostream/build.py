@@ -11,7 +11,7 @@ from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 from twostream.data.datamodule import PairDataModule
 from twostream.module import TwoStreamModule
-from twostream.registry import check_finite, model_config
+from twostream.registry import model_config
 from twostream.runs import cause_of
 
 PRECISIONS = ("32-true", "bf16-mixed")
@@ -61,18 +61,31 @@ def build_scoring(cfg: DictConfig) -> Any:
 
 
 def choose_device(name: str) -> torch.device:
-    """Return a device by name; `auto` is the GPU if there is one, and `gpu` is Lightning's name of it."""
+    """Return a device by name; `auto` is the GPU if there is one, and `gpu` is Lightning's name of it.
+
+    Raises ValueError for another name, and for a GPU that is not there.
+    """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
-    return torch.device("cuda" if name == "gpu" else name)
+    try:
+        device = torch.device("cuda" if name == "gpu" else name)
+    except RuntimeError:
+        raise ValueError(f"device: expected auto, cpu, cuda or cuda:1, got {name!r}") from None
+    count = torch.cuda.device_count()
+    if device.type == "cuda" and (device.index or 0) >= count:
+        raise ValueError(f"device: expected cpu or one of {count} GPUs, got {name!r}")
+    return device
 
 
 def check(cfg: DictConfig) -> None:
     """Raise ValueError for settings that cannot work."""
-    check_finite(cfg)
     if cfg.trainer.precision not in PRECISIONS:
         # In float16 one gradient scaler would serve three optimizers, and an overflow in one update affect the others.
         raise ValueError(f"trainer.precision: expected {' or '.join(PRECISIONS)}, got {cfg.trainer.precision!r}")
+    if cfg.trainer.val_check_interval is not None and not cfg.trainer.val_check_interval > 0:
+        raise ValueError(f"trainer.val_check_interval: expected more than 0, got {cfg.trainer.val_check_interval}")
+    if len(cfg.data.image_size) != 2:
+        raise ValueError(f"data.image_size: expected [height, width], got {cfg.data.image_size}")
     height, width = cfg.data.image_size
     if min(height, width) < 4 or height % 4 or width % 4:
         raise ValueError(f"data.image_size: expected height and width divisible by 4, got {height}x{width}")

@@ -1,5 +1,6 @@
-"""Reading and writing of files: bounded reads of regular files, atomic writes, JSON, CSV tables, hashes."""
+"""Reading and writing of files: bounded reads of regular files, atomic writes, JSON, CSV tables, hashes, URIs."""
 
+import base64
 import csv
 import hashlib
 import io
@@ -183,6 +184,11 @@ def hash_files(root: Path, paths: Iterable[Path]) -> str:
         digest.update(path.relative_to(root).as_posix().encode())
         digest.update(path.read_bytes())
     return digest.hexdigest()
+
+
+def data_uri(content: bytes, kind: str) -> str:
+    """Return a file's content of a MIME type, such as `image/png`, as a URI that needs no file."""
+    return f"data:{kind};base64,{base64.b64encode(content).decode()}"
 
 
 def first_lines(lines: Sequence[str], count: int = 20) -> list[str]:

@@ -18,7 +18,7 @@ from twostream.data.frame import Frame
 from twostream.data.keypoints import JOINT_NAMES, MISSING, NUM_JOINTS
 from twostream.data.pose import Heatmaps
 from twostream.data.pose_estimators import PoseEstimator
-from twostream.model_package import CONFIG, WEIGHTS, is_package, load_weights, read_config
+from twostream.model_package import CONFIG, WEIGHTS, find_model, is_package, load_weights, read_config
 from twostream.nets.inspection import attention_matrices
 from twostream.nets.warp import WarpGenerator
 from twostream.registry import build
@@ -65,7 +65,8 @@ class PoseTransfer:
         """Load a model package, the folder of a run, or one of its checkpoints.
 
         Args:
-            path: a folder of `twostream-export`, `runs/<data>/<scale>/<variant>/seed<k>`, or a `.ckpt` file.
+            path: a folder of `twostream-export`, `runs/<data>/<scale>/<variant>/seed<k>`, a `.ckpt` file, or the name
+                of a model that comes with the package (`twostream.model_package.packaged_models`).
             device: auto, cpu, cuda or cuda:1.
             averaged: the averaged weights of a run with `averaging=ema`.
             estimator: finds the joints of source images that are given without.
@@ -73,7 +74,7 @@ class PoseTransfer:
         Raises ValueError for a file that is missing, damaged or describes something else than the registered options.
 
         """
-        folder, chosen = Path(path), choose_device(device)
+        folder, chosen = find_model(path), choose_device(device)
         if is_package(folder):
             model = read_config(folder)
             if averaged and not model["averaged"]:

@@ -13,8 +13,29 @@ from twostream.files import atomic_write, read_json, sha256_of
 
 CONFIG, WEIGHTS, ONNX, CARD = "config.json", "model.safetensors", "model.onnx", "README.md"
 FORMAT = 1  # of config.json
+MODELS = Path(__file__).parent / "models"
+DEFAULT_MODEL = "warp-64x32"  # of MODELS
 KEYS = {"format", "generator", "heatmaps", "image_size", "averaged", "weights_sha256"}
 DTYPES = {"float32": torch.float32, "float16": torch.float16}
+
+
+def packaged_models() -> list[str]:
+    """Return the names of the models that come with the package."""
+    return sorted(path.name for path in MODELS.iterdir() if is_package(path))
+
+
+def find_model(model: str | Path) -> Path:
+    """Return the path of a model: a file or folder, or else the name of one that comes with the package.
+
+    Raises ValueError for another name.
+    """
+    path = Path(model)
+    if path.exists():
+        return path
+    if str(model) in packaged_models():
+        return MODELS / str(model)
+    names = ", ".join(packaged_models())
+    raise ValueError(f"model: expected a model package, a run, a checkpoint or one of {names}, got {str(model)!r}")
 
 
 def is_package(folder: Path) -> bool:

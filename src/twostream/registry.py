@@ -6,11 +6,11 @@ replaces each `_target_` by the name alone, so that it holds names and plain val
 
 import inspect
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache, partial
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import Any, NamedTuple, get_args, get_type_hints
+from typing import Any, NamedTuple, Union, get_args, get_origin, get_type_hints
 
 from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
@@ -62,17 +62,6 @@ def differences_from_paper(config: Mapping[str, Any]) -> list[str]:
             if isinstance(papers, bool | int | float) and key not in NOT_OF_PAPER and value != papers:
                 lines.append(f"{group}.{key} {value} ({papers})")
     return lines
-
-
-def check_finite(cfg: Any, key: str = "") -> None:
-    """Raise ValueError, beginning with the key, for a number in a config that is not finite."""
-    if OmegaConf.is_config(cfg):
-        cfg = OmegaConf.to_container(cfg)
-    if isinstance(cfg, dict | list):
-        for name, value in cfg.items() if isinstance(cfg, dict) else enumerate(cfg):
-            check_finite(value, f"{key}.{name}" if key else str(name))
-    elif isinstance(cfg, float) and not math.isfinite(cfg):
-        raise ValueError(f"{key}: expected a finite number, got {cfg}")
 
 
 def describe(node: Any) -> Any:
@@ -151,11 +140,73 @@ def _plain(value: Any, where: str) -> Any:
     return value
 
 
+def check_arguments(node: Any, where: str = "") -> None:
+    """Check all values below a config node: numbers are finite, and arguments fit what their `_target_` takes.
+
+    Raises ValueError that names the key of the first value that does not fit.
+    """
+    if isinstance(node, list):
+        for index, item in enumerate(node):
+            check_arguments(item, f"{where}[{index}]")
+    elif isinstance(node, dict):
+        hints = _hints_of_target(node)
+        for key, value in node.items():
+            name = f"{where}.{key}" if where else str(key)
+            check_arguments(value, name)
+            if hints is not None and not str(key).startswith("_"):
+                if key not in hints:
+                    raise ValueError(f"{name}: expected an argument of {_name(node)} ({', '.join(hints)})")
+                _check_type(value, hints[key], name)
+    elif isinstance(node, float) and not math.isfinite(node):
+        raise ValueError(f"{where}: expected a finite number, got {node}")
+
+
+def _hints_of_target(node: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return the parameters of a node's `_target_` with their annotations; None without one, or if it takes any."""
+    if "_target_" not in node:
+        return None
+    try:
+        callable_ = get_object(node["_target_"])
+        hints = get_type_hints(callable_.__init__ if inspect.isclass(callable_) else callable_)
+        parameters = inspect.signature(callable_).parameters
+    # An optional package is missing, which is said when the object is built.
+    except (ImportError, NameError, TypeError, ValueError):
+        return None
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
+        return None
+    return {name: hints.get(name, Any) for name in parameters}
+
+
 def _check_type(value: Any, hint: Any, where: str) -> None:
-    """Check a scalar against the annotation of its parameter, if that consists of scalar types."""
-    kinds = get_args(hint) if isinstance(hint, UnionType) else (hint,)
-    is_scalar = all(kind in (*SCALARS, NoneType) for kind in kinds)
-    is_right = type(value) in kinds or (type(value) is int and float in kinds)
-    if is_scalar and not is_right:
-        names = " or ".join(kind.__name__ for kind in kinds if kind is not NoneType)
-        raise ValueError(f"{where}: expected {names}, got {value!r}")
+    """Check a plain value against the annotation of its parameter."""
+    if not _fits(value, hint):
+        raise ValueError(f"{where}: expected {_text(hint)}, got {value!r}")
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    """Whether a plain value fits an annotation of scalars and sequences; others fit any value."""
+    kind, arguments = get_origin(hint), get_args(hint)
+    if kind in (Union, UnionType):
+        return any(_fits(value, one) for one in arguments)
+    if hint is NoneType:
+        return value is None
+    if hint in SCALARS:
+        return type(value) is hint or (type(value) is int and hint is float)
+    if kind is tuple and Ellipsis not in arguments:
+        is_long = isinstance(value, Sequence) and len(value) == len(arguments)
+        return is_long and all(map(_fits, value, arguments))
+    if kind in (list, tuple, Sequence):
+        return isinstance(value, list | tuple) and all(_fits(item, arguments[0]) for item in value)
+    return True
+
+
+def _text(hint: Any) -> str:
+    """Describe an annotation: `int or str`, `int or null`, `a list of int`."""
+    kind, arguments = get_origin(hint), get_args(hint)
+    if kind in (Union, UnionType):
+        return " or ".join(map(_text, arguments))
+    if kind is tuple and Ellipsis not in arguments:
+        return f"[{', '.join(map(_text, arguments))}]"
+    if kind in (list, tuple, Sequence):
+        return f"a list of {_text(arguments[0])}"
+    return "null" if hint is NoneType else getattr(hint, "__name__", str(hint))

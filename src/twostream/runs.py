@@ -56,11 +56,16 @@ class RunState:
         return (progress.iterations - progress.iteration) * progress.seconds_per_iteration
 
 
-def results_folder(run_dir: Path, split: str) -> Path:
-    """Return the folder of a run's results on a split. Raises ValueError for another split than test and val."""
+def results_folder(run_dir: Path, split: str, num_sources: int = 1) -> Path:
+    """Return the folder of a run's results on a split, with one or several source images of each person.
+
+    Raises ValueError for another split than test and val, and for less than one source image.
+    """
     if split not in SPLITS:
         raise ValueError(f"split: expected {' or '.join(SPLITS)}, got {split!r}")
-    return run_dir / SPLITS[split]
+    if num_sources < 1:
+        raise ValueError(f"num_sources: expected at least 1, got {num_sources}")
+    return run_dir / SPLITS[split] / (f"sources_{num_sources}" if num_sources > 1 else ".")
 
 
 def read_run(run_dir: Path, needs_progress: bool = True) -> RunState:
@@ -193,8 +198,7 @@ def cause_of(error: BaseException) -> BaseException:
 
 def clear_outputs(run_dir: Path) -> None:
     """Remove the outputs of an earlier training from a run's directory, and its progress and provenance."""
-    for name in OUTPUTS:
-        path = run_dir / name
+    for path in [*(run_dir / name for name in OUTPUTS), *run_dir.glob("sources_*")]:
         if path.is_dir():
             shutil.rmtree(path)
         else:

@@ -73,6 +73,19 @@ def test_a_preset_becomes_a_video_of_each_source(run, people_folder, folder):
     assert all(path.name.endswith("_2_front.png") for path in (folder / "images").iterdir())
 
 
+def test_a_broken_source_does_not_keep_the_others_from_being_generated(run, people_folder, folder):
+    (folder / "people/broken.jpg").write_bytes(b"no image")
+    (folder / "joints.csv").write_text((people_folder / "annotation-test.csv").read_text())
+    row = (folder / "joints.csv").read_text().splitlines()[1]
+    with (folder / "joints.csv").open("a") as file:
+        file.write("broken.jpg:" + row.partition(":")[2] + "\n")
+    done = call("generate", folder, f"model={run}", "source=people", "joints=joints.csv", "device=cpu", "pose=front")
+    assert done.returncode == 1
+    first, *_, last = done.stdout.splitlines()
+    assert first == "2 images in generated"
+    assert last.startswith("ValueError: people/broken.jpg: expected an image: ")
+
+
 def test_what_is_missing_is_named_in_one_line(run, folder):
     for arguments, message in (
         (["pose=pose0.json"], "ValueError: joints: expected the joints of "),

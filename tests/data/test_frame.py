@@ -56,7 +56,7 @@ def test_a_crop_at_the_border_is_padded_by_the_edge():
     "joints",
     [
         None,
-        person(20, 330, 150),  # large already
+        person(15, 375, 150),  # large already
         torch.full((18, 2), float("nan")),
         person(200, 100, 70).index_fill(0, torch.tensor([10, 13]), float("nan")),  # no feet
         person(200, 100, 70).index_fill(0, torch.tensor([0]), float("nan")),  # no head

@@ -20,13 +20,8 @@ from twostream.cli import CONF
 from twostream.cli.train import train_and_evaluate
 from twostream.data.dataset import PairDataset
 from twostream.data.pose import person_mask
-from twostream.evaluation.run_evaluation import (
-    check_image_names,
-    evaluate_run,
-    generate_run,
-    image_name,
-    load_generator,
-)
+from twostream.evaluation.generated_run import check_image_names, image_name
+from twostream.evaluation.run_evaluation import evaluate_run, generate_run, load_generator
 from twostream.inference import PoseTransfer
 from twostream.metrics.correspondence import count_correct, read_surface, true_matches
 from twostream.metrics.protocols import STANDARD

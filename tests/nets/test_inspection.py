@@ -6,7 +6,7 @@ from twostream.nets import chunked_attention
 from twostream.nets.appearance_transfer import AppearanceTransfer, NoAppearanceTransfer
 from twostream.nets.fusion import CatFusion
 from twostream.nets.generator import TwoStreamGenerator
-from twostream.nets.inspection import at_modules, attention_matrices, best_matches, logit_ranges
+from twostream.nets.inspection import at_modules, attention_matrices, best_matches, logit_ranges, strongest_matches
 from twostream.types import PosePair
 
 
@@ -81,3 +81,13 @@ def test_a_generator_without_at_modules_is_refused(random_pair: PosePair, functi
         TypeError, match="expected a generator with AT-modules or a warp, got TwoStreamGenerator without any"
     ):
         function(generator, random_pair[:3])
+
+
+def test_the_strongest_matches_are_the_highest_values_of_each_row(random_pair: PosePair):
+    (matrices,) = list(attention_matrices(make(), random_pair[:3]).values())[:1]
+    found = strongest_matches(matrices, (32, 16), count=3)
+    assert found["map"] == (8, 4)
+    sources, weights = torch.tensor(found["sources"]), torch.tensor(found["weights"])
+    assert torch.equal(sources, matrices.argsort(dim=2, descending=True)[:, :, :3])
+    torch.testing.assert_close(weights, matrices.gather(2, sources) * 32, atol=0.051, rtol=0)
+    assert torch.tensor(strongest_matches(matrices, (32, 16), count=99)["sources"]).shape == (2, 32, 32)

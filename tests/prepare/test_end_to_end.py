@@ -17,7 +17,7 @@ from twostream.cli.jobs import register_resolvers
 from twostream.cli.prepare import run_step
 from twostream.cli.train import train_and_evaluate
 from twostream.data.pairs import identity_of, matching_pairs, read_pairs, write_pairs
-from twostream.evaluation.run_evaluation import image_name
+from twostream.evaluation.generated_run import image_name
 
 NUM_TEST_PAIRS = 3
 

@@ -142,3 +142,10 @@ def test_the_key_depends_on_what_changes_the_files():
 def test_settings_out_of_range_are_refused(name, value):
     with pytest.raises(ValueError, match=f"{name}: expected .* got"):
         small(**{name: value})
+
+
+def test_views_are_those_of_the_files_without_writing_any(root):
+    for stem, view in small().views("test", 0):
+        with np.load(root / "surface-test" / f"{stem}.npz") as surface:
+            np.testing.assert_array_equal(surface["part"], view.part)
+        assert (read_annotations(root / "annotation-test.csv", None)[f"{stem}.jpg"] == view.joints).all()

@@ -36,6 +36,8 @@ class SampleImages(Callback):
     prefix = ""  # of the file's name
 
     def __init__(self, run_dir: str | Path, num_pairs: int) -> None:
+        if num_pairs < 1:
+            raise ValueError(f"{type(self).__name__}: num_pairs: expected at least 1, got {num_pairs}")
         self.folder = Path(run_dir) / "samples"
         self.num_pairs = num_pairs
 

@@ -11,7 +11,7 @@ import hydra
 from omegaconf import DictConfig
 
 from twostream.cli import CONF
-from twostream.registry import check_finite
+from twostream.cli.options import check_options
 from twostream.runs import TrainingInterrupted, cause_of
 
 EXPECTED = (ValueError, OSError, ImportError)
@@ -43,7 +43,7 @@ def command(name: str) -> Callable[[Callable[[DictConfig], None]], Any]:
         @wraps(main)
         def main_with_errors(cfg: DictConfig) -> None:
             with exit_on_error(logging.getLogger(main.__module__)):
-                check_finite(cfg)
+                check_options(name, cfg)
                 main(cfg)
 
         return main_with_errors

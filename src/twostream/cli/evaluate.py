@@ -16,8 +16,9 @@ def main(cfg: DictConfig) -> None:
     """Evaluate the run in the folder `cfg.run` and print its values."""
     run_dir = Path(cfg.run)
     with run_lock(run_dir):
-        print_scores(evaluate_run(run_dir, build_scoring(cfg), choose_device(cfg.device), cfg.split))
-    print(results_folder(run_dir, cfg.split) / "metrics.json")
+        scoring, device = build_scoring(cfg), choose_device(cfg.device)
+        print_scores(evaluate_run(run_dir, scoring, device, cfg.split, cfg.num_sources))
+    print(results_folder(run_dir, cfg.split, cfg.num_sources) / "metrics.json")
 
 
 def print_scores(content: dict[str, Any]) -> None:

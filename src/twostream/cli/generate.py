@@ -17,8 +17,9 @@ from twostream.data.pose_sources import Poses, fill_gaps, find_poses
 from twostream.data.videos import check_suffix, write_video
 from twostream.data.visualize import draw_pose
 from twostream.evaluation.external import image_names, stem_of
-from twostream.files import atomic_write
+from twostream.files import atomic_write, first_lines
 from twostream.inference import PoseTransfer
+from twostream.model_package import DEFAULT_MODEL
 
 
 @command("generate")
@@ -30,7 +31,7 @@ def main(cfg: DictConfig) -> None:
         check_suffix(Path(cfg.pose).with_suffix(suffix))
     if cfg.fps <= 0:
         raise ValueError(f"fps: expected more than 0 frames per second, got {cfg.fps}")
-    model = PoseTransfer.load(cfg.model, cfg.device, cfg.averaged, estimator)
+    model = PoseTransfer.load(cfg.model or DEFAULT_MODEL, cfg.device, cfg.averaged, estimator)
     sources = _sources(Path(cfg.source))
     joints = {stem_of(name): pose for name, pose in read_poses(Path(cfg.joints)).items()} if cfg.joints else {}
     if estimator is None and (lacking := [path.name for path in sources if stem_of(path.name) not in joints]):
@@ -43,26 +44,39 @@ def main(cfg: DictConfig) -> None:
     out = Path(cfg.out)
     names = [stem_of(Path(cfg.pose).name)] if cfg.video else [stem_of(name) for name in poses.joints]
     paths = {source: [out / f"{source.stem}_2_{name}{suffix}" for name in names] for source in sources}
+    problems = []
     with tqdm(total=len(sources) * len(poses.joints), desc="Generate", unit="image", disable=None) as bar:
         for source, files in paths.items():
-            if not all(path.exists() for path in files):
-                images = generate(model, source, joints.get(stem_of(source.name)), poses, cfg.side_by_side)
+            if all(path.exists() for path in files):
+                continue
+            images = generate(model, source, joints.get(stem_of(source.name)), poses, cfg.side_by_side)
+            try:
                 if cfg.video:
                     write_video(files[0], [np.array(image) for image in _counted(images, bar)], cfg.fps)
                 else:
                     _write_images(files, _counted(images, bar))
-    print(f"{sum(map(len, paths.values()))} {'videos' if cfg.video else 'images'} in {out}")
+            except UnusableSource as problem:
+                problems.append(str(problem))
+    count = sum(path.exists() for files in paths.values() for path in files)
+    print(f"{count} {'videos' if cfg.video else 'images'} in {out}")
+    if problems:
+        raise ValueError("\n".join(first_lines(problems)))
+
+
+class UnusableSource(ValueError):
+    """A source image that cannot be read, or in which no person was found; the others are generated all the same."""
 
 
 def generate(
     model: PoseTransfer, source: Path, joints: Joints | None, poses: Poses, side_by_side: bool
 ) -> Iterator[Image.Image]:
     """Yield the person of an image in each pose; side by side with source and pose on request."""
-    image = Image.fromarray(read_image(source))
     try:
+        image = Image.fromarray(read_image(source))
         view = model.view(image, joints)
     except ValueError as error:
-        raise ValueError(f"{source}: {error}") from None
+        message = str(error)
+        raise UnusableSource(message if message.startswith(str(source)) else f"{source}: {message}") from None
     own = view.frame.joints_from_network(view.joints)[0].numpy()
     for pose in poses.joints.values():
         target = torch.from_numpy(pose)[None].float()

@@ -14,6 +14,7 @@ COMMANDS = {
     "status": "the state of the runs of an experiment",
     "dashboard": "upload finished runs to Weights & Biases",
     "generate": "people of your images in other poses, as images or videos",
+    "demo": "a page in the browser: a person in a pose that you drag",
     "export": "a run as a model package: safetensors, model card, ONNX",
     "annotate": "find the joints of the people in a folder of images",
     "prepare": "a data set from its download, or from annotated images of your own",

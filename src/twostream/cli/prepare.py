@@ -8,6 +8,7 @@ from omegaconf import DictConfig
 from twostream.cli.errors import command
 from twostream.data.pairs import write_pairs
 from twostream.prepare.folder import make_pairs, report
+from twostream.prepare.own import OwnPhotos, prepare_own
 from twostream.prepare.pipeline import Request, prepare
 
 FILES = ("annotations_train", "annotations_test", "pairs_train", "pairs_test", "train_list", "test_list")
@@ -32,10 +33,15 @@ def run_step(cfg: DictConfig) -> None:
 
 def _prepare(cfg: DictConfig) -> None:
     preset, estimator, root = instantiate(cfg.preparation), cfg.pose_estimator, Path(cfg.data.root)
+    settings = {str(key): estimator[key] for key in estimator if key not in ("device", "download")}
+    if isinstance(preset, OwnPhotos):
+        print(report(prepare_own(preset, Path(cfg.source), instantiate(estimator), settings, root, cfg.seed), {}))
+        print(root)
+        return
     request = Request(
         source=Path(cfg.source),
         estimator=lambda: instantiate(estimator),
-        estimator_settings={str(key): estimator[key] for key in estimator if key not in ("device", "download")},
+        estimator_settings=settings,
         annotations=Path(cfg.annotations) if cfg.annotations else None,
         files={key: Path(cfg[key]) for key in FILES if cfg[key] is not None},
         annotation_frame=cfg.annotation_frame,

@@ -13,6 +13,7 @@ from omegaconf import DictConfig
 from twostream.cli import CONF
 from twostream.cli.errors import exit_on_error
 from twostream.cli.jobs import quote_numbered_options
+from twostream.cli.options import check_options
 from twostream.cli.processes import end_with_parent, run_job
 from twostream.files import open_log, write_json
 from twostream.registry import model_config
@@ -34,6 +35,7 @@ def run(cfg: DictConfig) -> float | None:
         return run_job(cfg, HydraConfig.get().overrides.task, run_dir)
     with exit_on_error(log):
         log_to(run_dir / f"{HydraConfig.get().job.name}.log")
+        check_options("train", cfg)
         train_and_evaluate(cfg, run_dir)
     return None
 

@@ -14,7 +14,7 @@ HEAD, ANKLES = (0, 14, 15, 16, 17), (10, 13)
 # Margins around the joints of a person, as fractions of the height from the head's joints to the lower ankle: hair
 # above, feet below. A detector's box of the person is about as large.
 ABOVE, BELOW = 0.14, 0.10
-SMALL = 0.75  # fraction of an image's height below which a person is cropped
+SMALL = 0.75  # fraction of the frame of the whole image below which a person is cropped
 MARGIN = 0.04  # of the network's width beside the joints
 
 
@@ -27,8 +27,8 @@ class Frame:
         image_size: height and width of the image in pixels.
         network_size: height and width of the network's images in pixels.
         joints: (18, 2) of the person, or (n, 18, 2) in a video, (y, x) in pixels of the image and NaN if missing. A
-            person who is seen from head to foot and fills less than three quarters of the height is cropped; None for
-            the whole image.
+            person who is seen from head to foot, and would be less than three quarters as large in the whole image, is
+            cropped; None for the whole image.
 
     """
 
@@ -39,8 +39,9 @@ class Frame:
         joints: Float[Tensor, "*n 18 2"] | None = None,
     ) -> None:
         self.image_size, self.network_size = image_size, network_size
-        box = None if joints is None else person_box(joints.numpy(), image_size, network_size)
-        top, left, height = whole_box(image_size, network_size) if box is None else box
+        whole = whole_box(image_size, network_size)
+        box = None if joints is None else person_box(joints.numpy(), network_size)
+        top, left, height = whole if box is None or box[2] >= SMALL * whole[2] else box
         self.scale = network_size[0] / height
         box_size = (height, network_size[1] / self.scale)
         rows, columns = (
@@ -105,9 +106,9 @@ def whole_box(image_size: tuple[int, int], network_size: tuple[int, int]) -> tup
 
 
 def person_box(
-    joints: Float[np.ndarray, "*n 18 2"], image_size: tuple[int, int], network_size: tuple[int, int]
+    joints: Float[np.ndarray, "*n 18 2"], network_size: tuple[int, int]
 ) -> tuple[float, float, float] | None:
-    """Return top, left and height of a box around a person; None if it is not seen whole, or is not small."""
+    """Return top, left and height of a box around a person; None unless it is seen from head to foot."""
     points = joints.reshape(-1, 2)
     heads, feet = joints[..., HEAD, 0], joints[..., ANKLES, 0]
     if np.isnan(heads).all() or np.isnan(feet).all():
@@ -117,7 +118,7 @@ def person_box(
     tall = foot - head
     top, bottom = min(head - ABOVE * tall, top), foot + BELOW * tall
     height = max(bottom - top, (right - left) / (1 - 2 * MARGIN) * network_size[0] / network_size[1])
-    if tall <= 0 or height >= SMALL * image_size[0]:
+    if tall <= 0:
         return None
     width = height * network_size[1] / network_size[0]
     return float((top + bottom - height) / 2), float((left + right - width) / 2), float(height)

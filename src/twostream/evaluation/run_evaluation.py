@@ -3,22 +3,21 @@
 import json
 import math
 from collections.abc import Container, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
-from torch import nn
 from tqdm import tqdm
 
 from twostream.callbacks.averaging import KEY as AVERAGED
 from twostream.data.datamodule import PairDataModule
-from twostream.data.dataset import PairDataset, image_names, read_split, to_pose_pair, to_uint8
+from twostream.data.dataset import image_names, read_split, to_uint8
 from twostream.data.images import read_image
 from twostream.data.pairs import Pair
 from twostream.data.visualize import sample_grid
+from twostream.evaluation.generated_run import GeneratedRun, check_image_names, image_name
 from twostream.evaluation.measurement import Missing, ScoreFiles, discard_if_stale
 from twostream.evaluation.scoring import ScoredImages, Scoring, score
 from twostream.files import atomic_write, read_object, sha256_of, write_text
@@ -28,7 +27,8 @@ from twostream.metrics.correspondence import PROTOCOL as CORRESPONDENCE
 from twostream.metrics.correspondence import Correspondence, CorrespondenceColumns
 from twostream.metrics.metric import Metric, Panel, ScoredPair
 from twostream.metrics.surrogate import clothes_of, is_synthetic
-from twostream.nets.inspection import Inputs, attention_matrices, best_matches, correspondences, map_size
+from twostream.nets.inspection import attention_matrices, best_matches, correspondences, strongest_matches
+from twostream.nets.warp import WarpGenerator
 from twostream.registry import build
 from twostream.resume import load_checkpoint
 from twostream.runs import read_provenance, results_folder
@@ -38,62 +38,13 @@ NUM_GRID_PAIRS = 16
 NUM_MATCHED_PAIRS, NUM_MATCHES = 8, 8  # in `correspondence.json`: pairs, and source positions of a target position
 
 
-def image_name(pair: Pair) -> str:
-    """Return the file name of a pair's generated image."""
-    source, target = (Path(name).stem for name in pair)
-    return f"{source}_2_{target}.png"
-
-
-def check_image_names(pairs: Sequence[Pair], where: str) -> None:
-    """Raise ValueError, beginning with `where`, if the generated images of two pairs have the same name."""
-    pair_of: dict[str, Pair] = {}
-    for pair in pairs:
-        other = pair_of.setdefault(image_name(pair), pair)
-        if other != pair:
-            both = " and of ".join(",".join(one) for one in (other, pair))
-            raise ValueError(f"{where}: expected a name for the image of each pair, got {image_name(pair)} of {both}")
-
-
-@dataclass(frozen=True)
-class GeneratedRun:
-    """A finished run with the images of all pairs of a split."""
-
-    folder: Path  # contains the images and what is computed from them
-    record: dict[str, Any]
-    generator: nn.Module
-    data: PairDataModule
-    split: str  # test or val
-    dataset: PairDataset  # the pairs of the split
-
-    @property
-    def grid(self) -> Path:
-        """Path of the image with some of the pairs."""
-        return self.folder / "samples" / f"{self.split}.png"
-
-    @property
-    def true_images(self) -> Path:
-        """The folder of the true images; the identities of validation are held out from the training split."""
-        return self.data.folder / ("test" if self.split == "test" else "train")
-
-    def image_path(self, pair: Pair) -> Path:
-        """Return the path of a pair's generated image."""
-        return self.folder / "images" / image_name(pair)
-
-    def spread(self, count: int) -> list[int]:
-        """Return the indices of at most `count` pairs at equal distances."""
-        count = min(count, len(self.dataset))
-        return [i * len(self.dataset) // count for i in range(count)]
-
-    def inputs(self, indices: Sequence[int], device: torch.device) -> Inputs:
-        """Return the generator's arguments for some pairs."""
-        pair = to_pose_pair(self.dataset.batch(indices).to(device), self.data.heatmaps)
-        return pair.source_image, pair.source_heatmaps, pair.target_heatmaps
-
-
-def evaluate_run(run_dir: Path, scoring: Scoring, device: torch.device, split: str = "test") -> dict[str, Any]:
+def evaluate_run(
+    run_dir: Path, scoring: Scoring, device: torch.device, split: str = "test", num_sources: int = 1
+) -> dict[str, Any]:
     """Generate and score every pair of a split; return the content of its `metrics.json`.
 
-    The results on the validation pairs (`val`) are in the folder `validation`. Averaged weights, if the run has them,
+    The results on the validation pairs (`val`) are in the folder `validation`, those with several source images of each
+    person, which a warp takes, in `sources_2` and so on. Averaged weights, if the run has them,
     are evaluated first, in the folder `averaged`. An interrupted evaluation resumes with the missing images and
     measurements. The values of the test pairs are added to the summary of a run that was logged to W&B. Raises
     ValueError if the run is not finished or its data have changed, and for another split.
@@ -101,15 +52,20 @@ def evaluate_run(run_dir: Path, scoring: Scoring, device: torch.device, split: s
     has_average = AVERAGED in load_checkpoint(run_dir / CHECKPOINT)
     content: dict[str, Any] = {}
     for averaged in [True, False] if has_average else [False]:
-        run = generate_run(run_dir, device, scoring.batch_size, averaged, split)
+        run = generate_run(run_dir, device, scoring.batch_size, averaged, split, num_sources)
         content = score_run(run, scoring, device)
-        if split == "test":
+        if split == "test" and num_sources == 1:
             log_summary(run_dir, content, "averaged" if averaged else "final", run.grid)
     return content
 
 
 def generate_run(
-    run_dir: Path, device: torch.device, batch_size: int, averaged: bool = False, split: str = "test"
+    run_dir: Path,
+    device: torch.device,
+    batch_size: int,
+    averaged: bool = False,
+    split: str = "test",
+    num_sources: int = 1,
 ) -> GeneratedRun:
     """Generate the missing images of a finished run and draw a grid of some of them."""
     checkpoint_path = run_dir / CHECKPOINT
@@ -122,7 +78,12 @@ def generate_run(
         )
     config = checkpoint["hyper_parameters"]
     generator = load_generator(checkpoint, device, averaged, str(checkpoint_path))
-    folder = results_folder(run_dir / "averaged" if averaged else run_dir, split)
+    folder = results_folder(run_dir / "averaged" if averaged else run_dir, split, num_sources)
+    if num_sources > 1:
+        if not isinstance(generator, WarpGenerator):
+            raise ValueError(f"num_sources: expected 1 for {type(generator).__name__}, got {num_sources}")
+        record["variant"] += f"@{num_sources}"
+        record["notes"] = [*record["notes"], f"{num_sources} source images of each person"]
     if averaged:
         record["notes"] = [*record["notes"], f"averaged weights, decay {config['averaging']['decay']}"]
     data: PairDataModule = build(config["data"], "data")
@@ -137,7 +98,7 @@ def generate_run(
         data.setup("validate")
     dataset = data.val if split == "val" else data.test_dataset()
     check_image_names(dataset.pairs, f"{data.folder}: {split} pairs")
-    run = GeneratedRun(folder, record, generator, data, split, dataset)
+    run = GeneratedRun(folder, record, generator, data, split, dataset, num_sources)
     discard_if_stale(folder / "images", "checkpoint.sha256", sha256_of(checkpoint_path))
     _generate_missing_images(run, device, batch_size)
     _draw_grid(run)
@@ -191,10 +152,10 @@ def _correspondence(run: GeneratedRun, device: torch.device) -> tuple[list[Metri
     """Return the correspondence metrics of a run on synthetic people, or why there are none."""
     if not is_synthetic(run.data.source):
         return [], []
-    if run.split != "test" or not correspondences(run.generator):
+    if run.split != "test" or run.num_sources > 1 or not correspondences(run.generator):
         reason = "true matches are known in test images only"
         if run.split == "test":
-            reason = "the generator has no correspondence"
+            reason = "the generator has no correspondence, or one with several source images"
         return [], [{"metric": "correspondence", "protocol": CORRESPONDENCE, "reason": reason}]
     index_of = {pair: index for index, pair in enumerate(run.dataset.pairs)}
 
@@ -226,7 +187,7 @@ def _generate_missing_images(run: GeneratedRun, device: torch.device, batch_size
     with tqdm(total=len(paths), initial=len(paths) - len(todo), desc="Generate", unit="image", disable=None) as bar:
         for start in range(0, len(todo), batch_size):
             indices = todo[start : start + batch_size]
-            generated = run.generator(*run.inputs(indices, device))
+            generated = run.generate(indices, device)
             for index, image in zip(indices, to_uint8(generated).permute(0, 2, 3, 1).cpu().numpy(), strict=True):
                 with atomic_write(paths[index]) as temporary:
                     Image.fromarray(image).save(temporary)
@@ -264,18 +225,12 @@ def _store_correspondence(run: GeneratedRun, device: torch.device) -> None:
     For each AT-block or warp by name, pair and target position of its map it holds source positions and their weights,
     as multiples of uniform attention.
     """
-    if not correspondences(run.generator):
+    if run.num_sources > 1 or not correspondences(run.generator):
         return
     indices = run.spread(NUM_MATCHED_PAIRS)
     content: dict[str, Any] = {"pairs": [run.dataset.pairs[index] for index in indices], "views": {}}
     for name, matrices in attention_matrices(run.generator, run.inputs(indices, device)).items():
-        num_positions = matrices.shape[-1]
-        weights, sources = matrices.double().cpu().topk(min(NUM_MATCHES, num_positions))
-        content["views"][name] = {
-            "map": map_size(num_positions, run.data.size),
-            "sources": sources.tolist(),
-            "weights": (weights * num_positions).numpy().round(1).tolist(),
-        }
+        content["views"][name] = strongest_matches(matrices, run.data.size, NUM_MATCHES)
     write_text(run.folder / CORRESPONDENCE_FILE, json.dumps(content, separators=(",", ":")))
 
 

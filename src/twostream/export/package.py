@@ -65,6 +65,7 @@ def _write(folder: Path, run_dir: Path, averaged: bool, dtype: str, onnx: bool) 
         "method": METHODS[checkpoint["hyper_parameters"]["generator"][NAME]],
         "generator": checkpoint["hyper_parameters"]["generator"],
         "heatmaps": data["heatmaps"],
+        "data": {key: data[key] for key in ("source", "num_val_identities", "num_val_pairs")},
         "image_size": list(trained.image_size),
         "joints": list(JOINT_NAMES),
         "dtype": dtype,

@@ -1,6 +1,7 @@
 """The correspondences that a generator computes inside, read out by forward hooks."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -48,6 +49,24 @@ def attention_matrices(generator: nn.Module, inputs: Inputs) -> dict[str, Float[
     Raises TypeError for a generator without any.
     """
     return {name: attention_matrix(*pair) for name, pair in _queries_and_keys(generator, inputs).items()}
+
+
+def strongest_matches(
+    matrices: Float[Tensor, "b positions positions"], image_size: tuple[int, int], count: int = 8
+) -> dict[str, Any]:
+    """Return the highest values of attention matrices (Eq. 4) of images of height and width `image_size`.
+
+    Returns `map`, the rows and columns of the map whose positions the matrices number; and for each sample and target
+    position `sources`, at most `count` source positions in descending order of their attention, and `weights`, that
+    attention in multiples of uniform attention.
+    """
+    num_positions = matrices.shape[-1]
+    weights, sources = matrices.double().cpu().topk(min(count, num_positions))
+    return {
+        "map": map_size(num_positions, image_size),
+        "sources": sources.tolist(),
+        "weights": (weights * num_positions).numpy().round(1).tolist(),
+    }
 
 
 @torch.no_grad()

@@ -170,13 +170,14 @@ def differences_to_published(counts: Mapping[str, int], published: Mapping[str, 
 
 def report(manifest: Mapping[str, Any], published: Mapping[str, int]) -> str:
     """Format a manifest: its counts next to the `published` ones of the same keys, origins, notes and differences."""
-    lines = [manifest["label"], f"{'':24}" + f"{'train':>12}{'published':>12}{'test':>12}{'published':>12}"]
+    beside = f"{'published':>12}" if published else ""
+    lines = [manifest["label"], f"{'':24}{'train':>12}{beside}{'test':>12}{beside}"]
     for count, words in COUNTS.items():
         row = f"{words:24}"
         for split in SPLITS:
             key = f"num_{split}_{count}"
             here, expected = manifest[key], published.get(key)
-            row += f"{here:>12,}" + (" " * 12 if expected is None else f"{expected:>12,}")
+            row += f"{here:>12,}" + (" " * len(beside) if expected is None else f"{expected:>12,}")
         lines.append(row.rstrip())
     lines.append(f"files: {manifest['codec']}")
     for split in SPLITS:
@@ -184,4 +185,6 @@ def report(manifest: Mapping[str, Any], published: Mapping[str, int]) -> str:
         lines.append(f"{split} pairs: {manifest['pairs'][split]}")
     lines += [f"note: {note}" for note in manifest["notes"]]
     differing = [f"difference: {line}" for line in manifest["differences"]]
-    return "\n".join([*lines, *(differing or ["counts of images and pairs: as published"])])
+    if published and not differing:
+        differing = ["counts of images and pairs: as published"]
+    return "\n".join([*lines, *differing])

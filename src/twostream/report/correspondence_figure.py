@@ -8,10 +8,12 @@ import torch
 
 from twostream.data.pose import joints_to_tensor
 from twostream.data.visualize import CORRESPONDENCE_FOOTNOTE, View, correspondence_strip, points_of, stacked
-from twostream.evaluation.run_evaluation import CORRESPONDENCE_FILE, image_name, read_correspondence
+from twostream.evaluation.generated_run import image_name
+from twostream.evaluation.run_evaluation import CORRESPONDENCE_FILE, read_correspondence
 from twostream.files import atomic_write
 from twostream.metrics.correspondence import positions_of
 from twostream.report.pair_figure import PairImages
+from twostream.tables.spec import check
 from twostream.types import ImagePair
 
 

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 from jinja2 import Environment, PackageLoader
 
-from twostream.files import read_json, write_text
+from twostream.files import data_uri, read_json, write_text
 from twostream.report.figures import Spec as Figure
 from twostream.report.figures import make_figure
-from twostream.report.pair_browser import browser_data, data_uri
+from twostream.report.pair_browser import browser_data
 from twostream.report.plots import Interval, curves_svg, forest_svg, read_curve
 from twostream.tables import content
 from twostream.tables.comparison import Comparison, compare

@@ -1,6 +1,5 @@
 """What a report needs to show test pairs: the images of all methods, their scores, and what their AT-blocks match."""
 
-import base64
 from collections.abc import Mapping, Sequence
 from io import BytesIO
 from pathlib import Path
@@ -13,8 +12,9 @@ from twostream.data.images import read_image
 from twostream.data.keypoints import LIMBS
 from twostream.data.pairs import Pair, identity_of
 from twostream.data.visualize import COLOURS
-from twostream.evaluation.run_evaluation import image_name, read_correspondence
-from twostream.files import read_rows
+from twostream.evaluation.generated_run import image_name
+from twostream.evaluation.run_evaluation import read_correspondence
+from twostream.files import data_uri, read_rows
 from twostream.report.pair_figure import PairImages, RgbArray
 from twostream.report.selection import Selection, select
 
@@ -71,11 +71,6 @@ def sprite(images: Sequence[RgbArray]) -> str:
     file = BytesIO()
     Image.fromarray(sheet.reshape(rows * height, PER_ROW * width, 3)).save(file, "WEBP", lossless=True)
     return data_uri(file.getvalue(), "image/webp")
-
-
-def data_uri(content: bytes, kind: str) -> str:
-    """Return a file's content as a URI that needs no file."""
-    return f"data:{kind};base64,{base64.b64encode(content).decode()}"
 
 
 def correspondence_data(runs: Mapping[str, Path], data: PairImages) -> list[dict[str, Any]]:

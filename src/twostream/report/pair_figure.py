@@ -17,7 +17,7 @@ from twostream.data.pairs import Pair
 from twostream.data.pose import joints_to_tensor
 from twostream.data.visualize import draw_pose
 from twostream.evaluation.external import NameIndex, image_names, source_and_target
-from twostream.evaluation.run_evaluation import image_name
+from twostream.evaluation.generated_run import image_name
 from twostream.files import atomic_write, read_object
 from twostream.metrics.metric import Panel
 from twostream.registry import build

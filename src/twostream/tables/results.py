@@ -124,6 +124,8 @@ class Results:
 def collect(spec: Spec, runs: Path, data: str, scale: str, seeds: Sequence[int], split: str = "test") -> Results:
     """Read the results of `runs/<data>/<scale>/<variant>/seed<k>/` on a split, for every row of the table.
 
+    `warp@2` is the variant `warp` evaluated with two source images of each person.
+
     Raises:
         ValueError: in one line that names the file, when a metrics.json or bootstrap.json is wrong, or is of another
             run than its folder; or when `seeds` is empty or has one twice.
@@ -133,8 +135,9 @@ def collect(spec: Spec, runs: Path, data: str, scale: str, seeds: Sequence[int],
     found: dict[RunKey, Run] = {}
     missing: dict[RunKey, str] = {}
     for variant, seed in itertools.product((row.variant for row in spec.rows), seeds):
-        folder = runs / data / scale / variant / f"seed{seed}"
-        results = results_folder(folder, split)
+        trained, _, num_sources = variant.partition("@")
+        folder = runs / data / scale / trained / f"seed{seed}"
+        results = results_folder(folder, split, int(num_sources or 1))
         if reason := _reason_missing(folder, results):
             missing[variant, seed] = reason
             continue
@@ -219,5 +222,6 @@ def _reason_missing(folder: Path, results: Path) -> str | None:
     if (results / "metrics.json").exists():
         return None
     if state == "done" and results != folder:
-        return f"not evaluated: twostream-evaluate run={folder} split=val"
+        option = results.name.replace("sources_", "num_sources=") if "sources_" in results.name else "split=val"
+        return f"not evaluated: twostream-evaluate run={folder} {option}"
     return f"stopped: {reason}" if state == "stopped" else "interrupted: no metrics.json"

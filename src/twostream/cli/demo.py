@@ -1,0 +1,48 @@
+"""`twostream-demo`: a page in the browser that puts a person into a pose that is dragged."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+
+from twostream.cli.errors import command
+from twostream.demo.checked_input import Limits
+from twostream.demo.server import check_server_installed, serve
+from twostream.demo.service import DemoService
+from twostream.inference import PoseTransfer
+from twostream.model_package import DEFAULT_MODEL
+
+
+@command("demo")
+def main(cfg: DictConfig) -> None:
+    """Load the models, and serve the page until Ctrl+C."""
+    check_server_installed()
+    estimator = instantiate(cfg.pose_estimator) if "pose_estimator" in cfg else None
+    models = cfg.models or [DEFAULT_MODEL]
+    paths = labelled(OmegaConf.to_container(models) if OmegaConf.is_config(models) else models)
+    loaded = {label: PoseTransfer.load(path, cfg.device) for label, path in paths.items()}
+    limits = Limits(cfg.max_megabytes, cfg.max_megapixels, cfg.max_requests)
+    serve(DemoService(loaded, estimator, limits), cfg.host, cfg.port, cfg.open_browser)
+
+
+def labelled(models: object) -> dict[str, str]:
+    """Return paths of models by label: of a run its variant, else the name of the file or folder.
+
+    Args:
+        models: a list of paths, or paths by label, as in `models={Warp: FOLDER}`.
+
+    Raises ValueError for another value.
+
+    """
+    if isinstance(models, Mapping):
+        return {str(label): str(path) for label, path in models.items()}
+    if isinstance(models, str) or not isinstance(models, Sequence):
+        raise ValueError(f"models: expected a list [FOLDER,...] or {{LABEL: FOLDER,...}}, got {models!r}")
+    paths = [str(path) for path in models]
+    labels = [_label(Path(path)) for path in paths]
+    return {label if labels.count(label) == 1 else path: path for label, path in zip(labels, paths, strict=True)}
+
+
+def _label(path: Path) -> str:
+    return path.parent.name if path.name.startswith("seed") else path.stem
