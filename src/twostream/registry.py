@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, Union, get_args, get_origin, get_type_hints
 from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
 
-CONF = Path(__file__).resolve().parent / "conf"  # in the repository a link to its `conf/`
+CONF = (Path(__file__).parent / "conf").resolve()  # in the repository a link to its `conf/`
 MODEL_GROUPS = ("data", "generator", "discriminators", "loss", "schedule", "averaging")
 OPTION_GROUPS = (*MODEL_GROUPS, "init")  # the initial weights are part of the networks
 # Config files that hold the paper's settings, and what in them it does not set for all data sets.

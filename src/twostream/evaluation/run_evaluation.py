@@ -153,9 +153,11 @@ def _correspondence(run: GeneratedRun, device: torch.device) -> tuple[list[Metri
     if not is_synthetic(run.data.source):
         return [], []
     if run.split != "test" or run.num_sources > 1 or not correspondences(run.generator):
-        reason = "true matches are known in test images only"
-        if run.split == "test":
-            reason = "the generator has no correspondence, or one with several source images"
+        reason = "it is computed with one source image"
+        if run.split != "test":
+            reason = "true matches are known in test images only"
+        elif run.num_sources == 1:
+            reason = "the generator has no correspondence"
         return [], [{"metric": "correspondence", "protocol": CORRESPONDENCE, "reason": reason}]
     index_of = {pair: index for index, pair in enumerate(run.dataset.pairs)}
 
