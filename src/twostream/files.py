@@ -8,7 +8,7 @@ import json
 import os
 import re
 import stat
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
@@ -175,15 +175,6 @@ def sha256_of(path: Path) -> str:
     """Return the SHA-256 of a regular file in hex."""
     with open_regular(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def hash_files(root: Path, paths: Iterable[Path]) -> str:
-    """Return the SHA-256 over the names (relative to `root`) and contents of files, in the order given."""
-    digest = hashlib.sha256()
-    for path in paths:
-        digest.update(path.relative_to(root).as_posix().encode())
-        digest.update(path.read_bytes())
-    return digest.hexdigest()
 
 
 def data_uri(content: bytes, kind: str) -> str:

@@ -327,6 +327,22 @@ def test_the_tables_contain_the_values(finished, metrics, tmp_path):
     assert "Not computed: IS, Mask-IS, FID (train), FID (test): weights-inception" in full
 
 
+def test_data_that_changed_are_neither_trained_on_nor_scored(people_parent, people_folder, run_dir, scoring, tmp_path):
+    parent = shutil.copytree(people_parent, tmp_path / "people")
+    image = min((parent / people_folder.name / "test").iterdir())
+    path = run_dir / "checkpoints" / "last.ckpt"
+    checkpoint = load_checkpoint(path)
+    checkpoint["hyper_parameters"]["data"]["root"] = str(parent)
+    path.unlink()
+    torch.save(checkpoint, path)
+    Image.new("RGB", (16, 32)).save(image)
+    with pytest.raises(ValueError, match=rf"has changed since it was prepared, 1 files differ.*\ntest/{image.name}"):
+        evaluate_run(run_dir, scoring, CPU)
+    overrides = [*overrides_of_tiny_run(people_parent, tmp_path / "new"), f"data.root={parent}"]
+    with pytest.raises(ValueError, match=rf"test/{image.name}: changed"):
+        compose_and_run(tmp_path / "new", overrides)
+
+
 def test_a_prepared_folder_is_scored_without_the_evaluator(people_parent, people_folder, tmp_path):
     """A folder with a manifest and without a renderer, as of Market-1501."""
     run_dir = tmp_path / "runs" / "full"

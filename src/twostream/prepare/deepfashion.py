@@ -11,8 +11,9 @@ from typing_extensions import override
 
 from twostream.data.images import FORMATS, read_image
 from twostream.data.keypoints import CROP, MISSING, NARROW, WIDE, JointArray
+from twostream.data.manifest import SPLITS
 from twostream.data.pairs import joined_name
-from twostream.prepare.sources import AS_DOWNLOADED, SPLITS, Preset
+from twostream.prepare.sources import AS_DOWNLOADED, Preset
 
 LARGE = "img_highres"
 PARTITION = "list_eval_partition.txt"

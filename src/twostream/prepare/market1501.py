@@ -11,7 +11,8 @@ from typing_extensions import override
 
 from twostream.data.images import read_image
 from twostream.data.keypoints import MISSING, JointArray, found
-from twostream.prepare.sources import AS_DOWNLOADED, SPLITS, Preset
+from twostream.data.manifest import SPLITS
+from twostream.prepare.sources import AS_DOWNLOADED, Preset
 
 QUALITY = 95
 REDUCTIONS = (1, 2, 4)

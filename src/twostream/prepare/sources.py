@@ -18,7 +18,6 @@ from twostream.data.images import read_image
 from twostream.data.keypoints import JointArray, read_annotations
 from twostream.files import MAX_IMAGE_BYTES, MAX_TABLE_BYTES, atomic_write, read_bytes
 
-SPLITS = ("train", "test")
 KINDS = {"annotations": "annotation", "pairs": "pairs"}  # of tables, with the word in their file names
 AS_DOWNLOADED = "JPEG files as downloaded"
 MAX_ARCHIVE_BYTES = 64 * 2**30  # of a zip inside a zip
