@@ -21,7 +21,7 @@ from twostream.cli.train import train_and_evaluate
 from twostream.data.dataset import PairDataset
 from twostream.data.pose import person_mask
 from twostream.evaluation.generated_run import check_image_names, image_name
-from twostream.evaluation.run_evaluation import evaluate_run, generate_run, load_generator
+from twostream.evaluation.run_evaluation import evaluate_run, generate_run, load_generator, read_correspondence
 from twostream.inference import PoseTransfer
 from twostream.metrics.correspondence import count_correct, read_surface, true_matches
 from twostream.metrics.protocols import STANDARD
@@ -325,6 +325,32 @@ def test_the_tables_contain_the_values(finished, metrics, tmp_path):
     assert "PCKh (evaluator)" in full
     assert "FD test (evaluator)" in full
     assert "Not computed: IS, Mask-IS, FID (train), FID (test): weights-inception" in full
+
+
+def test_stored_matches_are_read_as_they_were_written(run_dir, people_folder):
+    known = PairDataset.of_split(people_folder, "test", (32, 16)).joints
+    path = run_dir / "correspondence.json"
+    stored = read(path)
+    assert read_correspondence(run_dir, known) == stored
+    sources = stored["views"]["block_1"]["sources"]
+    changed = [
+        {**stored, "pairs": [["../a.jpg", "b.jpg"], *stored["pairs"][1:]]},
+        {**stored, "pairs": stored["pairs"][1:]},
+        {**stored, "views": {"block_1": {**stored["views"]["block_1"], "sources": sources[0]}}},
+        {**stored, "views": {"block_1": {**stored["views"]["block_1"], "map": [1, 1]}}},
+        *({**stored, "views": views} for views in ([], {"block_1": None}, {"block_1": {}})),
+        *({**stored, "pairs": pairs} for pairs in (None, 5, ["x"])),
+    ]
+    for content in changed:
+        path.write_text(json.dumps(content))
+        with pytest.raises(ValueError, match=r"correspondence\.json: expected positions for each pair and view, got"):
+            read_correspondence(run_dir, known)
+    for text in ("null", "[]", "{}"):
+        path.write_text(text)
+        with pytest.raises(ValueError, match=r"correspondence\.json: expected (a JSON object|the key)"):
+            read_correspondence(run_dir, known)
+    path.unlink()
+    assert read_correspondence(run_dir, known) is None
 
 
 def test_data_that_changed_are_neither_trained_on_nor_scored(people_parent, people_folder, run_dir, scoring, tmp_path):
