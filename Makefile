@@ -25,7 +25,7 @@ LAUNCH_joblib = hydra/launcher=joblib hydra.launcher.n_jobs=$(or $(JOBS),$(shell
 LAUNCH_slurm = hydra/launcher=slurm $(JOBS:%=hydra.launcher.array_parallelism=%)
 LAUNCH = $(if $(filter undefined,$(origin LAUNCH_$(LAUNCHER))),$(error LAUNCHER: expected auto, one, joblib or slurm, got $(LAUNCHER)),$(LAUNCH_$(LAUNCHER)))
 
-.PHONY: help install lint format test test-all audit data ablations status train evaluate table figures report bench demo dashboard lock clean
+.PHONY: help install lint format test test-all audit attack data ablations status train evaluate table figures report bench demo dashboard lock clean
 
 help: ## list the targets and knobs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -51,6 +51,8 @@ test-all: install ## run all tests
 	$(BIN)/pytest -n 2 -m ""
 audit: install ## compare networks, training, metrics and statistics with independent references, write docs/audit.md
 	$(BIN)/pytest -n 2 -m "" --audit=docs/audit.md
+attack: install ## give every reader damaged inputs, write the table of docs/reliability.md; 10 minutes
+	$(BIN)/python tests/attack/run_attack.py --page docs/reliability.md
 data: install ## prepare the dataset DATA (market1501, deepfashion, deepfashion_176) from the download in SOURCE
 	$(BIN)/twostream-prepare data=$(DATA) 'source="$(SOURCE)"'
 ablations: install ## train and evaluate the unfinished ones of the nine ablations, print Tables 3 to 5, write a report

@@ -1,4 +1,5 @@
 import re
+import shutil
 from types import SimpleNamespace
 
 import pytest
@@ -169,6 +170,15 @@ def test_processes_split_the_validation_pairs_without_repetition(tiny_config, wo
 def test_fewer_validation_pairs_than_processes_are_refused(tiny_config):
     with pytest.raises(ValueError, match=r"data\.num_val_pairs: expected at least one for each of 4 processes, got 3"):
         ready(tiny_config(), world_size=4).val_dataloader()
+
+
+def test_broken_test_pairs_are_refused_before_the_training(tiny_config, people_folder, tmp_path):
+    shutil.copytree(people_folder, tmp_path / "data")
+    with (tmp_path / "data/pairs-test.csv").open("a") as file:
+        file.write("unknown.jpg,other.jpg\n")
+    data = build_datamodule(tiny_config("data.source=null", f"data.root={tmp_path / 'data'}"))
+    with pytest.raises(ValueError, match=r"pairs-test\.csv:\d+: expected names of annotated images, got 'unknown"):
+        data.setup("fit")
 
 
 @pytest.mark.parametrize(("kind", "least", "most"), [("gaussian", 13, 30), ("delta", 1, 1), ("disc", 5, 13)])

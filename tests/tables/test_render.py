@@ -1,3 +1,4 @@
+import csv
 import re
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from stand_ins import CPU, random_alexnet
 from twostream.files import sha256_of
 from twostream.metrics.lpips import LPIPS, LPIPSNet
 from twostream.metrics.protocols import STANDARD
-from twostream.tables.render import latex, markdown, markdown_table, short_text, write_tables
+from twostream.tables.render import latex, markdown, markdown_table, short_text, values_csv, write_tables
 from twostream.weights import WeightStore
 
 MARKDOWN = r"""## Table 9: A table & its title.
@@ -225,6 +226,15 @@ def test_only_what_would_begin_html_is_escaped(collected, add_run):
     add_run("full", {"ssim": 0.31}, notes=["p <0.1 <b> </b> <!-- <3 *a* `b` c|d e\\f"])
     text = markdown(collected())
     assert r"- p <0.1 \<b> \</b> \<!-- <3 \*a\* \`b\` c\|d e\\f" in text
+
+
+def test_text_of_files_becomes_no_link_no_row_and_no_formula(collected, add_run):
+    note = "see [x](javascript:alert(1)) and ![x](http://host/y)\n| a | row |"
+    add_run("full", {"ssim": 0.31}, notes=[note], label="=HYPERLINK(1)", commit="@SUM(1)")
+    text = markdown(collected())
+    assert r"see [x]\(javascript:alert(1)) and ![x]\(http://host/y) \| a \| row \|" in text
+    (row,) = [row for row in csv.DictReader(values_csv(collected()).splitlines()) if row["value"] == "0.31"]
+    assert (row["label"], row["commit"]) == ("'=HYPERLINK(1)", "'@SUM(1)")
 
 
 def test_table_for_other_data_is_skipped(spec_path, runs, tmp_path):

@@ -15,6 +15,8 @@ from twostream.runs import results_folder, run_lock
 def main(cfg: DictConfig) -> None:
     """Evaluate the run in the folder `cfg.run` and print its values."""
     run_dir = Path(cfg.run)
+    if not run_dir.is_dir():
+        raise ValueError(f"run: expected the folder of a run, folder not found: {run_dir}")
     with run_lock(run_dir):
         scoring, device = build_scoring(cfg), choose_device(cfg.device)
         print_scores(evaluate_run(run_dir, scoring, device, cfg.split, cfg.num_sources))

@@ -113,6 +113,8 @@ class PairDataModule(LightningDataModule):
 
     @override
     def setup(self, stage: str) -> None:
+        if stage == "fit":
+            read_split(self.folder, "test", self.size)  # what is wrong there is said before the training, not after it
         joints, pairs = read_split(self.folder, "train", self.size)
         train_pairs, val_pairs = split_identities(pairs, self.num_val_identities, self.num_val_pairs)
         joints = {name: joints[name] for name in image_names(train_pairs + val_pairs)}

@@ -168,9 +168,9 @@ def markdown_table(rows: Sequence[Sequence[str]], padded: bool = True) -> str:
 
 
 def escape(text: str) -> str:
-    """Return plain text as Markdown."""
-    # "<" begins HTML only before a letter or one of these.
-    return re.sub(r"[\\|*`]|<(?=[A-Za-z/!?])", r"\\\g<0>", text)
+    """Return plain text as Markdown, on one line."""
+    # "<" begins HTML only before a letter or one of these, and "](" ends the text of a link.
+    return re.sub(r"[\\|*`]|<(?=[A-Za-z/!?])|(?<=\])\(", r"\\\g<0>", " ".join(text.split()))
 
 
 def _latex_row(cells: Iterable[str]) -> str:
@@ -204,5 +204,10 @@ def _csv(names: Sequence[str], records: Iterable[Mapping[str, Any]]) -> str:
     out = io.StringIO()
     writer = csv.DictWriter(out, names, lineterminator="\n", extrasaction="ignore")
     writer.writeheader()
-    writer.writerows(records)
+    writer.writerows({name: _cell(value) for name, value in record.items()} for record in records)
     return out.getvalue()
+
+
+def _cell(value: Any) -> Any:
+    """Return a value for a cell; a spreadsheet would take text with one of these characters in front for a formula."""
+    return f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")) else value

@@ -1,0 +1,114 @@
+"""Damaged files: random changes of bytes, of the lines of a table and of the values of JSON."""
+
+import copy
+import json
+from typing import Any
+
+import numpy as np
+
+WORDS = (
+    b"",
+    b"\0",
+    b"NaN",
+    b"-1",
+    b"1e999",
+    b"9" * 400,
+    b"\xff\xfe",
+    b"../../x",
+    b"${oc.env:HOME}",
+    b"[" * 3000,
+    b":",
+    b",",
+)
+WRONG: tuple[Any, ...] = (
+    *(None, True, "", "x", -1, 0, 1.5, 1e308, 10**30, [], {}, [[]], ["x"], {"x": 1}, "${oc.env:HOME}"),
+    *(float("nan"), float("inf"), {"_target_": "os.system", "command": "true"}, {"option": "os.system"}, "../../x"),
+)
+
+
+def change_bytes(content: bytes, rng: np.random.Generator) -> bytes:
+    """Return content with a few bytes flipped, a part lost, doubled, overwritten or inserted, or other content."""
+    data = bytearray(content)
+    first, last = sorted(rng.integers(0, len(data) + 1, 2).tolist())
+    match rng.integers(8):
+        case 0:
+            for place in rng.integers(0, len(data), 4).tolist():
+                data[place] ^= int(rng.integers(1, 256))
+        case 1:
+            del data[first:]
+        case 2:
+            del data[first:last]
+        case 3:
+            data[last:last] = data[first:last]
+        case 4:
+            data[first:last] = rng.bytes(last - first)
+        case 5:
+            data[first:first] = WORDS[rng.integers(len(WORDS))]
+        case 6:
+            data = bytearray(WORDS[rng.integers(len(WORDS))])
+        case _:
+            data[first:last] = bytes(last - first)
+    return bytes(data)
+
+
+def change_lines(content: bytes, rng: np.random.Generator) -> bytes:
+    """Return a table with a line or a field lost, doubled, exchanged or replaced."""
+    lines = content.splitlines()
+    row = int(rng.integers(len(lines)))
+    separator = b":" if b":" in lines[row] else b","
+    fields = lines[row].split(separator)
+    column = int(rng.integers(len(fields)))
+    match rng.integers(6):
+        case 0:
+            del lines[row]
+        case 1:
+            lines.insert(row, lines[row])
+        case 2:
+            fields[column] = WORDS[rng.integers(len(WORDS))]
+        case 3:
+            fields[column] = fields[column].replace(b"1", WORDS[rng.integers(len(WORDS))])
+        case 4:
+            fields.insert(column, fields[column])
+        case _:
+            del fields[column]
+    if row < len(lines):
+        lines[row] = separator.join(fields)
+    return b"\n".join(lines) + b"\n"
+
+
+def change_json(content: bytes, rng: np.random.Generator) -> bytes:
+    """Return JSON in which a value somewhere is of another type or range, lost, or accompanied by an unknown one."""
+    value = change_value(json.loads(content), rng)
+    if rng.integers(20) == 0:
+        value = nested(int(rng.choice([50, 5000])))
+        return value.encode()
+    return json.dumps(value).encode()
+
+
+def change_value(value: Any, rng: np.random.Generator) -> Any:
+    """Return nested dicts and lists with a change at a random place."""
+    changed = copy.deepcopy(value)
+    parent, key = None, None
+    node = changed
+    while isinstance(node, dict | list) and node and rng.random() < 0.85:
+        parent, key = (
+            node,
+            list(node)[rng.integers(len(node))] if isinstance(node, dict) else int(rng.integers(len(node))),
+        )
+        node = parent[key]
+    wrong = copy.deepcopy(WRONG[rng.integers(len(WRONG))])
+    if parent is None:
+        return wrong
+    match rng.integers(4):
+        case 0:
+            del parent[key]
+        case 1 if isinstance(parent, dict):
+            parent["unknown"] = wrong
+        case _:
+            parent[key] = wrong
+    return changed
+
+
+def nested(depth: int) -> str:
+    """Return a list in a list in a list, so deep."""
+    return "[" * depth + "]" * depth

@@ -1,0 +1,158 @@
+"""Damage every input many times and count what happens: `make attack` writes docs/reliability.md."""
+
+import argparse
+import resource
+import signal
+import sys
+import tempfile
+import time
+import zlib
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from attack.readers import Reader, readers
+from tiny_run import compose_config, overrides_of_tiny_run, tiny_people
+
+OUTCOMES = ("accepted", "refused", "refused without a name", "traceback", "hang", "flood", "wrong result")
+BAD = OUTCOMES[2:]
+START, END = "<!-- attack -->", "<!-- /attack -->"  # of the table on the page
+SECONDS, MEGABYTES = 5, 1024  # beyond them an input hangs, or floods the memory
+
+
+class Hang(BaseException):
+    """An input took too long."""
+
+
+def attack(reader: Reader, count: int, seed: int) -> tuple[Counter[str], list[str]]:
+    """Give a reader so many damaged inputs; return the outcomes and a line for each bad one."""
+    outcomes: Counter[str] = Counter()
+    lines = []
+    for number in range(count):
+        rng = np.random.default_rng([seed, zlib.crc32(reader.name.encode()), number])
+        content = reader.changes[number % len(reader.changes)](reader.content, rng)
+        outcome, text = judge(reader, content)
+        outcomes[outcome] += 1
+        if outcome in BAD:
+            lines.append(f"{reader.name}, input {number}: {outcome}: {text}")
+    return outcomes, lines
+
+
+def judge(reader: Reader, content: bytes) -> tuple[str, str]:
+    """Give a reader one input; return the outcome, and what was said."""
+    from hydra.errors import HydraException
+
+    from twostream.cli.errors import EXPECTED
+    from twostream.demo.checked_input import BadRequest
+
+    before, start = peak(), time.monotonic()
+    try:
+        with in_place(reader, content) as given, limited():
+            reader.read(given)
+        outcome, text = "accepted", ""
+        if reader.is_sealed and content != reader.content:
+            outcome, text = "wrong result", "a damaged file was accepted"
+    except Hang:
+        outcome, text = "hang", f"over {SECONDS} s"
+    except (BadRequest, HydraException) as error:
+        outcome, text = "refused", str(error)
+    except EXPECTED as error:
+        text = str(error)
+        is_named = reader.path is None or reader.path.name in text
+        outcome = "refused" if is_named else "refused without a name"
+    except Exception as error:
+        outcome, text = "traceback", repr(error)
+    if outcome in ("accepted", "refused") and peak() - before > MEGABYTES:
+        outcome, text = "flood", f"{peak() - before:.0f} MB in {time.monotonic() - start:.1f} s"
+    return outcome, text.replace("\n", " ")[:300]
+
+
+def peak() -> float:
+    """Return the largest memory of this process so far, in MB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+@contextmanager
+def in_place(reader: Reader, content: bytes) -> Iterator[Any]:
+    """Put the damaged content in the place of a reader's file, and the right one back."""
+    if reader.path is None:
+        yield content
+        return
+    right = reader.path.read_bytes()
+    try:
+        reader.path.write_bytes(content)
+        yield reader.path
+    finally:
+        reader.path.write_bytes(right)
+
+
+@contextmanager
+def limited() -> Iterator[None]:
+    """Raise Hang in what takes too long."""
+
+    def stop(*_: Any) -> None:
+        raise Hang
+
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.setitimer(signal.ITIMER_REAL, SECONDS)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def prepare(folder: Path) -> list[Reader]:
+    """Make a run, its package and its people in a folder; return the readers of them."""
+    import shutil
+
+    from twostream.cli.train import train_and_evaluate
+    from twostream.export.package import export_run
+
+    people = tiny_people().prepare(folder)
+    run = folder / "runs/synthetic/smoke/full/seed0"
+    train_and_evaluate(compose_config("train", *overrides_of_tiny_run(folder, run)), run)
+    export_run(run, folder / "package", onnx=False)
+    spec = folder / "table3_at_module.yaml"
+    for name in ("_base.yaml", spec.name):
+        shutil.copy(Path(__file__).parents[2] / "experiments" / name, folder)
+    return readers(run, folder / "package", people, spec)
+
+
+def table(counts: dict[str, Counter[str]]) -> str:
+    """Return the outcomes of all readers as Markdown."""
+    total = sum(counts.values(), Counter())
+    rows = [*counts.items(), ("**all**", total)]
+    lines = [f"| input | {' | '.join(OUTCOMES)} |", f"| --- |{' ---: |' * len(OUTCOMES)}"]
+    return "\n".join([*lines, *(f"| {name} | {' | '.join(str(row[one]) for one in OUTCOMES)} |" for name, row in rows)])
+
+
+def main() -> int:
+    """Attack all readers, print the table and every bad outcome; return 1 if there is one."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--count", type=int, default=100, help="inputs of each reader")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--only", help="the reader of this name alone")
+    parser.add_argument("--page", type=Path, help="page whose table is replaced")
+    arguments = parser.parse_args()
+    counts, lines = {}, []
+    with tempfile.TemporaryDirectory() as folder:
+        for reader in prepare(Path(folder)):
+            if arguments.only in (None, reader.name):
+                counts[reader.name], bad = attack(reader, arguments.count, arguments.seed)
+                lines += bad
+    print(table(counts), *lines, sep="\n")
+    if arguments.page:
+        head, _, rest = arguments.page.read_text().partition(START)
+        arguments.page.write_text(f"{head}{START}\n{table(counts)}\n{END}{rest.partition(END)[2]}")
+    return int(bool(lines))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

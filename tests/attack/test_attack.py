@@ -1,0 +1,68 @@
+"""Damaged inputs are refused in one line that names them, or accepted rightly: `make attack` on a smaller scale."""
+
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from attack import run_attack
+from attack.mutations import change_bytes, change_json, change_lines
+from attack.readers import Reader
+
+SCRIPT = Path(run_attack.__file__)
+
+
+@pytest.mark.slow
+def test_no_damaged_input_hangs_floods_or_passes_unseen(tmp_path):
+    page = tmp_path / "page.md"
+    page.write_text(f"before\n{run_attack.START}\nold\n{run_attack.END}\nafter\n")
+    command = [sys.executable, str(SCRIPT), "--count", "12", "--seed", "1", "--page", str(page)]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=600)
+    assert done.returncode == 0, done.stdout + done.stderr
+    head, *_, total = [line for line in page.read_text().splitlines() if line.startswith("|")]
+    counts = dict(zip(head.split("|")[2:-1], map(int, total.split("|")[2:-1]), strict=True))
+    assert {name.strip(): count for name, count in counts.items()}["refused"] > 100
+    assert page.read_text().startswith("before\n")
+    assert page.read_text().endswith("\nafter\n")
+    assert "old" not in page.read_text()
+
+
+@pytest.mark.parametrize("change", [change_bytes, change_lines, change_json])
+def test_changes_are_repeatable_and_change(change):
+    content = b'{"a": [1, 2, 3],\n "b": {"c": "x"}}\n'
+    made = [change(content, np.random.default_rng(seed)) for seed in range(50)]
+    assert made == [change(content, np.random.default_rng(seed)) for seed in range(50)]
+    assert sum(one != content for one in made) > 40
+
+
+def test_each_outcome_is_recognised(tmp_path, monkeypatch):
+    monkeypatch.setattr(run_attack, "SECONDS", 0.1)
+    path = tmp_path / "file.txt"
+    path.write_bytes(b"right")
+
+    def wait(path):
+        while True:
+            pass
+
+    def fail(error):
+        def read(path):
+            raise error
+
+        return read
+
+    for expected, read, is_sealed in (
+        ("accepted", lambda path: None, False),
+        ("wrong result", lambda path: None, True),
+        ("refused", fail(ValueError(f"{path}: expected x, got y")), False),
+        ("refused without a name", fail(ValueError("expected x, got y")), False),
+        ("traceback", fail(KeyError("x")), False),
+        ("hang", wait, False),
+    ):
+        reader = Reader("file", b"right", (lambda content, rng: b"damaged",), read, path, is_sealed)
+        outcomes, lines = run_attack.attack(reader, 3, 0)
+        assert outcomes == Counter({expected: 3})
+        assert bool(lines) == (expected in run_attack.BAD)
+        assert path.read_bytes() == b"right"
