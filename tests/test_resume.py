@@ -1,10 +1,14 @@
 """An interrupted run ends bit for bit as an uninterrupted one."""
 
+import copy
+import functools
 import math
 import os
+import re
 import resource
 import shutil
 import signal
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -12,13 +16,14 @@ import torch
 from pytorch_lightning import LightningModule, Trainer
 
 from tiny_run import assert_same_leaves, compose_config, overrides_of_tiny_run, read_curves
-from twostream.build import build_module
+from twostream import files
+from twostream.build import build_module, build_trainer
 from twostream.callbacks.averaging import KEY
 from twostream.callbacks.checkpoints import Checkpoints
 from twostream.callbacks.preemption import Preemption
 from twostream.cli.train import train_and_evaluate
 from twostream.module import TwoStreamModule
-from twostream.resume import find_checkpoint
+from twostream.resume import ResumePoint, find_checkpoint
 from twostream.runs import TrainingInterrupted, read_provenance, read_run, update_run
 
 # All random draws are on: dropout, pools, augmentation, pairs with replacement.
@@ -159,37 +164,154 @@ def test_a_damaged_checkpoint_is_replaced_by_the_previous_one(tiny_config, tmp_p
     assert_same_end(uninterrupted, tmp_path / "run")
 
 
-def test_an_unusable_checkpoint_is_refused_with_the_reason(tiny_config, tmp_path, uninterrupted):
+@pytest.fixture
+def find(tiny_config, tmp_path, uninterrupted):
+    """Finds the checkpoint from which a copy of the finished run resumes, after a change of the last one."""
     run_dir = shutil.copytree(uninterrupted, tmp_path / "run")
-    folder = run_dir / "checkpoints"
-    (folder / "previous.ckpt").unlink()
-    last = folder / "last.ckpt"
-    module = build_module(config(tiny_config, run_dir))
+    cfg = config(tiny_config, run_dir)
+    module, trainer = build_module(cfg), build_trainer(cfg)
+    last = run_dir / "checkpoints" / "last.ckpt"
     checkpoint = torch.load(last, weights_only=True)
 
-    def refused(change, message):
-        changed = {**checkpoint, "iteration": 9}
+    def find(change=lambda checkpoint: None, resume="auto"):
+        changed = copy.deepcopy(checkpoint)
         change(changed)
         last.unlink()
         torch.save(changed, last)
-        with pytest.raises(ValueError, match=message):
-            find_checkpoint(run_dir, "auto", module)
+        return find_checkpoint(run_dir, resume, module, trainer)
 
-    other = {**checkpoint["hyper_parameters"], "seed": 7}
-    refused(lambda c: c.update(hyper_parameters=other), "a different config: seed: 7 on disk, 0 requested")
-    weights = dict(checkpoint["state_dict"])
-    weights["generator.blocks.0.at_module.sigma"] = torch.zeros(3)
-    refused(
-        lambda c: c.update(state_dict=weights),
-        r"1 differ: generator\.blocks\.0\.at_module\.sigma: expected \(\), got \(3,\)(.|\n)*use resume=never",
-    )
-    refused(lambda c: c.pop("optimizer_states"), "it lacks optimizer_states")
-    last.write_bytes(b"not a checkpoint")
-    with pytest.raises(ValueError, match="expected an intact checkpoint that torch can load safely"):
-        find_checkpoint(run_dir, str(last), module)
+    return find
+
+
+def at(path: str, value):
+    """Return a change of a checkpoint: another value at a path, or none if it is REMOVED."""
+
+    def change(checkpoint):
+        *folders, name = (int(key) if key.lstrip("-").isdigit() else key for key in path.split("/"))
+        inner = checkpoint
+        for key in folders:
+            inner = inner[key]
+        if value is REMOVED:
+            del inner[name]
+        elif callable(value):
+            inner[name] = value(inner[name])
+        else:
+            inner[name] = value
+
+    return change
+
+
+REMOVED = object()
+SIGMA = "generator.blocks.0.at_module.sigma"
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        ("hyper_parameters/seed", 7, "checkpoint of a different config: seed: 7 on disk, 0 requested"),
+        ("hyper_parameters", [], "hyper_parameters: expected averaging, data,"),
+        ("hyper_parameters/seed", torch.zeros(2), "hyper_parameters.seed: expected a number"),
+        ("state_dict", None, "state_dict: expected tensors by name, got NoneType"),
+        ("state_dict", {}, "weights of different networks: 9[0-9] differ: generator"),
+        (
+            f"state_dict/{SIGMA}",
+            torch.zeros(3),
+            rf"weights of different networks: 1 differ: {re.escape(SIGMA)}: "
+            r"expected float32 of shape \(\), got float32 of shape \(3,\)",
+        ),
+        (f"state_dict/{SIGMA}", torch.tensor(1), r"expected float32 of shape \(\), got int64 of shape \(\)"),
+        (f"state_dict/{SIGMA}", torch.tensor(math.nan), rf"{re.escape(SIGMA)}: expected finite values, got 1 that"),
+        (f"state_dict/{SIGMA}", "x", r"expected float32 of shape \(\), got str"),
+        ("iteration", -5, "iteration: expected a whole number of at least 0, got -5"),
+        ("iteration", True, "iteration: expected a whole number of at least 0, got True"),
+        ("iteration", 13, "iteration: expected at most 12, got 13"),
+        ("global_step", -5, "global_step: expected a whole number of at least 0, got -5"),
+        ("global_step", math.nan, "global_step: expected a whole number of at least 0, got nan"),
+        ("epoch", None, "epoch: expected a whole number of at least 0, got None"),
+        ("pytorch-lightning_version", "x", "pytorch-lightning_version: expected a version, got 'x'"),
+        ("best", "x", "best: expected a finite number, got 'x'"),
+        ("callbacks", None, "callbacks: expected a dict, got NoneType"),
+        ("loops", None, "loops: expected a dict, got NoneType"),
+        ("loops", {}, "loops: expected the key 'fit_loop'"),
+        ("loops/fit_loop/epoch_progress/total/ready", None, "loops.fit_loop.epoch_progress.total.ready: expected a"),
+        ("loops/fit_loop/state_dict/combined_loader", 5, "loops.fit_loop: expected the state of one loader, got 5"),
+        ("loops/fit_loop/epoch_loop.batch_progress/total/completed", 3, "loops: expected 12 iterations as in"),
+        ("optimizer_states", REMOVED, "expected a checkpoint to resume from, it lacks optimizer_states"),
+        ("optimizer_states", [], "optimizer_states: expected a list of 3, got 0"),
+        ("optimizer_states", lambda states: states[:2], "optimizer_states: expected a list of 3, got 2"),
+        ("optimizer_states/0/state", None, r"optimizer_states\[0\].state: expected a dict, got NoneType"),
+        (
+            "optimizer_states/0/state/0/exp_avg",
+            torch.zeros(2),
+            r"exp_avg: expected float32 of shape \(4, 21, 7, 7\), got",
+        ),
+        ("optimizer_states/1/state/0/step", 1, r"step: expected float32 of shape \(\), got int"),
+        ("optimizer_states/1/state/0/exp_avg", lambda old: old * math.inf, "exp_avg: expected finite values"),
+        ("optimizer_states/1/state/0/exp_avg_sq", lambda old: -1 - old, "expected a step and squares of at least 0"),
+        ("optimizer_states/1/state/99", {}, "state: expected 0 to 17, got 99"),
+        ("optimizer_states/0/param_groups", [], "param_groups: expected a list of 1, got 0"),
+        ("optimizer_states/0/param_groups/0/betas", (0.9, 0.9), r"betas: expected \(0.5, 0.999\), got \(0.9, 0.9\)"),
+        ("optimizer_states/0/param_groups/0/params/0", 1, "param_groups: params: expected"),
+        ("lr_schedulers", [], "lr_schedulers: expected a list of 3, got 0"),
+        ("lr_schedulers/1/last_epoch", 3, r"lr_schedulers\[1\]: expected iteration 12, got 3"),
+        ("lr_schedulers/0/_last_lr/0", math.nan, r"_last_lr\[0\]: expected a finite number, got nan"),
+        ("processes", None, "processes: expected a list of at least 1, got NoneType"),
+        ("processes", [], "processes: expected a list of at least 1, got 0"),
+        ("processes/0", None, r"processes\[0\]: expected random states and pools, got"),
+        ("processes/0/torch", torch.zeros(3), r"processes\[0\]: expected random states and pools, got"),
+        ("processes/0/numpy", ("x",), r"processes\[0\]: expected random states and pools, got"),
+        ("processes/0/python", (), r"processes\[0\]: expected random states and pools, got"),
+        ("processes/0/pools", {}, r"processes\[0\]: expected random states and pools, got"),
+        ("processes/0/pools/shape/0", (5,), r"pools: expected two images and a pose of 18 joints, got \['int'\]"),
+        (
+            "processes/0/pools/shape/0",
+            lambda sample: tuple(tensor * math.nan for tensor in sample),
+            "pools: expected finite values of a floating type",
+        ),
+        (KEY, REMOVED, f"{KEY}: expected a state dict, got NoneType"),
+        (f"{KEY}/blocks.0.at_module.sigma", torch.tensor(math.inf), "sigma: expected finite values, got 1 that"),
+    ],
+)
+def test_a_wrong_part_of_a_checkpoint_is_named_and_the_previous_one_used(find, caplog, path, value, message):
+    assert find(at(path, value)).path.name == "previous.ckpt"
+    (warning,) = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert re.search(rf"last\.ckpt: .*{message}", warning)
+    assert "\n" not in warning
+
+
+def test_deeply_nested_values_of_a_checkpoint_are_refused(find, monkeypatch):
+    load = torch.load
+
+    def load_nested(path, **options):
+        checkpoint = load(path, **options)
+        checkpoint["hyper_parameters"]["loss"] = functools.reduce(lambda inner, _: [inner], range(5000), [])
+        return checkpoint
+
+    monkeypatch.setattr(torch, "load", load_nested)
+    with pytest.raises(ValueError, match="hyper_parameters: expected plain values, got deeply nested ones"):
+        find()
+
+
+def test_a_checkpoint_of_an_earlier_stage_of_training_is_usable(find, tmp_path):
+    def forget(checkpoint):
+        checkpoint["optimizer_states"][1]["state"] = {}  # a discriminator that starts later
+        checkpoint["processes"][0]["pools"]["shape"] = []
+        checkpoint["best"] = None
+
+    assert find(forget) == ResumePoint(tmp_path / "run" / "checkpoints" / "last.ckpt", NUM_ITERATIONS)
+
+
+def test_a_checkpoint_that_can_not_be_used_is_refused_with_the_reason(find, tmp_path):
+    folder = tmp_path / "run" / "checkpoints"
+    (folder / "previous.ckpt").unlink()
+    with pytest.raises(ValueError, match="it lacks loops\nno usable checkpoint; use resume=never to restart from the"):
+        find(at("loops", REMOVED))
+    (folder / "broken.ckpt").write_bytes(b"not a checkpoint")
+    with pytest.raises(ValueError, match=r"broken\.ckpt: expected an intact checkpoint that torch can load safely"):
+        find(resume=str(folder / "broken.ckpt"))
     with pytest.raises(ValueError, match="checkpoint not found: nowhere"):
-        find_checkpoint(run_dir, "nowhere", module)
-    assert find_checkpoint(run_dir, "never", module) is None
+        find(resume="nowhere")
+    assert find(resume="never") is None
 
 
 def test_a_run_restarts_without_permission_to_resume(tiny_config, tmp_path, uninterrupted, run_until):
@@ -232,6 +354,17 @@ def test_a_checkpoint_that_can_not_be_written_leaves_the_previous_one(tiny_confi
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == files
+
+
+def test_a_checkpoint_is_written_beside_its_place_and_reaches_the_disk(tiny_config, tmp_path, run_until, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "missing"))
+    synced = []
+    monkeypatch.setattr(files, "_sync", lambda path: synced.append(path.name))
+    with pytest.raises(Killed):
+        run_until(config(tiny_config, tmp_path / "run"), 4, die)
+    folder = tmp_path / "run" / "checkpoints"
+    assert [path.name for path in folder.iterdir()] == ["last.ckpt"]
+    assert synced.count(f".last.{os.getpid()}.ckpt") == synced.count("checkpoints") == 1
 
 
 def test_the_number_of_processes_may_change(tiny_config, tmp_path, run_until, caplog):

@@ -1,4 +1,7 @@
 import json
+import os
+import subprocess
+import sys
 from dataclasses import asdict, replace
 
 import pytest
@@ -72,6 +75,29 @@ def test_a_damaged_file_is_named_and_kept(tmp_path, content, message):
     assert (tmp_path / "run.json").read_text() == content
 
 
+def test_a_damaged_progress_does_not_keep_a_run_from_resuming(tmp_path):
+    content = asdict(FULL) | {"progress": {"iteration": "x"}}
+    (tmp_path / "run.json").write_text(json.dumps(content))
+    with pytest.raises(ValueError, match=r"run\.json: progress\.iteration: expected int, got 'x'"):
+        read_run(tmp_path)
+    assert read_provenance(tmp_path) == FULL.provenance
+    with track_status(tmp_path):
+        assert read_run(tmp_path) == replace(FULL, reason=None, progress=None)
+    assert is_finished(tmp_path, evaluate=False)
+
+
+@pytest.mark.parametrize("content", ["null", "[]", "5", '"x"', "[" * 100_000, "", "{"])
+@pytest.mark.parametrize("name", ["run.json", "config.json"])
+def test_json_of_another_type_is_refused_with_the_file(tmp_path, name, content):
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / name).write_text(content)
+    with pytest.raises(
+        ValueError, match=rf"^{tmp_path}/{name}: .*expected (an|a JSON) object|{name}: expected JSON"
+    ) as error:
+        read_provenance(tmp_path) if name == "run.json" else check_same_config(tmp_path, {})
+    assert "\n" not in str(error.value)
+
+
 def test_fields_of_a_later_version_are_ignored(tmp_path):
     (tmp_path / "run.json").write_text(json.dumps({"state": "done", "progress": asdict(PROGRESS) | {"a": 1}, "b": 2}))
     assert read_run(tmp_path) == RunState("done", progress=PROGRESS)
@@ -134,7 +160,24 @@ def test_a_lock_that_is_a_symlink_leaves_its_target_alone(tmp_path):
     (tmp_path / ".lock").symlink_to(target)
     with pytest.raises(OSError, match=r"\.lock"), run_lock(tmp_path):
         pass
+    assert not is_locked(tmp_path)
     assert target.read_text() == "content"
+
+
+def test_a_lock_that_is_a_pipe_does_not_block(tmp_path):
+    os.mkfifo(tmp_path / ".lock")
+    assert not is_locked(tmp_path)
+
+
+def test_the_lock_removes_what_killed_processes_left(tmp_path):
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    remains = [tmp_path / f".run.{dead.pid}.json", tmp_path / "checkpoints" / f".last.{dead.pid}.ckpt"]
+    (tmp_path / "checkpoints").mkdir()
+    for path in remains:
+        path.touch()
+    with run_lock(tmp_path):
+        assert not any(path.exists() for path in remains)
 
 
 def test_a_config_is_compared_by_what_affects_the_result(tmp_path):

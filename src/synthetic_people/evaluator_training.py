@@ -149,7 +149,7 @@ class LabelledImages(NamedTuple):
 def read_labelled_images(people: SyntheticPeople, root: Path) -> LabelledImages:
     """Read the training split of a set of synthetic people, in the order of its identities."""
     height, width = people.image_size
-    joints = read_annotations(root / "annotation-train.csv", width)
+    joints = read_annotations(root / "annotation-train.csv", width, height)
     images = np.stack([read_image(root / "train" / name, (height, width)) for name in joints])
     masks = np.stack([person_mask(array, (height, width)) for array in joints.values()])
     return LabelledImages(

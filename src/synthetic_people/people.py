@@ -22,12 +22,12 @@ from synthetic_people.clothes import Outfit, garment_classes, sample_outfit
 from synthetic_people.poses import sample_pose
 from synthetic_people.raycast import View, render_view, sample_light
 from twostream.data.keypoints import JointArray, write_annotations
+from twostream.data.manifest import MANIFEST, SPLITS, write_manifest
 from twostream.data.pairs import matching_pairs, write_pairs
-from twostream.files import hash_files, read_json, write_json
+from twostream.files import read_object
 
 RENDERER_VERSION = 1  # increased by every change of the renderer that changes a file of the data set
 LABEL = "synthetic people"
-SPLITS = ("train", "test")
 
 
 @dataclass(frozen=True)
@@ -97,11 +97,11 @@ class SyntheticPeople:
             with FileLock(parent / f"{root.name}.lock"):
                 if not root.exists():
                     self._render(root)
-        manifest = read_json(root / "manifest.json")
+        manifest = read_object(root / MANIFEST)
         settings = "no file" if manifest is None else manifest.get("settings")
         if settings != self.settings():
             raise ValueError(
-                f"{root / 'manifest.json'}: expected settings {self.settings()}, got {settings}; remove the folder"
+                f"{root / MANIFEST}: expected settings {self.settings()}, got {settings}; remove the folder"
             )
         return root
 
@@ -185,9 +185,7 @@ class SyntheticPeople:
                 pairs = [pairs[i] for i in sorted(chosen[: self.num_test_pairs])]
             write_pairs(root / f"pairs-{split}.csv", pairs)
             counts |= {f"num_{split}_images": len(joints[split]), f"num_{split}_pairs": len(pairs)}
-        data_hash = hash_files(root, sorted(path for path in root.rglob("*") if path.is_file()))
-        manifest = {"label": LABEL, "settings": self.settings(), **counts, "data_hash": data_hash}
-        write_json(root / "manifest.json", manifest)
+        write_manifest(root, {"label": LABEL, "settings": self.settings(), **counts})
 
 
 def render_identity(people: SyntheticPeople, root: Path, split: str, identity: int) -> dict[str, JointArray]:

@@ -1,64 +1,180 @@
-"""Atomic writes, JSON, hashes and URIs of files: what appears under its name is complete."""
+"""Reading and writing of files: bounded reads of regular files, atomic writes, JSON, CSV tables, hashes, URIs."""
 
 import base64
+import csv
 import hashlib
+import io
 import json
 import os
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+import re
+import stat
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")  # of image files, in upper or lower case
+# The largest files that are read into memory, in bytes.
+MAX_IMAGE_BYTES = 64 * 2**20
+MAX_TABLE_BYTES = 256 * 2**20  # annotations, pairs, curves, JSON, YAML
+KINDS = {stat.S_IFDIR: "folder", stat.S_IFIFO: "pipe", stat.S_IFSOCK: "socket"}
+REMAINS = re.compile(r"\..+\.(\d+)(\.\w+)?")  # names of the temporary files of `atomic_write`
 
 
-@contextmanager
-def atomic_write(path: Path) -> Iterator[Path]:
-    """Yield a temporary path in the same folder; it replaces `path` on success and is removed on an error."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
+def open_regular(path: Path, max_bytes: int | None = None) -> io.BufferedReader:
+    """Open a regular file, or a link to one, for reading.
+
+    Raises ValueError, in one line with the path, for a folder, a pipe, a device, and a file of more than `max_bytes`;
+    FileNotFoundError if there is none.
+    """
+    # Otherwise, opening a pipe waits for its writer.
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    status = os.fstat(descriptor)
+    if stat.S_ISREG(status.st_mode) and (max_bytes is None or status.st_size <= max_bytes):
+        return open(descriptor, "rb")  # noqa: PTH123  a descriptor; the caller closes it
+    os.close(descriptor)
+    if stat.S_ISREG(status.st_mode):
+        raise ValueError(f"{path}: expected at most {max_bytes:,} bytes, got {status.st_size:,}")
+    raise ValueError(f"{path}: expected a regular file, got a {KINDS.get(stat.S_IFMT(status.st_mode), 'device')}")
+
+
+def read_bytes(path: Path, max_bytes: int) -> bytes:
+    """Read a regular file of at most `max_bytes`. Raises as `open_regular`."""
+    with open_regular(path, max_bytes) as file:
+        content = file.read(max_bytes + 1)
+    # Files of /proc have a size of 0.
+    if len(content) > max_bytes:
+        raise ValueError(f"{path}: expected at most {max_bytes:,} bytes, got more")
+    return content
+
+
+def read_text(path: Path) -> str:
+    """Read a text file of at most `MAX_TABLE_BYTES`. Raises ValueError with the path if it is not UTF-8."""
     try:
-        yield temporary
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write `text` as UTF-8, atomically."""
-    with atomic_write(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
-
-
-def write_json(path: Path, value: object) -> None:
-    """Write `value` as indented JSON, atomically."""
-    write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+        return read_bytes(path, MAX_TABLE_BYTES).decode("utf-8")
+    except UnicodeDecodeError as error:
+        got = f"byte 0x{error.object[error.start]:02x} at offset {error.start}"
+        raise ValueError(f"{path}: expected UTF-8 text, got {got}") from None
 
 
 def read_json(path: Path) -> Any:
     """Read a JSON file; None if it does not exist. Raises ValueError naming the file if it holds no JSON."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(read_text(path), parse_constant=_no_constant)
     except FileNotFoundError:
         return None
     # A deeply nested file exceeds the parser's recursion limit.
-    except (ValueError, RecursionError) as error:
+    except (json.JSONDecodeError, RecursionError) as error:
         raise ValueError(f"{path}: expected JSON, got: {error}") from None
 
 
+def read_object(path: Path, *keys: str) -> dict[str, Any] | None:
+    """Read a JSON file that holds an object; None if it does not exist.
+
+    Raises ValueError, in one line with the path, for another content and for an object that lacks one of `keys`.
+    """
+    content = read_json(path)
+    if content is None and not path.exists():
+        return None
+    if not isinstance(content, dict):
+        raise ValueError(f"{path}: expected a JSON object, got {_shortened(content)}")
+    if missing := [key for key in keys if key not in content]:
+        raise ValueError(f"{path}: expected the key {missing[0]!r}, got {_shortened(list(content))}")
+    return content
+
+
+def read_rows(path: Path) -> tuple[list[str], list[dict[str, str]]]:
+    """Read a CSV file with a header; return the names of its columns and its rows.
+
+    A row that is too short lacks columns; what a row has too many is under the key None. Raises ValueError with the
+    path if the file is no CSV, FileNotFoundError if it does not exist.
+    """
+    reader = csv.DictReader(io.StringIO(read_text(path), newline=""))
+    try:
+        rows = [{name: cell for name, cell in row.items() if cell is not None} for row in reader]
+    except csv.Error as error:
+        raise ValueError(f"{path}:{reader.line_num}: expected a CSV table, got: {error}") from None
+    return list(reader.fieldnames or []), rows
+
+
+def _no_constant(name: str) -> None:
+    raise json.JSONDecodeError(f"{name} is no number of JSON", name, 0)
+
+
+def _shortened(value: object, length: int = 80) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= length else f"{text[:length]}..."
+
+
+@contextmanager
+def atomic_write(path: Path, durable: bool = False) -> Iterator[Path]:
+    """Yield a temporary path in the same folder; it replaces `path` on success and is removed on an error.
+
+    `durable`: the content is on the disk before the file appears under its name, so that a power cut leaves a complete
+    file too.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
+    try:
+        yield temporary
+        if durable:
+            _sync(temporary)
+        temporary.replace(path)
+        if durable:
+            # Some network file systems can't sync a folder.
+            with suppress(OSError):
+                _sync(path.parent)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def remove_remains(folder: Path) -> None:
+    """Remove the temporary files that killed processes of this machine left in a folder and its subfolders."""
+    for path in folder.rglob(".*"):
+        if (match := REMAINS.fullmatch(path.name)) and path.is_file() and not _is_alive(int(match[1])):
+            path.unlink(missing_ok=True)
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def write_text(path: Path, text: str, durable: bool = False) -> None:
+    """Write `text` as UTF-8, atomically; `durable` as in `atomic_write`."""
+    with atomic_write(path, durable) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path, value: object) -> None:
+    """Write `value` as indented JSON, atomically and durably."""
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n", durable=True)
+
+
+def open_log(path: Path, mode: str) -> IO[str]:
+    """Open a log in a folder that others may write to: `mode` "a" or "w". Raises OSError if it is a link or a pipe."""
+    # Without a reader, opening a pipe fails instead of waiting.
+    flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | (os.O_APPEND if mode == "a" else os.O_TRUNC)
+    return open(os.open(path, flags, 0o666), mode, encoding="utf-8")  # noqa: PTH123  a descriptor
+
+
 def sha256_of(path: Path) -> str:
-    """Return the SHA-256 of a file in hex."""
-    with path.open("rb") as file:
+    """Return the SHA-256 of a regular file in hex."""
+    with open_regular(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def hash_files(root: Path, paths: Iterable[Path]) -> str:
-    """Return the SHA-256 over the names (relative to `root`) and contents of files, in the order given."""
-    digest = hashlib.sha256()
-    for path in paths:
-        digest.update(path.relative_to(root).as_posix().encode())
-        digest.update(path.read_bytes())
-    return digest.hexdigest()
 
 
 def data_uri(content: bytes, kind: str) -> str:

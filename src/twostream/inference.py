@@ -23,6 +23,7 @@ from twostream.nets.inspection import attention_matrices
 from twostream.nets.warp import WarpGenerator
 from twostream.registry import build
 from twostream.resume import load_checkpoint
+from twostream.weights import check_tensors
 
 ImageOrImages = Image.Image | Sequence[Image.Image]
 CHECKPOINT = Path("checkpoints", "last.ckpt")  # in the folder of a run
@@ -85,7 +86,7 @@ class PoseTransfer:
             folder = folder / CHECKPOINT if folder.is_dir() else folder
             checkpoint = load_checkpoint(folder)
             model = checkpoint["hyper_parameters"]["data"]
-            generator = load_generator(checkpoint, chosen, averaged)
+            generator = load_generator(checkpoint, chosen, averaged, str(folder))
         height, width = model["image_size"]
         return cls(generator, (height, width), build(model["heatmaps"], f"{folder}: heatmaps"), chosen, estimator)
 
@@ -206,20 +207,25 @@ class View(NamedTuple):
     joints: Float[Tensor, "1 18 2"]  # in the network's frame
 
 
-def load_generator(checkpoint: dict[str, Any], device: torch.device, averaged: bool = False) -> nn.Module:
+def load_generator(
+    checkpoint: dict[str, Any], device: torch.device, averaged: bool = False, where: str = "checkpoint"
+) -> nn.Module:
     """Build a checkpoint's generator with its weights or their average, in evaluation mode.
 
-    Raises ValueError if the checkpoint describes something else than the registered options, see `twostream.registry`,
-    and if averaged weights are asked for that it does not have.
+    Raises ValueError, beginning with `where`, if the checkpoint describes something else than the registered options,
+    see `twostream.registry`, or if a weight is missing, has another shape or dtype or is not finite; and if averaged
+    weights are asked for that it does not have.
     """
-    generator = build(checkpoint["hyper_parameters"]["generator"], "generator")
+    generator = build(checkpoint["hyper_parameters"]["generator"], f"{where}: generator")
     if averaged and AVERAGED not in checkpoint:
         raise ValueError("averaged: expected a run with averaging=ema, got one without averaged weights")
     prefix = "generator."
     weights = {
         key.removeprefix(prefix): value for key, value in checkpoint["state_dict"].items() if key.startswith(prefix)
     }
-    generator.load_state_dict(checkpoint[AVERAGED] if averaged else weights)
+    chosen = checkpoint[AVERAGED] if averaged else weights
+    check_tensors(chosen, generator.state_dict(), f"{where}: weights of the generator")
+    generator.load_state_dict(chosen)
     return generator.to(device).eval()
 
 

@@ -72,13 +72,17 @@ def write_weights(path: Path, weights: Mapping[str, Tensor], dtype: str) -> None
 def load_weights(path: Path, generator: nn.Module) -> None:
     """Load the weights of a generator, in float32.
 
-    Raises ValueError, naming the file, if it is damaged, lacks a tensor, or has one of another shape or with values
-    that are not finite.
+    Raises ValueError, naming the file, if it is damaged, lacks a tensor, or has one of another shape or dtype or with
+    values that are not finite.
     """
     try:
-        weights = {name: tensor.float() for name, tensor in load_file(path).items()}
+        stored = load_file(path)
     except (SafetensorError, OSError) as error:
         raise ValueError(f"{path}: expected weights in safetensors, got: {error}") from None
+    if others := [name for name, tensor in stored.items() if tensor.dtype not in DTYPES.values()]:
+        got_dtype = str(stored[others[0]].dtype).removeprefix("torch.")
+        raise ValueError(f"{path}: {others[0]}: expected {' or '.join(DTYPES)}, got {got_dtype}")
+    weights = {name: tensor.float() for name, tensor in stored.items()}
     expected = {name: tuple(tensor.shape) for name, tensor in generator.state_dict().items()}
     got = {name: tuple(tensor.shape) for name, tensor in weights.items()}
     for name in sorted(expected | got):

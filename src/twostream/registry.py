@@ -109,6 +109,15 @@ def build(description: Any, where: str = "checkpoint") -> Any:
     return partial(callable_, **arguments) if options[name].is_partial else callable_(**arguments)
 
 
+def check_plain(value: Any, where: str) -> None:
+    """Raise ValueError, beginning with `where`, unless a value of a file consists of plain values, see `build`."""
+    if isinstance(value, Mapping):
+        for key, item in value.items():
+            check_plain(item, f"{where}.{key}")
+    else:
+        _plain(value, where)
+
+
 def _targets(node: Any) -> list[dict[str, Any]]:
     """Return all nodes of a config tree that have a `_target_`."""
     if not isinstance(node, dict):

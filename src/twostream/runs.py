@@ -1,6 +1,8 @@
 """A run's directory: its lock, its config, and its state in `run.json`."""
 
+import errno
 import fcntl
+import os
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -12,7 +14,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 from filelock import FileLock, Timeout
 from hydra.errors import InstantiationException
 
-from twostream.files import read_json, write_json
+from twostream.files import read_json, read_object, remove_remains, write_json
 
 RUN, CONFIG, LOCK = "run.json", "config.json", ".lock"
 STATES = ("not started", "running", "done", "stopped", "failed")
@@ -66,13 +68,21 @@ def results_folder(run_dir: Path, split: str, num_sources: int = 1) -> Path:
     return run_dir / SPLITS[split] / (f"sources_{num_sources}" if num_sources > 1 else ".")
 
 
-def read_run(run_dir: Path) -> RunState:
-    """Read `run.json`, if it exists. Raises ValueError naming the file and the first wrong field."""
+def read_run(run_dir: Path, needs_progress: bool = True) -> RunState:
+    """Read `run.json`, if it exists. Raises ValueError naming the file and the first wrong field.
+
+    Without `needs_progress`, a damaged progress is read as None, because it is only shown.
+    """
     path = run_dir / RUN
     content = read_json(path)
-    if content is None:
+    if content is None and not path.exists():
         return RunState()
-    run: RunState = _parse(content, RunState, path)
+    try:
+        run: RunState = _parse(content, RunState, path)
+    except ValueError:
+        if needs_progress or not isinstance(content, dict):
+            raise
+        run = _parse(content | {"progress": None}, RunState, path)
     if run.state not in STATES:
         raise ValueError(f"{path}: state: expected one of {', '.join(STATES)}, got {run.state!r}")
     return run
@@ -97,12 +107,12 @@ def _parse(value: Any, hint: Any, path: Path, key: str = "") -> Any:
 
 def update_run(run_dir: Path, **changes: Any) -> None:
     """Set fields of the `RunState` in `run.json` and keep the others; only the first process of a run calls this."""
-    write_json(run_dir / RUN, asdict(replace(read_run(run_dir), **changes)))
+    write_json(run_dir / RUN, asdict(replace(read_run(run_dir, needs_progress=False), **changes)))
 
 
 def read_provenance(run_dir: Path) -> dict[str, Any]:
     """Return what a run was trained with. Raises ValueError if training has not started, and as `read_run`."""
-    provenance = read_run(run_dir).provenance
+    provenance = read_run(run_dir, needs_progress=False).provenance
     if provenance is None:
         raise ValueError(f"{run_dir}: expected the directory of a run, found no provenance in {RUN}")
     return provenance
@@ -111,7 +121,7 @@ def read_provenance(run_dir: Path) -> dict[str, Any]:
 def is_finished(run_dir: Path, evaluate: bool) -> bool:
     """Whether a run is trained and, with `evaluate`, also evaluated."""
     try:
-        is_done = read_run(run_dir).state == "done"
+        is_done = read_run(run_dir, needs_progress=False).state == "done"
     except ValueError:
         return False
     return is_done and (not evaluate or (run_dir / "metrics.json").is_file())
@@ -121,7 +131,8 @@ def is_finished(run_dir: Path, evaluate: bool) -> bool:
 def run_lock(run_dir: Path) -> Iterator[None]:
     """Lock a run's directory, which is created if needed; the OS releases the lock when the process exits.
 
-    Raises ValueError while another process holds the lock.
+    Temporary files that killed processes left in it are removed. Raises ValueError while another process holds the
+    lock, OSError if the lock is a link.
     """
     run_dir.mkdir(parents=True, exist_ok=True)
     # `is_locked` holds the lock for a moment.
@@ -131,6 +142,7 @@ def run_lock(run_dir: Path) -> Iterator[None]:
     except Timeout:
         raise ValueError(f"{run_dir}: another process is running in this directory") from None
     try:
+        remove_remains(run_dir)
         yield
     finally:
         lock.release()
@@ -139,14 +151,20 @@ def run_lock(run_dir: Path) -> Iterator[None]:
 def is_locked(run_dir: Path) -> bool:
     """Whether a process holds the `run_lock` of a directory."""
     try:
-        with (run_dir / LOCK).open() as lock:
-            # Unlike filelock's exclusive lock, a shared one takes no write permission and does not disturb another
-            # `twostream-status`.
-            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except FileNotFoundError:
+        lock = os.open(run_dir / LOCK, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    # No lock, or a link, which `run_lock` refuses.
+    except OSError as error:
+        if error.errno not in (errno.ENOENT, errno.ELOOP):
+            raise
         return False
+    try:
+        # Unlike filelock's exclusive lock, a shared one takes no write permission and does not disturb another
+        # `twostream-status`.
+        fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return True
+    finally:
+        os.close(lock)
     return False
 
 
@@ -191,7 +209,7 @@ def clear_outputs(run_dir: Path) -> None:
 
 def check_same_config(run_dir: Path, config: dict[str, Any]) -> None:
     """Raise ValueError if the directory holds checkpoints that were trained with a different config."""
-    on_disk = read_json(run_dir / CONFIG)
+    on_disk = read_object(run_dir / CONFIG)
     if on_disk is not None and (run_dir / "checkpoints").exists() and (changes := differences(on_disk, config)):
         raise ValueError(
             f"{run_dir}: contains a run with a different config ({changes}); remove the directory, or choose "

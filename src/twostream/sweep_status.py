@@ -1,6 +1,5 @@
 """The status of all runs of a sweep, read from their directories."""
 
-import csv
 import re
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
@@ -10,6 +9,7 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
+from twostream.loggers.curve_csv import read_curves
 from twostream.runs import RunState, is_locked, read_run
 
 STATES = ("done", "evaluating", "running", "stalled", "stopped", "interrupted", "failed", "not started", "unreadable")
@@ -121,8 +121,10 @@ def last_losses(run_dir: Path) -> str:
     path = run_dir / "logs" / "metrics.csv"
     if not path.is_file():
         return ""
-    with path.open(newline="") as file:
-        rows = list(csv.DictReader(file))
+    try:
+        _, rows = read_curves(path)
+    except ValueError as error:
+        return str(error)
     for row in reversed(rows):
         if losses := {name.removeprefix("train/"): row[name] for name in row if name in LOSSES and row[name]}:
             return ", ".join(f"{name} {float(value):.3f}" for name, value in losses.items())

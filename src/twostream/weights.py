@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -103,16 +103,54 @@ def load_state(path: Path) -> Mapping[str, Tensor]:
     return state
 
 
+def check_tensor(got: Any, expected: Tensor, where: str) -> None:
+    """Raise ValueError, beginning with `where`, unless a value is a finite tensor of the shape and dtype of another."""
+    if described(got) != described(expected):
+        raise ValueError(f"{where}: expected {described(expected)}, got {described(got)}")
+    if not got.isfinite().all():
+        raise ValueError(f"{where}: expected finite values, got {int((~got.isfinite()).sum())} that are not")
+
+
+def check_tensors(got: Any, expected: Mapping[str, Tensor], where: str) -> None:
+    """Raise ValueError, beginning with `where`, unless `got` maps the names of `expected` to such tensors, all finite.
+
+    Names, shapes and dtypes are compared first; the message has the first three that differ.
+    """
+    if not isinstance(got, Mapping):
+        raise ValueError(f"{where}: expected a state dict, got {type(got).__name__}")
+    names = [*expected, *(name for name in got if name not in expected)]
+    differing = [name for name in names if described(got.get(name)) != described(expected.get(name))]
+    if differing:
+        lines = (f"{n}: expected {described(expected.get(n))}, got {described(got.get(n))}" for n in differing[:3])
+        raise ValueError(f"{where}: {len(differing)} differ: {', '.join(lines)}")
+    for name, tensor in expected.items():
+        check_tensor(got[name], tensor, f"{where}: {name}")
+
+
+def described(value: Any) -> str:
+    """Return dtype and shape of a tensor, or the type of another value."""
+    if not isinstance(value, Tensor):
+        return "nothing" if value is None else type(value).__name__
+    kind = str(value.dtype).removeprefix("torch.")
+    # Of sparse tensors, and of those without a memory of their own, little can be asked.
+    if value.layout != torch.strided or value.is_meta or value.is_quantized:
+        return f"{value.layout} {kind} of device {value.device}"
+    return f"{kind} of shape {tuple(value.shape)}"
+
+
 def load_tensors(path: Path, net: str, shapes: Mapping[str, Sequence[int]]) -> dict[str, Tensor]:
     """Load the tensors of these names and shapes from a state dict; it may hold more.
 
-    Raises ValueError for a file that lacks one or has one of another shape, and as `load_state`.
+    Raises ValueError for a file that lacks one or has one of another shape or of integers or not finite, and as
+    `load_state`.
     """
     state = load_state(path)
     for name, shape in shapes.items():
         got = tuple(state[name].shape) if name in state else "nothing"
         if got != tuple(shape):
             raise ValueError(f"{display(path)}: expected {net}'s {name} of shape {tuple(shape)}, got {got}")
+        if not (state[name].is_floating_point() and state[name].isfinite().all()):
+            raise ValueError(f"{display(path)}: expected finite numbers of a floating type in {net}'s {name}")
     return {name: state[name] for name in shapes}
 
 

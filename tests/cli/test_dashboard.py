@@ -32,7 +32,7 @@ from wandb_files import written
 # From the classes of wandb-workspaces, when they are imported.
 pytestmark = pytest.mark.filterwarnings("ignore::pydantic.warnings.PydanticDeprecatedSince20")
 
-EXPERIMENTS = Path(CONF).parent / "experiments"
+EXPERIMENTS = Path(CONF).resolve().parent / "experiments"
 SPECS = [EXPERIMENTS / f"{name}.yaml" for name in ("table3_at_module", "table4_fusion", "table5_blocks")]
 PROJECT = WandbProject("me", "project")
 

@@ -71,6 +71,7 @@ def test_a_missing_folder_is_refused(tiny_config, tmp_path):
             ([f"joint_size={x}"], f"joint_size: expected a finite number above 0, got {x}")
             for x in ("nan", "inf", "-1")
         ),
+        (["joint_size=33"], "joint_size: expected at most 32 pixels for images of 32x16, got 33"),
         (["cache=disk"], "cache: expected auto, none, ram, device, got 'disk'"),
         (["cache=device", "num_workers=1"], "cache=device: expected data.num_workers=0 and data/augmentation=none"),
         (["cache=device", "augmentation=flip"], "cache=device: expected data.num_workers=0 and data/augmentation=none"),

@@ -1,3 +1,5 @@
+import os
+import tracemalloc
 from io import BytesIO
 
 import numpy as np
@@ -23,12 +25,74 @@ def test_an_image_is_read_from_path_or_content(tmp_path):
     assert (read_image(path) == np.full((32, 16, 3), 7)).all()
 
 
-def test_the_exif_orientation_is_applied_on_request(tmp_path):
+def test_the_exif_orientation_is_applied(tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6
     noise = save_noise(tmp_path / "a.png", exif=exif)
-    assert (read_image(tmp_path / "a.png") == noise).all()
-    assert (read_image(tmp_path / "a.png", apply_orientation=True) == np.rot90(noise, -1)).all()
+    assert (read_image(tmp_path / "a.png") == np.rot90(noise, -1)).all()
+    assert read_image(tmp_path / "a.png", (16, 32)).shape == (16, 32, 3)
+    with pytest.raises(ValueError, match=r"a\.png: expected an image of height x width 32x16, got 16x32"):
+        read_image(tmp_path / "a.png", (32, 16))
+
+
+def test_modes_of_8_bits_are_converted(tmp_path):
+    red, path = Image.new("RGB", (2, 2), (255, 0, 0)), tmp_path / "a.png"
+    for image in (red, red.convert("P"), red.convert("RGBA"), red.quantize(2)):
+        image.save(path)
+        assert (read_image(path) == [255, 0, 0]).all()
+    red.convert("CMYK").save(tmp_path / "a.jpg", quality=100)
+    assert abs(read_image(tmp_path / "a.jpg").astype(int) - [255, 0, 0]).max() <= 2
+    Image.new("1", (2, 2), 1).save(path)
+    assert (read_image(path) == 255).all()
+
+
+def test_transparent_pixels_are_blended_with_white(tmp_path):
+    path = tmp_path / "a.png"
+    for alpha, expected in ((0, 255), (255, 10), (51, 206)):
+        Image.new("RGBA", (2, 2), (10, 10, 10, alpha)).save(path)
+        assert (read_image(path) == expected).all()
+    palette = Image.new("P", (2, 2), 1)
+    palette.putpalette([0, 0, 0, 9, 9, 9])
+    palette.save(path, transparency=1)
+    assert (read_image(path) == 255).all()
+    noise = save_noise(path)
+    Image.fromarray(noise).convert("RGBA").save(path)
+    assert (read_image(path) == noise).all()
+
+
+@pytest.mark.parametrize(
+    ("name", "mode", "message"),
+    [
+        ("a.png", "I;16", "expected an image of 8 bits a channel, got one of Pillow's mode I;16"),
+        ("a.tiff", "F", "expected an image: it is neither of PNG, JPEG, WEBP"),
+        ("a.tiff", "I", "expected an image: it is neither of PNG, JPEG, WEBP"),
+        ("a.eps", "RGB", "expected an image: it is neither of PNG, JPEG, WEBP"),
+    ],
+)
+def test_images_of_other_ranges_and_formats_are_refused(tmp_path, name, mode, message):
+    path = tmp_path / "a.jpg"
+    Image.new(mode, (4, 4)).save(tmp_path / name)
+    (tmp_path / name).rename(path)
+    with pytest.raises(ValueError, match=f"^{path}: {message}$"):
+        read_image(path)
+
+
+def test_a_huge_image_is_refused_before_it_is_decoded(tmp_path):
+    path = tmp_path / "a.png"
+    Image.new("1", (10_000, 8_000)).save(path)
+    tracemalloc.start()
+    try:
+        with pytest.raises(ValueError, match=r"a\.png: expected at most 50,000,000 pixels, got 10,000x8,000"):
+            read_image(path)
+        assert tracemalloc.get_traced_memory()[1] < 2**20
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_pipe_as_an_image_is_refused(tmp_path):
+    os.mkfifo(tmp_path / "a.png")
+    with pytest.raises(ValueError, match=r"a\.png: expected a regular file, got a pipe"):
+        decode_images([tmp_path / "a.png"])
 
 
 def test_a_missing_file_is_named(tmp_path):

@@ -130,6 +130,18 @@ def test_x_of_another_frame_is_refused_with_file_line_and_value(tmp_path, width,
         read_annotations(write(tmp_path / "a.csv", *rows_of(*xs)), width)
 
 
+def test_y_of_another_frame_is_refused_with_file_line_and_value(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text(f"{HEADER}\na.jpg: {[0] * 17 + [157]}: {[9] * 18}\nb.jpg: {[0] * 17 + [30_000]}: {[9] * 18}\n")
+    message = r"a\.csv:3: y = 30000 belongs to another frame: expected -29 to 156 for images of height 128"
+    with pytest.raises(ValueError, match=message.replace("a\\.csv:3: y = 30000", r"a\.csv:2: y = 157")):
+        read_annotations(path, 64, 128)
+    path.write_text(path.read_text().replace("157", "156"))
+    with pytest.raises(ValueError, match=message):
+        read_annotations(path, 64, 128)
+    assert len(read_annotations(path, 64)) == 2
+
+
 @pytest.mark.parametrize("width", [64, 176, 256])
 def test_missing_joints_are_in_every_frame(tmp_path, width):
     rows = [f"{i}.jpg: {[-1] * 18}: {[-1] * 18}" for i in range(2)]

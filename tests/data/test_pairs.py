@@ -64,6 +64,20 @@ def test_malformed_rows_are_refused_with_file_line_and_row(tmp_path, row):
         read_pairs(path)
 
 
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ("b.jpg,b.jpg", "expected two different images, got 'b.jpg' twice"),
+        ("a.jpg, b.jpg", "expected each pair once, got 'a.jpg, b.jpg' in line 2 too"),
+    ],
+)
+def test_a_pair_of_one_image_and_a_repeated_pair_are_refused_with_file_and_line(tmp_path, row, message):
+    path = tmp_path / "p.csv"
+    path.write_text(f"from,to\na.jpg,b.jpg\nb.jpg,a.jpg\n{row}\n")
+    with pytest.raises(ValueError, match=f"^{re.escape(f'{path}:4: {message}')}$"):
+        read_pairs(path)
+
+
 @pytest.mark.parametrize("pair", [("a.jpg", "nobody.jpg"), ("nobody.jpg", "a.jpg")])
 def test_a_name_without_annotation_is_refused_with_file_line_and_name(tmp_path, pair):
     write_pairs(tmp_path / "p.csv", [("a.jpg", "b.jpg"), pair])

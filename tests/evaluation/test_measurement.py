@@ -16,7 +16,14 @@ from stand_ins import Corner, FewFeatures, save_image
 from twostream.data.keypoints import NUM_JOINTS
 from twostream.data.pose import person_mask
 from twostream.evaluation import measurement
-from twostream.evaluation.measurement import ScoreFiles, measure, reference_moments, summarise, write_scores
+from twostream.evaluation.measurement import (
+    ScoreFiles,
+    discard_if_stale,
+    measure,
+    reference_moments,
+    summarise,
+    write_scores,
+)
 from twostream.metrics.bootstrap import resample
 from twostream.metrics.inception import FeatureColumns, InceptionScore, inception_score, moments
 from twostream.metrics.metric import Metric, Panel, ScoredPair
@@ -403,3 +410,24 @@ def test_values_exist_only_together_with_the_other_files(files, pairs, columns, 
     monkeypatch.undo()
     write_scores(files, {"state": "new"}, pairs, columns, [ssim], [])
     assert json.loads(files.values.read_text())["run"] == {"state": "new"}
+
+
+@pytest.mark.parametrize("content", [b"", b"\x80", b"null", b"other\n", None])
+def test_intermediate_results_of_an_unknown_key_are_discarded(tmp_path, content):
+    folder = tmp_path / "images"
+    folder.mkdir()
+    (folder / "a.png").touch()
+    if content is not None:
+        (folder / "key").write_bytes(content)
+    discard_if_stale(folder, "key", "abc")
+    assert [path.name for path in folder.iterdir()] == ["key"]
+    (folder / "a.png").touch()
+    discard_if_stale(folder, "key", "abc")
+    assert (folder / "a.png").exists()
+
+
+@pytest.mark.parametrize("content", [b"", b"no archive"])
+def test_a_damaged_file_of_measurements_is_named(tmp_path, content):
+    (tmp_path / "00000008.npz").write_bytes(content)
+    with pytest.raises(ValueError, match=r"00000008\.npz: expected stored measurements, got: .*; remove the file"):
+        measurement._load(tmp_path / "00000008.npz")

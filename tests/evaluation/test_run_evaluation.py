@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import shutil
 from dataclasses import replace
 from importlib.metadata import version
@@ -19,8 +20,9 @@ from twostream.cli import CONF
 from twostream.cli.train import train_and_evaluate
 from twostream.data.dataset import PairDataset
 from twostream.data.pose import person_mask
-from twostream.evaluation.generated_run import image_name
-from twostream.evaluation.run_evaluation import evaluate_run, generate_run, load_generator
+from twostream.evaluation.generated_run import check_image_names, image_name
+from twostream.evaluation.run_evaluation import evaluate_run, generate_run, load_generator, read_correspondence
+from twostream.inference import PoseTransfer
 from twostream.metrics.correspondence import count_correct, read_surface, true_matches
 from twostream.metrics.protocols import STANDARD
 from twostream.metrics.ssim import ssim
@@ -140,6 +142,42 @@ def test_missing_values_have_a_reason(metrics):
     for name in ("inception_score", "mask_inception_score"):
         assert missing.pop((name, "evaluator")) == "expected 1 to 6 splits for 6 images, got 10"
     assert not missing
+
+
+@pytest.mark.parametrize(
+    "pairs",
+    [
+        [("1_a.jpg", "1_c.jpg"), ("1_a.png", "1_c.jpg")],
+        [("1_a_2_1_b.jpg", "1_c.jpg"), ("1_a.jpg", "1_b_2_1_c.jpg")],
+    ],
+)
+def test_two_pairs_with_one_image_name_are_refused(pairs):
+    check_image_names([pairs[0], ("1_c.jpg", "1_a.jpg")], "data")
+    both = " and of ".join(",".join(pair) for pair in pairs)
+    expected = f"data: expected a name for the image of each pair, got {image_name(pairs[0])} of {both}"
+    with pytest.raises(ValueError, match=f"^{re.escape(expected)}$"):
+        check_image_names(pairs, "data")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda weight: weight * np.nan, r"decoder\.\S+: expected finite values, got \d+ that are not"),
+        (lambda weight: weight.int(), r"1 differ: decoder\.\S+: expected float32 of shape \(.*\), got int32 of"),
+        (lambda weight: weight[None], r"1 differ: decoder\.\S+: expected float32 of shape"),
+        (lambda weight: None, r"1 differ: decoder\.\S+: expected float32 of shape \(.*\), got nothing"),
+    ],
+)
+def test_weights_that_can_not_be_right_are_not_evaluated(run_dir, scoring, change, message):
+    path = run_dir / "checkpoints" / "last.ckpt"
+    checkpoint = load_checkpoint(path)
+    name = [name for name in checkpoint["state_dict"] if name.startswith("generator.decoder")][-1]
+    checkpoint["state_dict"][name] = change(checkpoint["state_dict"][name])
+    path.unlink()  # it may be a hard link to best.ckpt
+    torch.save(checkpoint, path)
+    for load in (lambda: evaluate_run(run_dir, scoring, CPU), lambda: PoseTransfer.load(run_dir)):
+        with pytest.raises(ValueError, match=rf"last\.ckpt: weights of the generator: {message}"):
+            load()
 
 
 def test_every_value_has_its_details(finished, metrics):
@@ -287,6 +325,48 @@ def test_the_tables_contain_the_values(finished, metrics, tmp_path):
     assert "PCKh (evaluator)" in full
     assert "FD test (evaluator)" in full
     assert "Not computed: IS, Mask-IS, FID (train), FID (test): weights-inception" in full
+
+
+def test_stored_matches_are_read_as_they_were_written(run_dir, people_folder):
+    known = PairDataset.of_split(people_folder, "test", (32, 16)).joints
+    path = run_dir / "correspondence.json"
+    stored = read(path)
+    assert read_correspondence(run_dir, known) == stored
+    sources = stored["views"]["block_1"]["sources"]
+    changed = [
+        {**stored, "pairs": [["../a.jpg", "b.jpg"], *stored["pairs"][1:]]},
+        {**stored, "pairs": stored["pairs"][1:]},
+        {**stored, "views": {"block_1": {**stored["views"]["block_1"], "sources": sources[0]}}},
+        {**stored, "views": {"block_1": {**stored["views"]["block_1"], "map": [1, 1]}}},
+        *({**stored, "views": views} for views in ([], {"block_1": None}, {"block_1": {}})),
+        *({**stored, "pairs": pairs} for pairs in (None, 5, ["x"])),
+    ]
+    for content in changed:
+        path.write_text(json.dumps(content))
+        with pytest.raises(ValueError, match=r"correspondence\.json: expected positions for each pair and view, got"):
+            read_correspondence(run_dir, known)
+    for text in ("null", "[]", "{}"):
+        path.write_text(text)
+        with pytest.raises(ValueError, match=r"correspondence\.json: expected (a JSON object|the key)"):
+            read_correspondence(run_dir, known)
+    path.unlink()
+    assert read_correspondence(run_dir, known) is None
+
+
+def test_data_that_changed_are_neither_trained_on_nor_scored(people_parent, people_folder, run_dir, scoring, tmp_path):
+    parent = shutil.copytree(people_parent, tmp_path / "people")
+    image = min((parent / people_folder.name / "test").iterdir())
+    path = run_dir / "checkpoints" / "last.ckpt"
+    checkpoint = load_checkpoint(path)
+    checkpoint["hyper_parameters"]["data"]["root"] = str(parent)
+    path.unlink()
+    torch.save(checkpoint, path)
+    Image.new("RGB", (16, 32)).save(image)
+    with pytest.raises(ValueError, match=rf"has changed since it was prepared, 1 files differ.*\ntest/{image.name}"):
+        evaluate_run(run_dir, scoring, CPU)
+    overrides = [*overrides_of_tiny_run(people_parent, tmp_path / "new"), f"data.root={parent}"]
+    with pytest.raises(ValueError, match=rf"test/{image.name}: changed"):
+        compose_and_run(tmp_path / "new", overrides)
 
 
 def test_a_prepared_folder_is_scored_without_the_evaluator(people_parent, people_folder, tmp_path):

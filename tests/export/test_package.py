@@ -131,6 +131,8 @@ def test_another_config_is_refused(package):
 
 
 def test_damaged_weights_are_refused(package):
+    from safetensors.torch import save_file
+
     from twostream.files import sha256_of
 
     path = package / "model.safetensors"
@@ -144,6 +146,10 @@ def test_damaged_weights_are_refused(package):
         edit(package, weights_sha256=sha256_of(path))
         with pytest.raises(ValueError, match=rf"model\.safetensors: {message}"):
             PoseTransfer.load(package, "cpu")
+    save_file({**weights, name: weights[name].int()}, path)
+    edit(package, weights_sha256=sha256_of(path))
+    with pytest.raises(ValueError, match=rf"model\.safetensors: {name}: expected float32 or float16, got int32"):
+        PoseTransfer.load(package, "cpu")
     path.write_bytes(b"no weights")
     edit(package, weights_sha256=sha256_of(path))
     with pytest.raises(ValueError, match=r"model\.safetensors: expected weights in safetensors, got: "):

@@ -21,7 +21,7 @@ def images(tmp_path):
 
 
 def test_joints_are_estimated_in_the_order_of_the_names(images, estimator):
-    joints = estimate_joints(images, ["2.png", "1.png"], estimator, images / "a.csv", 8)
+    joints = estimate_joints(images, ["2.png", "1.png"], estimator, images / "a.csv", (8, 8))
     assert [(name, array[0].tolist()) for name, array in joints.items()] == [("2.png", [0, 2]), ("1.png", [0, 1])]
 
 
@@ -31,9 +31,9 @@ def test_estimation_resumes(images, estimator, monkeypatch):
     names = ["1.png", "2.png", "3.png"]
     (images / "3.png").rename(images / "later.png")
     with pytest.raises(ValueError, match=r"3\.png: file not found"):
-        estimate_joints(images, names, estimator, images / "a.csv", 8)
+        estimate_joints(images, names, estimator, images / "a.csv", (8, 8))
     (images / "later.png").rename(images / "3.png")
-    joints = estimate_joints(images, names, estimator, images / "a.csv", 8)
+    joints = estimate_joints(images, names, estimator, images / "a.csv", (8, 8))
     assert {name: array[0].tolist() for name, array in joints.items()} == {
         "1.png": [7, 7],
         "2.png": [0, 2],

@@ -10,7 +10,7 @@ from twostream.report.page import write_report
 from twostream.tables.results import Results, collect
 from twostream.tables.spec import load_spec
 
-EXPERIMENTS = Path(CONF).parent / "experiments"
+EXPERIMENTS = Path(CONF).resolve().parent / "experiments"
 
 
 @pytest.fixture(scope="session")

@@ -12,7 +12,7 @@ from twostream.registry import model_config
 from twostream.report.figures import load_figure, make_figure
 from twostream.report.pair_figure import CELL_HEIGHT, DPI, INPUTS, Column, PairImages, draw_columns
 
-EXPERIMENTS = Path(CONF).parent / "experiments"
+EXPERIMENTS = Path(CONF).resolve().parent / "experiments"
 SPEC = """
 title: Two methods
 pairs: {rule: random, count: 2, seed: 3}

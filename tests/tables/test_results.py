@@ -101,7 +101,7 @@ WHY_FAILED = "failed: RuntimeError: bad thing (log: synthetic/smoke/full/seed0/t
         # The numbers are of an earlier run.
         ({"state": "running"}, True, "still running, or killed"),
         (FAILED, True, WHY_FAILED),
-        (["failed"], True, "run.json: expected a mapping, got ['failed']"),
+        (["failed"], True, 'run.json: expected a JSON object, got ["failed"]'),
         ('{"state": "fai', True, "run.json: expected JSON, got: "),
     ],
 )

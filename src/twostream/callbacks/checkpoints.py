@@ -11,17 +11,28 @@ from typing import Any
 import numpy as np
 import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning.plugins.io import TorchCheckpointIO
 from torch import Tensor
 from typing_extensions import override
 
 from twostream.callbacks import module_of
+from twostream.data.keypoints import NUM_JOINTS
 from twostream.files import atomic_write
 from twostream.losses.fake_pool import FakePool
 from twostream.module import TwoStreamModule
+from twostream.weights import described
 
 log = logging.getLogger(__name__)
 
 LAST, PREVIOUS, BEST = "last.ckpt", "previous.ckpt", "best.ckpt"
+
+
+class StreamedFile(TorchCheckpointIO):
+    """Writes a checkpoint straight to its path; Lightning builds it in memory and moves it from $TMPDIR."""
+
+    @override
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        torch.save(checkpoint, path)
 
 
 class Checkpoints(Callback):
@@ -30,7 +41,7 @@ class Checkpoints(Callback):
     The checkpoint before it is kept as `previous.ckpt`, the one with the highest validation SSIM as `best.ckpt`. In
     addition to what Lightning saves, a checkpoint holds each process's random states and pools of past fakes. It is
     written between two iterations, after the validation and the logging of the first. Raises OSError if it can't be
-    written; the one before it is left unchanged.
+    written; the one before it is left unchanged. A checkpoint is on the disk before it gets its name.
     """
 
     def __init__(self, run_dir: str | Path, every_n_iterations: int) -> None:
@@ -42,6 +53,10 @@ class Checkpoints(Callback):
         self._is_best = False
         self._saved_at: int | None = None
         self._loaded: list[dict[str, Any]] | None = None
+
+    @override
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        trainer.strategy.checkpoint_io = StreamedFile()
 
     @override
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
@@ -101,7 +116,7 @@ class Checkpoints(Callback):
     def _write(self, trainer: Trainer) -> None:
         path = self.folder / LAST
         try:
-            with atomic_write(path) as temporary:
+            with atomic_write(path, durable=True) as temporary:
                 trainer.save_checkpoint(temporary)
                 if path.exists():
                     _link(path, self.folder / PREVIOUS)
@@ -154,6 +169,30 @@ def _restore_process(trainer: Trainer, states: list[dict[str, Any]]) -> None:
     random.setstate(state["python"])
 
 
+def check_process_state(state: Any, module: TwoStreamModule, where: str) -> None:
+    """Raise ValueError, beginning with `where`, unless a process can be restored from a state of a checkpoint."""
+    try:
+        torch.Generator().set_state(state["torch"])
+        kind, keys, *rest = state["numpy"]
+        np.random.RandomState().set_state((kind, keys.numpy().astype(np.uint32), *rest))
+        random.Random().setstate(state["python"])
+        if state["cuda"] is not None and state["cuda"].dtype != torch.uint8:
+            raise ValueError(f"cuda: {state['cuda'].dtype}")
+        samples = [tuple(sample) for name in _pools(module) for sample in state["pools"][name]]
+    # Each generator refuses a state in its own way.
+    except Exception as error:
+        raise ValueError(f"{where}: expected random states and pools, got: {error!r}") from None
+    for sample in samples:
+        got = [described(tensor) for tensor in sample]
+        # An image, its source image and a pose, see `TwoStreamModule.score_real_and_fake`.
+        are_alike = all(isinstance(tensor, Tensor) and tensor.ndim == 3 for tensor in sample)
+        channels = [tensor.shape[0] for tensor in sample] if are_alike else []
+        if channels != [3, 3, NUM_JOINTS] or len({tensor.shape[1:] for tensor in sample}) > 1:
+            raise ValueError(f"{where}: pools: expected two images and a pose of {NUM_JOINTS} joints, got {got}")
+        if not all(tensor.is_floating_point() and tensor.isfinite().all() for tensor in sample):
+            raise ValueError(f"{where}: pools: expected finite values of a floating type, got {got}")
+
+
 def _gather(trainer: Trainer, state: dict[str, Any]) -> list[dict[str, Any]]:
     """Return the states of all processes in the first one, an empty list in the others."""
     if trainer.world_size == 1:
@@ -173,7 +212,7 @@ def _moved(samples: list[tuple[Tensor, ...]], device: torch.device) -> list[tupl
 
 def _link(source: Path, target: Path) -> None:
     """Hard-link a file that is never modified, or copy it where the file system has no links."""
-    with atomic_write(target) as temporary:
+    with atomic_write(target, durable=True) as temporary:
         try:
             os.link(source, temporary)
         except OSError:

@@ -46,7 +46,7 @@ class RunLog(Callback):
         iteration = module_of(trainer).iteration
         provenance = self._provenance(trainer)
         is_dirty = provenance["dirty"]
-        before = read_run(self.run_dir) if iteration else RunState()
+        before = read_run(self.run_dir, needs_progress=False) if iteration else RunState()
         if before.provenance:
             provenance = resumed(before.provenance, provenance, iteration)
         self.val_ssim = before.progress.val_ssim if before.progress else None

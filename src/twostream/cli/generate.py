@@ -72,7 +72,7 @@ def generate(
 ) -> Iterator[Image.Image]:
     """Yield the person of an image in each pose; side by side with source and pose on request."""
     try:
-        image = Image.fromarray(read_image(source, apply_orientation=True))
+        image = Image.fromarray(read_image(source))
         view = model.view(image, joints)
     except ValueError as error:
         message = str(error)

@@ -16,6 +16,7 @@ from typing import IO
 
 from omegaconf import DictConfig
 
+from twostream.files import open_log
 from twostream.registry import model_config
 from twostream.runs import RUN, check_same_config, is_finished, read_run, update_run
 
@@ -60,7 +61,7 @@ def run_in_subprocess(overrides: Sequence[str], run_dir: Path, devices: object) 
             environment["CUDA_VISIBLE_DEVICES"] = gpus_of_worker(worker, devices, gpus)
         log.info("%s starts", run_dir)
         run_dir.mkdir(parents=True, exist_ok=True)
-        with (run_dir / OUTPUT).open("w") as output:
+        with open_log(run_dir / OUTPUT, "w") as output:
             code, signals = _run(command, environment, output)
         log.info("%s has ended", run_dir)
     for number in signals:

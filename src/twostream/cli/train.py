@@ -15,7 +15,7 @@ from twostream.cli.errors import exit_on_error
 from twostream.cli.jobs import quote_numbered_options
 from twostream.cli.options import check_options
 from twostream.cli.processes import end_with_parent, run_job
-from twostream.files import write_json
+from twostream.files import open_log, write_json
 from twostream.registry import model_config
 from twostream.runs import CONFIG, check_same_config, clear_outputs, run_lock, track_status
 
@@ -34,9 +34,17 @@ def run(cfg: DictConfig) -> float | None:
     if HydraConfig.get().mode is RunMode.MULTIRUN:
         return run_job(cfg, HydraConfig.get().overrides.task, run_dir)
     with exit_on_error(log):
+        log_to(run_dir / f"{HydraConfig.get().job.name}.log")
         check_options("train", cfg)
         train_and_evaluate(cfg, run_dir)
     return None
+
+
+def log_to(path: Path) -> None:
+    """Append what is logged to a file too, in the format of the terminal. Raises OSError if it is a link."""
+    handler = logging.StreamHandler(open_log(path, "a"))
+    handler.setFormatter(logging.getLogger().handlers[0].formatter)
+    logging.getLogger().addHandler(handler)
 
 
 def train_and_evaluate(cfg: DictConfig, run_dir: Path) -> None:
@@ -79,7 +87,7 @@ def train(cfg: DictConfig, run_dir: Path) -> None:
     data = build_datamodule(cfg)
     module = build_module(cfg)
     trainer = build_trainer(cfg)
-    checkpoint = find_checkpoint(run_dir, cfg.resume, module)
+    checkpoint = find_checkpoint(run_dir, cfg.resume, module, trainer)
     if is_rank_zero():
         if checkpoint is None:
             clear_outputs(run_dir)

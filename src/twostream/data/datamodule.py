@@ -14,10 +14,10 @@ from typing_extensions import override
 
 from twostream.data.augment import Augmentation
 from twostream.data.dataset import AnnotatedImages, PairDataset, image_names, read_split, to_pose_pair
+from twostream.data.manifest import read_manifest, verify
 from twostream.data.pairs import Pair, split_identities
 from twostream.data.pose import Heatmaps
 from twostream.data.sampling import PairStream, SampledPair
-from twostream.files import read_json
 from twostream.types import ImagePair, PosePair
 
 CACHES = ("auto", "none", "ram", "device")
@@ -76,6 +76,11 @@ class PairDataModule(LightningDataModule):
             value = getattr(self, key)
             if value is not None and not 0 < value < math.inf:
                 raise ValueError(f"data.{key}: expected a finite number above 0, got {value}")
+        if self.joint_size > max(self.size):
+            raise ValueError(
+                f"data.joint_size: expected at most {max(self.size)} pixels for images of {height}x{width}, "
+                f"got {self.joint_size}"
+            )
         if self.cache not in CACHES:
             raise ValueError(f"data.cache: expected {', '.join(CACHES)}, got {self.cache!r}")
         if self.cache == "device" and self.needs_cpu:
@@ -98,12 +103,13 @@ class PairDataModule(LightningDataModule):
     @property
     def manifest(self) -> dict[str, Any]:
         """The folder's manifest, with its label and the hash over all files (`data_hash`)."""
-        return read_json(self.folder / "manifest.json")
+        return read_manifest(self.folder)
 
     @override
     def prepare_data(self) -> None:
         if not self.folder.is_dir():
             raise ValueError(f"data.root: expected a prepared data folder, folder not found: {self.folder}")
+        verify(self.folder)
 
     @override
     def setup(self, stage: str) -> None:

@@ -139,7 +139,8 @@ def read_split(root: Path, split: str, image_size: tuple[int, int]) -> tuple[dic
     Raises ValueError with file and line for a malformed line, a pair of an unknown name, a file without pairs, and
     joints of another frame than images of this height and width.
     """
-    joints = read_annotations(root / f"annotation-{split}.csv", image_size[1])
+    height, width = image_size
+    joints = read_annotations(root / f"annotation-{split}.csv", width, height)
     return joints, read_pairs(root / f"pairs-{split}.csv", known=joints)
 
 

@@ -1,49 +1,85 @@
 """The image reader: one file, or all images of a folder in threads."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from io import BytesIO
+from contextlib import contextmanager
+from io import BufferedReader, BytesIO
 from pathlib import Path
 
 import numpy as np
 import torch
 from jaxtyping import UInt8
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 from tqdm import tqdm
 
-from twostream.files import first_lines
+from twostream.files import MAX_IMAGE_BYTES, first_lines, open_regular
 
 MANY_IMAGES = 2000  # more are read with a progress bar
+FORMATS = ("PNG", "JPEG", "WEBP")
+MAX_PIXELS = 50_000_000
+# Pillow's modes of 8 bits a channel at most; it converts the others by clipping.
+MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr")
 
 
-def read_image(
-    file: Path | BytesIO, image_size: tuple[int, int] | None = None, apply_orientation: bool = False
-) -> UInt8[np.ndarray, "h w 3"]:
-    """Read an image file as RGB.
+def read_image(file: Path | BytesIO, image_size: tuple[int, int] | None = None) -> UInt8[np.ndarray, "h w 3"]:
+    """Read an image file as RGB, rotated as its EXIF orientation says; transparent pixels are blended with white.
 
     Args:
-        file: path or content.
+        file: path or content of a PNG, JPEG or WebP file.
         image_size: expected height and width; another size is refused before the image is decoded.
-        apply_orientation: rotate the image as its EXIF orientation says.
 
     Raises:
-        ValueError: the file is missing, unreadable or of another size; the message begins with the path, if any.
+        ValueError: the file is missing, unreadable or of another size, has more than `MAX_IMAGE_BYTES` or `MAX_PIXELS`,
+            or channels of more than 8 bits, whose range is not known; the message begins with the path, if any.
     """
-    where = f"{file}: " if isinstance(file, Path) else ""
+    if isinstance(file, BytesIO):
+        return _decode(file, image_size, "")
     try:
-        with Image.open(file) as opened:
-            size = (opened.height, opened.width)
-            if image_size in (None, size):
-                return np.array((ImageOps.exif_transpose(opened) if apply_orientation else opened).convert("RGB"))
+        with open_regular(file, MAX_IMAGE_BYTES) as opened:
+            return _decode(opened, image_size, f"{file}: ")
     except FileNotFoundError:
-        raise ValueError(f"{where}file not found") from None
+        raise ValueError(f"{file}: file not found") from None
+
+
+def _decode(
+    file: BytesIO | BufferedReader, image_size: tuple[int, int] | None, where: str
+) -> UInt8[np.ndarray, "h w 3"]:
+    with _named_error(where):
+        image: Image.Image = Image.open(file, formats=FORMATS)
+    size = (image.height, image.width)
+    # An EXIF orientation may exchange height and width.
+    if image_size not in (None, size, size[::-1]):
+        raise _unexpected_size(where, image_size, size)
+    if image.height * image.width > MAX_PIXELS:
+        raise ValueError(f"{where}expected at most {MAX_PIXELS:,} pixels, got {image.width:,}x{image.height:,}")
+    if image.mode not in MODES:
+        raise ValueError(f"{where}expected an image of 8 bits a channel, got one of Pillow's mode {image.mode}")
+    with _named_error(where):
+        ImageOps.exif_transpose(image, in_place=True)
+        if image.has_transparency_data:
+            image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA"))
+        pixels = np.array(image.convert("RGB"))
+    if image_size not in (None, pixels.shape[:2]):
+        raise _unexpected_size(where, image_size, pixels.shape[:2])
+    return pixels
+
+
+@contextmanager
+def _named_error(where: str) -> Iterator[None]:
+    try:
+        yield
+    except UnidentifiedImageError:
+        raise ValueError(f"{where}expected an image: it is neither of {', '.join(FORMATS)}") from None
     # Pillow's decoders raise errors of many kinds on broken content.
     except Exception as error:
         raise ValueError(f"{where}expected an image: {error}") from error
-    expected, got = ("x".join(map(str, sides)) for sides in (image_size, size))
-    raise ValueError(f"{where}expected an image of height x width {expected}, got {got}")
+
+
+def _unexpected_size(where: str, expected: Sequence[int] | None, got: Sequence[int]) -> ValueError:
+    expected_text, got_text = ("x".join(map(str, sides or ())) for sides in (expected, got))
+    return ValueError(f"{where}expected an image of height x width {expected_text}, got {got_text}")
 
 
 def decode_images(

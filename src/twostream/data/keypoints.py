@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Bool, Int
 
-from twostream.files import write_text
+from twostream.files import read_text, write_text
 
 JOINT_NAMES = (
     *("nose", "neck"),
@@ -56,27 +56,19 @@ def found(joints: Int[np.ndarray, "*n 18 2"]) -> Bool[np.ndarray, "*n 18"]:
     return (joints != MISSING).all(axis=-1)
 
 
-def read_lines(path: Path) -> list[str]:
-    """Read the lines of a text file. Raises ValueError with the path if it is not UTF-8."""
-    try:
-        return path.read_text(encoding="utf-8").splitlines()
-    except UnicodeDecodeError as error:
-        got = f"byte 0x{error.object[error.start]:02x} at offset {error.start}"
-        raise ValueError(f"{path}: expected UTF-8 text, got {got}") from None
-
-
-def read_annotations(path: Path, width: int | None) -> dict[str, JointArray]:
+def read_annotations(path: Path, width: int | None, height: int | None = None) -> dict[str, JointArray]:
     """Read an annotation file into image name -> joints, in the file's order.
 
     Args:
         path: the file.
         width: of the images in pixels, to which x must belong; None for a caller that finds out the frame itself.
+        height: of the images in pixels, to which y must belong; None if it is not known.
 
     Raises:
         ValueError: a line is malformed; the message has file, line and value.
         FileNotFoundError: the file does not exist.
     """
-    lines = read_lines(path)
+    lines = read_text(path).splitlines()
     if not lines or lines[0].rstrip(", ") != HEADER:
         raise ValueError(f"{path}:1: expected the header {HEADER!r}, got {lines[0] if lines else '(empty file)'!r}")
     annotations: dict[str, JointArray] = {}
@@ -95,6 +87,8 @@ def read_annotations(path: Path, width: int | None) -> dict[str, JointArray]:
         _check_missing(stacked, places)
         if width is not None:
             _check_frame(stacked, places, width)
+        if height is not None:
+            _check_range(stacked, places, "y", -reach(height), height - 1 + reach(height), f"height {height}")
     return annotations
 
 
@@ -142,19 +136,11 @@ def _check_frame(joints: Int[np.ndarray, "n 18 2"], places: list[str], width: in
     x is between -31 and 205 at width 176, between 9 and 245 at width 256. No x can be above 215 at width 176. At width
     256 none is negative, but joints of other data may be a little outside.
     """
-    # As at width 176: joints are outside by at most this fraction of the width.
-    reach = CROP * width // NARROW
-    lowest, highest = -reach, width - 1 + reach
+    lowest, highest = -reach(width), width - 1 + reach(width)
     x = np.where(found(joints), joints[..., 1], width // 2)
     if width == WIDE and x.min() <= -CLEARLY_OUTSIDE and x.max() < WIDE - CROP:
         lowest, highest = 0, WIDE - 1
-    outside = (x < lowest) | (x > highest)
-    if outside.any():
-        row, joint = np.argwhere(outside)[0]
-        raise ValueError(
-            f"{places[row]}: x = {x[row, joint]} belongs to another frame: expected {lowest} to {highest} for "
-            f"images of width {width}; {ADVICE}"
-        )
+    _check_range(joints, places, "x", lowest, highest, f"width {width}; {ADVICE}")
     # Of DeepFashion's images, many persons are on average within 8 pixels of the middle, and the frames differ by 40.
     is_found = found(joints)
     if width in (NARROW, WIDE) and len(persons := x[is_found.any(axis=1)]) >= MANY:
@@ -164,6 +150,25 @@ def _check_frame(joints: Int[np.ndarray, "n 18 2"], places: list[str], width: in
                 f"{places[0].rpartition(':')[0]}: the mean x of {len(persons)} persons is {mean:.0f}, the middle of "
                 f"images of width {other}: expected about {width // 2} for images of width {width}; {ADVICE}"
             )
+
+
+def reach(side: int) -> int:
+    """Return by how many pixels joints may be outside an image of this height or width: as at width 176."""
+    return CROP * side // NARROW
+
+
+def _check_range(
+    joints: Int[np.ndarray, "n 18 2"], places: list[str], axis: str, lowest: int, highest: int, side: str
+) -> None:
+    """Refuse joints that were found and are below `lowest` or above `highest` on an axis, y or x."""
+    values = joints[..., "yx".index(axis)]
+    outside = found(joints) & ((values < lowest) | (values > highest))
+    if outside.any():
+        row, joint = np.argwhere(outside)[0]
+        raise ValueError(
+            f"{places[row]}: {axis} = {values[row, joint]} belongs to another frame: expected {lowest} to {highest} "
+            f"for images of {side}"
+        )
 
 
 def write_annotations(path: Path, joints: Mapping[str, JointArray]) -> None:

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from twostream.data.keypoints import TORSO, JointArray, found, read_lines
-from twostream.files import write_text
+from twostream.data.keypoints import TORSO, JointArray, found
+from twostream.files import read_text, write_text
 
 HEADER = ("from", "to")
 DISTRACTORS = ("-1", "0000")
@@ -93,11 +93,12 @@ def read_pairs(path: Path, known: Container[str] | None = None) -> list[Pair]:
     """Read a pairs file, with or without its header line, in the file's order.
 
     Raises:
-        ValueError: a row is not two names, both in `known` if given (with file and line), or there is no row.
+        ValueError: a row is not two different names, both in `known` if given, or is there twice (with file and line),
+            or there is no row.
         FileNotFoundError: the file does not exist.
     """
-    pairs = []
-    for number, line in enumerate(read_lines(path), start=1):
+    line_of: dict[Pair, int] = {}
+    for number, line in enumerate(read_text(path).splitlines(), start=1):
         row = tuple(name.strip() for name in line.split(","))
         if not line.strip() or (number == 1 and row == HEADER):
             continue
@@ -105,10 +106,15 @@ def read_pairs(path: Path, known: Container[str] | None = None) -> list[Pair]:
             raise ValueError(f"{path}:{number}: expected two names separated by ',', got {line!r}")
         if unknown := [name for name in row if known is not None and name not in known]:
             raise ValueError(f"{path}:{number}: expected names of annotated images, got {unknown[0]!r}")
-        pairs.append((row[0], row[1]))
-    if not pairs:
+        pair = (row[0], row[1])
+        if row[0] == row[1]:
+            raise ValueError(f"{path}:{number}: expected two different images, got {row[0]!r} twice")
+        if pair in line_of:
+            raise ValueError(f"{path}:{number}: expected each pair once, got {line!r} in line {line_of[pair]} too")
+        line_of[pair] = number
+    if not line_of:
         raise ValueError(f"{path}: expected at least one pose pair, got none")
-    return pairs
+    return list(line_of)
 
 
 def write_pairs(path: Path, pairs: Iterable[Pair]) -> None:

@@ -217,7 +217,7 @@ def annotate(folder: Path, estimator: PoseEstimator, out: Path) -> dict[str, Joi
     decode_images(paths)
     joints = {}
     for path in tqdm(paths, desc="Annotate", unit="image", disable=None):
-        image = torch.from_numpy(read_image(path, apply_orientation=True))
+        image = torch.from_numpy(read_image(path))
         joints[path.name] = estimator(image.permute(2, 0, 1)[None])[0]
     write_annotations(out, joints)
     return joints

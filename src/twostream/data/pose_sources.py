@@ -109,7 +109,7 @@ def _estimated(paths: list[Path], network_size: Size, estimator: PoseEstimator |
     if first.suffix.lower() not in VIDEO_SUFFIXES:
         poses = {}
         for path in tqdm(paths, desc="Estimate poses", unit="image", disable=None):
-            image = read_image(path, apply_orientation=True)
+            image = read_image(path)
             joints = _estimate(image, estimator)
             if np.isnan(joints).all():
                 raise ValueError(f"{path}: expected a person, {estimator.name} found none")

@@ -195,16 +195,17 @@ def find_pairs(layout: TwoFolders | Strips, images: Path, targets: Path | None, 
     """
     joints: dict[str, JointArray] = {}
     if annotations is not None:
-        width = _panel_width(layout.true_folder(images, targets), layout.num_panels)
-        joints = {joined_name(name) or name: array for name, array in read_annotations(annotations, width).items()}
+        height, width = _panel_size(layout.true_folder(images, targets), layout.num_panels)
+        read = read_annotations(annotations, width, height)
+        joints = {joined_name(name) or name: array for name, array in read.items()}
     return layout.find(images, targets, joints)
 
 
-def _panel_width(folder: Path, num_panels: int) -> int:
-    """Return the width of the images in a folder, by the first that is readable."""
+def _panel_size(folder: Path, num_panels: int) -> Size:
+    """Return the height and width of the images in a folder, by the first that is readable."""
     for name in image_names(folder):
         try:
-            return Panel(folder / name, 0, num_panels).read().shape[1]
+            return Panel(folder / name, 0, num_panels).read().shape[:2]
         except ValueError:
             continue
     raise ValueError(f"{folder}: expected images of {num_panels} panels, got none that is readable")

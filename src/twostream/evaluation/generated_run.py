@@ -22,6 +22,16 @@ def image_name(pair: Pair) -> str:
     return f"{source}_2_{target}.png"
 
 
+def check_image_names(pairs: Sequence[Pair], where: str) -> None:
+    """Raise ValueError, beginning with `where`, if the generated images of two pairs have the same name."""
+    pair_of: dict[str, Pair] = {}
+    for pair in pairs:
+        other = pair_of.setdefault(image_name(pair), pair)
+        if other != pair:
+            both = " and of ".join(",".join(one) for one in (other, pair))
+            raise ValueError(f"{where}: expected a name for the image of each pair, got {image_name(pair)} of {both}")
+
+
 @dataclass(frozen=True)
 class GeneratedRun:
     """A finished run with the images of all pairs of a split."""

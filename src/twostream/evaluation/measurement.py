@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from twostream.callbacks.run_log import code_version
 from twostream.data.pairs import identity_of
-from twostream.files import atomic_write, write_json, write_text
+from twostream.files import atomic_write, open_regular, read_text, write_json, write_text
 from twostream.metrics.bootstrap import SEED, resample
 from twostream.metrics.inception import FeatureColumns, Moments, moments
 from twostream.metrics.metric import Columns, ImageBatch, Metric, Panel, ScoredPair, to_tensor, update_all
@@ -180,7 +180,12 @@ def _key(pairs: Sequence[ScoredPair], metrics: Sequence[Metric]) -> str:
 def discard_if_stale(folder: Path, marker: str, key: str) -> None:
     """Empty a folder of intermediate results unless its file `marker` contains `key`, and write that file."""
     path = folder / marker
-    if not path.is_file() or path.read_text(encoding="utf-8").strip() != key:
+    try:
+        stored = read_text(path).strip()
+    # What a damaged file belongs to is not known.
+    except (FileNotFoundError, ValueError):
+        stored = None
+    if stored != key:
         shutil.rmtree(folder, ignore_errors=True)
         write_text(path, key + "\n")
 
@@ -191,8 +196,12 @@ def _save(path: Path, columns: Columns) -> None:
 
 
 def _load(path: Path) -> Columns:
-    with np.load(path, allow_pickle=False) as stored:
-        return {name: stored[name] for name in stored.files}
+    try:
+        with open_regular(path) as opened, np.load(opened, allow_pickle=False) as stored:
+            return {name: stored[name] for name in stored.files}
+    # Broken archives raise errors of many kinds.
+    except Exception as error:
+        raise ValueError(f"{path}: expected stored measurements, got: {error}; remove the file") from error
 
 
 def _concatenate(columns: Sequence[Columns]) -> Columns:

@@ -1,10 +1,12 @@
 """A finished run -> its generated images and their scores."""
 
 import json
-from collections.abc import Sequence
+import math
+from collections.abc import Container, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from PIL import Image
 from tqdm import tqdm
@@ -15,10 +17,10 @@ from twostream.data.dataset import image_names, read_split, to_uint8
 from twostream.data.images import read_image
 from twostream.data.pairs import Pair
 from twostream.data.visualize import sample_grid
-from twostream.evaluation.generated_run import GeneratedRun, image_name
+from twostream.evaluation.generated_run import GeneratedRun, check_image_names, image_name
 from twostream.evaluation.measurement import Missing, ScoreFiles, discard_if_stale
 from twostream.evaluation.scoring import ScoredImages, Scoring, score
-from twostream.files import atomic_write, sha256_of, write_text
+from twostream.files import atomic_write, read_object, sha256_of, write_text
 from twostream.inference import CHECKPOINT, load_generator
 from twostream.loggers.wandb_logger import log_summary
 from twostream.metrics.correspondence import PROTOCOL as CORRESPONDENCE
@@ -31,6 +33,7 @@ from twostream.registry import build
 from twostream.resume import load_checkpoint
 from twostream.runs import read_provenance, results_folder
 
+CORRESPONDENCE_FILE = "correspondence.json"
 NUM_GRID_PAIRS = 16
 NUM_MATCHED_PAIRS, NUM_MATCHES = 8, 8  # in `correspondence.json`: pairs, and source positions of a target position
 
@@ -74,7 +77,7 @@ def generate_run(
             f"got iteration {checkpoint['iteration']}; start its training again"
         )
     config = checkpoint["hyper_parameters"]
-    generator = load_generator(checkpoint, device, averaged)
+    generator = load_generator(checkpoint, device, averaged, str(checkpoint_path))
     folder = results_folder(run_dir / "averaged" if averaged else run_dir, split, num_sources)
     if num_sources > 1:
         if not isinstance(generator, WarpGenerator):
@@ -94,6 +97,7 @@ def generate_run(
         record["label"] += ", validation"
         data.setup("validate")
     dataset = data.val if split == "val" else data.test_dataset()
+    check_image_names(dataset.pairs, f"{data.folder}: {split} pairs")
     run = GeneratedRun(folder, record, generator, data, split, dataset, num_sources)
     discard_if_stale(folder / "images", "checkpoint.sha256", sha256_of(checkpoint_path))
     _generate_missing_images(run, device, batch_size)
@@ -192,6 +196,30 @@ def _generate_missing_images(run: GeneratedRun, device: torch.device, batch_size
             bar.update(len(indices))
 
 
+def read_correspondence(run_dir: Path, known: Container[str]) -> dict[str, Any] | None:
+    """Return the content of a run's `correspondence.json`, None without one; `known` are the names of the images.
+
+    Raises ValueError, in one line with the file, for another content than `_store_correspondence` writes.
+    """
+    path = run_dir / CORRESPONDENCE_FILE
+    content = read_object(path, "pairs", "views")
+    if content is None:
+        return None
+    try:
+        if unknown := [name for source, target in content["pairs"] for name in (source, target) if name not in known]:
+            raise ValueError(f"an image {unknown[0]!r} that is not annotated")
+        for name, view in content["views"].items():
+            num_positions = math.prod(view["map"])
+            sources, weights = np.array(view["sources"]), np.array(view["weights"], float)
+            is_index = np.issubdtype(sources.dtype, np.integer) and ((sources >= 0) & (sources < num_positions)).all()
+            shape = (len(content["pairs"]), num_positions, sources.shape[-1])
+            if not is_index or not sources.shape == weights.shape == shape or not np.isfinite(weights).all():
+                raise ValueError(f"sources {sources.shape} and weights {weights.shape} in {name}")
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{path}: expected positions for each pair and view, got {error}; evaluate again") from None
+    return content
+
+
 @torch.inference_mode()
 def _store_correspondence(run: GeneratedRun, device: torch.device) -> None:
     """Write the largest weights of the attention matrices (Eq. 4) of some pairs to `correspondence.json`.
@@ -205,7 +233,7 @@ def _store_correspondence(run: GeneratedRun, device: torch.device) -> None:
     content: dict[str, Any] = {"pairs": [run.dataset.pairs[index] for index in indices], "views": {}}
     for name, matrices in attention_matrices(run.generator, run.inputs(indices, device)).items():
         content["views"][name] = strongest_matches(matrices, run.data.size, NUM_MATCHES)
-    write_text(run.folder / "correspondence.json", json.dumps(content, separators=(",", ":")))
+    write_text(run.folder / CORRESPONDENCE_FILE, json.dumps(content, separators=(",", ":")))
 
 
 def _draw_grid(run: GeneratedRun) -> None:

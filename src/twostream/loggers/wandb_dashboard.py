@@ -1,6 +1,5 @@
 """The dashboard on W&B: uploads of offline runs, tables, workspace and report."""
 
-import csv
 import logging
 import os
 import re
@@ -13,7 +12,8 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any, NamedTuple
 
-from twostream.files import read_json, write_json
+from twostream.files import read_object, write_json
+from twostream.loggers.curve_csv import read_curves
 from twostream.loggers.wandb_logger import ITERATION, check_installed, start_wandb_run
 from twostream.runs import run_lock
 from twostream.tables.render import markdown
@@ -131,8 +131,7 @@ def logged_names(runs: Path) -> frozenset[str]:
     """Return the names of all curves in the `logs/metrics.csv` below a folder."""
     names: set[str] = set()
     for path in runs.glob("**/logs/metrics.csv"):
-        with path.open(newline="", encoding="utf-8") as file:
-            names |= set(next(csv.reader(file), []))
+        names |= set(read_curves(path)[0])
     return frozenset(names)
 
 
@@ -270,7 +269,7 @@ def save_dashboard(workspace: Any, report: Any, path: Path) -> dict[str, str]:
 
     Those of the last call are replaced. Raises ValueError if they can't be opened.
     """
-    addresses = read_json(path) or {}
+    addresses = read_object(path) or {}
     for name, new in {"workspace": workspace, "report": report}.items():
         saved = _update_saved(new, addresses[name], name, path) if name in addresses else new
         saved.save()

@@ -13,7 +13,7 @@ from pytorch_lightning.loggers.logger import rank_zero_experiment
 from pytorch_lightning.utilities import rank_zero_only
 from typing_extensions import override
 
-from twostream.files import read_json, write_json
+from twostream.files import read_object, write_json
 
 if TYPE_CHECKING:
     from wandb import Run
@@ -78,7 +78,7 @@ class IterationLogger(WandbLogger):
     @override
     def experiment(self) -> "Run":
         if self._experiment is None:
-            known = read_json(self.run_dir / IDENTITY) or {"id": secrets.token_hex(6)}
+            known = read_object(self.run_dir / IDENTITY, "id") or {"id": secrets.token_hex(6)}
             identity = {**self.identity, "id": known["id"]}
             write_json(self.run_dir / IDENTITY, identity)
             self._experiment = start_wandb_run(self.run_dir, identity, self.config)
@@ -127,7 +127,7 @@ def log_summary(run_dir: Path, content: Mapping[str, Any], prefix: str = "final"
     `grid` of test pairs `<prefix>/test`. Does nothing if the run was not logged to W&B. Raises ImportError if it was
     and the package is missing now.
     """
-    identity = read_json(run_dir / IDENTITY)
+    identity = read_object(run_dir / IDENTITY, "id")
     if identity is None:
         return
     check_installed("wandb")

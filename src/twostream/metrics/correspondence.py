@@ -10,6 +10,7 @@ from jaxtyping import Float, Int, UInt8
 from typing_extensions import override
 
 from twostream.data.pairs import Pair
+from twostream.files import open_regular
 from twostream.metrics.metric import Columns, ImageBatch, Metric, Rows
 
 THRESHOLD = 0.1  # largest error of a correct match as a fraction of the image height (PCK@0.1)
@@ -167,7 +168,7 @@ def read_surface(path: Path) -> Surface:
     """Read the surface coordinates of an image. Raises ValueError for a file that is missing or broken."""
     try:
         # On a broken file NumPy does not close what it has opened itself.
-        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
+        with open_regular(path) as opened, np.load(opened, allow_pickle=False) as file:
             return Surface(file["part"], file["u"], file["v"])
     # Broken archives raise errors of many kinds.
     except Exception as error:

@@ -9,10 +9,11 @@ from jaxtyping import Int
 from PIL import Image
 from typing_extensions import override
 
-from twostream.data.images import read_image
+from twostream.data.images import FORMATS, read_image
 from twostream.data.keypoints import CROP, MISSING, NARROW, WIDE, JointArray
+from twostream.data.manifest import SPLITS
 from twostream.data.pairs import joined_name
-from twostream.prepare.sources import AS_DOWNLOADED, SPLITS, Preset
+from twostream.prepare.sources import AS_DOWNLOADED, Preset
 
 LARGE = "img_highres"
 PARTITION = "list_eval_partition.txt"
@@ -34,6 +35,7 @@ class DeepFashion(Preset):
     layout = "img/WOMEN/CATEGORY/id_00000000/00_0_view.jpg and the like"
     archives = ("img.zip", "img_highres.zip")
     list_files = (("train.lst", "test.lst"), (PARTITION,))
+    joints_height = WIDE
     prefixes = ("fasion-resize", "fashion-resize", "fasion", "fashion")
     published: Mapping[str, int] = {
         "num_train_images": 48_674,
@@ -75,7 +77,7 @@ class DeepFashion(Preset):
             return content, AS_DOWNLOADED
         steps, comment = [], b""
         if image.size == (WIDE, WIDE):
-            with Image.open(BytesIO(content)) as file:
+            with Image.open(BytesIO(content), formats=FORMATS) as file:
                 comment = file.info.get("comment", b"")  # stays in the cropped file
         else:
             steps.append(f"scaled from {image.width}x{image.height} and the like into a white {WIDE}x{WIDE} frame")

@@ -1,7 +1,6 @@
 """The data folder that training reads: images, joints and pairs are written, described by a manifest and verified."""
 
 import json
-import os
 from collections.abc import Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -12,15 +11,14 @@ from tqdm import tqdm
 
 from twostream.data.images import read_image
 from twostream.data.keypoints import JointArray, read_annotations, write_annotations
+from twostream.data.manifest import MANIFEST, SPLITS, TABLES, names_in, verify
 from twostream.data.pairs import Pair, draw_pairs, matching_pairs
 from twostream.data.pose_estimators import PoseEstimator
-from twostream.files import atomic_write, first_lines, hash_files, read_json
-from twostream.prepare.sources import KINDS, SPLITS, Preset, Source
+from twostream.files import atomic_write, first_lines, read_object
+from twostream.prepare.sources import Preset, Source
 from twostream.runs import differences
 
-MANIFEST = "manifest.json"
 SETTINGS = ".preparation.json"
-TABLES = tuple(f"{word}-{split}.csv" for word in KINDS.values() for split in SPLITS)
 IMAGES_PER_SAVE = 500  # of estimated joints
 ImageNames = Mapping[str, Mapping[str, str]]  # split -> image name -> name in the source
 COUNTS = {
@@ -32,21 +30,13 @@ COUNTS = {
 }
 
 
-def names_in(folder: Path) -> set[str]:
-    """Return the names of the files in a folder, without temporary ones (`.NAME`) and those that a crash left empty."""
-    if not folder.is_dir():
-        return set()
-    with os.scandir(folder) as entries:
-        return {entry.name for entry in entries if not entry.name.startswith(".") and entry.stat().st_size}
-
-
 def check_folder(root: Path, settings: Mapping[str, Any], images: ImageNames) -> dict[str, Any] | None:
     """Return the manifest of a complete data folder, verified; None for a new folder and an interrupted preparation.
 
     Raises ValueError for a folder that was prepared with other settings or contains other files, and for a complete one
     of which a file is missing or has changed.
     """
-    on_disk = read_json(root / SETTINGS)
+    on_disk = read_object(root / SETTINGS)
     if on_disk is None:
         foreign = [name for name in (*SPLITS, *TABLES, MANIFEST) if (root / name).exists()]
         if foreign:
@@ -64,25 +54,12 @@ def check_folder(root: Path, settings: Mapping[str, Any], images: ImageNames) ->
             first = f"{root / split}: {len(foreign)} files are not images of the {split} split; remove them:"
             raise ValueError("\n".join([first, *first_lines(foreign)]))
     missing += [name for name in TABLES if not (root / name).is_file()]
-    manifest = read_json(root / MANIFEST)
-    if manifest is None:
+    if not (root / MANIFEST).exists():
         return None
     if missing:
         first = f"{root}: {len(missing)} files are missing; remove {root / MANIFEST} and prepare again to restore them:"
         raise ValueError("\n".join([first, *first_lines(missing)]))
-    expected, got = manifest["data_hash"], data_hash(root)
-    if got != expected:
-        raise ValueError(
-            f"{root}: has changed since it was prepared: expected data_hash {expected}, got {got}; remove it"
-        )
-    return manifest
-
-
-def data_hash(root: Path) -> str:
-    """Return the SHA-256 over the names and contents of all tables and images."""
-    paths = [root / name for name in TABLES]
-    paths += [root / split / name for split in SPLITS for name in names_in(root / split)]
-    return hash_files(root, tqdm(sorted(paths), desc="Hash", unit="file", disable=None))
+    return verify(root, trust_times=False)
 
 
 def write_images(source: Source, preset: Preset, images: ImageNames, root: Path, num_workers: int) -> int:
@@ -118,13 +95,13 @@ def write_images(source: Source, preset: Preset, images: ImageNames, root: Path,
 
 
 def estimate_joints(
-    folder: Path, names: Collection[str], estimator: PoseEstimator, unfinished: Path, width: int
+    folder: Path, names: Collection[str], estimator: PoseEstimator, unfinished: Path, image_size: tuple[int, int]
 ) -> dict[str, JointArray]:
-    """Estimate the joints of the prepared images `names`, `width` pixels wide, one at a time: image name -> joints.
+    """Estimate the joints of the prepared images `names`, of this height and width, one by one: image name -> joints.
 
     The annotation file `unfinished` is renewed every 500 images; those in it are not estimated again.
     """
-    joints = read_annotations(unfinished, width) if unfinished.is_file() else {}
+    joints = read_annotations(unfinished, image_size[1], image_size[0]) if unfinished.is_file() else {}
     todo = [name for name in names if name not in joints]
     for number, name in enumerate(tqdm(todo, desc=f"Annotate {folder.name}", unit="image", disable=None), start=1):
         image = torch.from_numpy(read_image(folder / name)).permute(2, 0, 1)

@@ -11,7 +11,8 @@ from typing_extensions import override
 
 from twostream.data.images import read_image
 from twostream.data.keypoints import MISSING, JointArray, found
-from twostream.prepare.sources import AS_DOWNLOADED, SPLITS, Preset
+from twostream.data.manifest import SPLITS
+from twostream.prepare.sources import AS_DOWNLOADED, Preset
 
 QUALITY = 95
 REDUCTIONS = (1, 2, 4)
@@ -37,6 +38,7 @@ class Market1501(Preset):
     archives = ("Market-1501-v15.09.15.zip",)
     prefixes = ("market",)
     joints_width = 64
+    joints_height = 128
     published: Mapping[str, int] = {
         "num_train_images": 12_936,
         "num_train_pairs": 263_632,

@@ -14,12 +14,12 @@ from tqdm import tqdm
 from twostream.data.frame import Frame
 from twostream.data.images import read_image
 from twostream.data.keypoints import MISSING, TORSO, JointArray, found, read_annotations, write_annotations
+from twostream.data.manifest import MANIFEST, SPLITS, verify, write_manifest
 from twostream.data.pairs import matching_pairs, write_pairs
 from twostream.data.pose import joints_to_tensor
 from twostream.data.pose_estimators import PoseEstimator
-from twostream.files import IMAGE_SUFFIXES, atomic_write, read_json, write_json
-from twostream.prepare.folder import IMAGES_PER_SAVE, MANIFEST, SETTINGS, data_hash
-from twostream.prepare.sources import SPLITS
+from twostream.files import IMAGE_SUFFIXES, atomic_write, read_object, write_json
+from twostream.prepare.folder import IMAGES_PER_SAVE, SETTINGS
 from twostream.runs import differences
 
 QUALITY = 95
@@ -105,19 +105,16 @@ def prepare_own(
     photos = find_photos(source)
     images = preset.split(photos, seed)
     settings = _settings(preset, source, images, estimator_settings, seed)
-    on_disk = read_json(root / SETTINGS)
+    on_disk = read_object(root / SETTINGS)
     if on_disk is not None and (changes := differences(on_disk, settings)):
         raise ValueError(f"{root}: was prepared with other settings ({changes}); remove it or pass another data.root")
     if on_disk is None and root.is_dir() and any(root.iterdir()):
         raise ValueError(f"{root}: expected a new folder, got one with other files; pass another data.root")
-    manifest = read_json(root / MANIFEST)
-    if manifest is not None:
-        if (got := data_hash(root)) != manifest["data_hash"]:
-            raise ValueError(f"{root}: has changed since it was prepared: expected {manifest['data_hash']}, got {got}")
-        return manifest
+    if (root / MANIFEST).exists():
+        return verify(root, trust_times=False)
     write_json(root / SETTINGS, settings)
     joints = _write_images(preset, images, estimator, root)
-    manifest = {
+    content = {
         "label": preset.label,
         **_write_tables(images, joints, root),
         "frame": list(preset.image_size),
@@ -127,9 +124,8 @@ def prepare_own(
         "notes": _notes(source, images, joints),
         "differences": [],
         "people": {f"{index:04d}": person for index, person in enumerate(sorted(photos), start=1)},
-        "data_hash": data_hash(root),
     }
-    write_json(root / MANIFEST, manifest)
+    manifest = write_manifest(root, content)
     (root / UNFINISHED).unlink(missing_ok=True)
     return manifest
 
@@ -163,7 +159,7 @@ def _write_images(
     for number, (path, photo) in enumerate(tqdm(todo, desc="Prepare photos", unit="image", disable=None), start=1):
         if path.name in joints:
             continue
-        pixels = read_image(photo, apply_orientation=True)
+        pixels = read_image(photo)
         (seen,) = estimator(torch.from_numpy(pixels).permute(2, 0, 1)[None])
         floats = joints_to_tensor(seen)
         frame = Frame(pixels.shape[:2], (height, width), floats)

@@ -12,20 +12,19 @@ import numpy as np
 import PIL
 
 from twostream.data.keypoints import TORSO, JointArray, found, write_annotations
+from twostream.data.manifest import SPLITS, write_manifest
 from twostream.data.pairs import Pair, draw_pairs, matching_pairs, pairs_hash, read_pairs, write_pairs
 from twostream.data.pose_estimators import PoseEstimator
 from twostream.files import first_lines, sha256_of, write_json
 from twostream.prepare.folder import (
-    MANIFEST,
     SETTINGS,
     check_folder,
-    data_hash,
     differences_to_published,
     estimate_joints,
     make_pairs,
     write_images,
 )
-from twostream.prepare.sources import KINDS, SPLITS, Preset, Source
+from twostream.prepare.sources import KINDS, Preset, Source
 
 VERSION = 2  # increases with every change that changes a prepared file
 UNPACKED = ".unpacked"
@@ -91,7 +90,7 @@ def prepare(preset: Preset, request: Request, root: Path) -> tuple[dict[str, Any
     num_written = write_images(source, preset, images, root, request.num_workers)
     for subset in subsets:
         complete_tables(preset, request, subset, estimator, root)
-    manifest = {
+    content = {
         **_counts(preset, subsets),
         "settings": settings,
         "frame": list(preset.image_size),
@@ -103,9 +102,8 @@ def prepare(preset: Preset, request: Request, root: Path) -> tuple[dict[str, Any
         "pairs": {subset.split: subset.paired_by for subset in subsets},
         "notes": _notes(len(preset.find_images(source.sizes)), subsets),
         "inputs": _inputs(request.source, lists, subsets),
-        "data_hash": data_hash(root),
     }
-    write_json(root / MANIFEST, manifest)
+    manifest = write_manifest(root, content)
     shutil.rmtree(root / UNPACKED, ignore_errors=True)
     for split in SPLITS:
         (root / UNFINISHED.format(split)).unlink(missing_ok=True)
@@ -132,6 +130,7 @@ def find(preset: Preset, request: Request, scratch: Path) -> tuple[Source, dict[
         if all_images := preset.find_images(source.sizes):
             break
     else:
+        shutil.rmtree(scratch, ignore_errors=True)
         raise ValueError(f"{outer.path}: expected images of {preset.label} ({preset.layout}), got none")
     named = {f"{split}.lst": request.files[f"{split}_list"] for split in SPLITS if f"{split}_list" in request.files}
     lists = preset.find_lists(named, folders, (outer, source))
@@ -215,8 +214,7 @@ def complete_tables(
     split = subset.split
     if estimator is not None and not subset.joints:
         unfinished = root / UNFINISHED.format(split)
-        width = preset.image_size[1]
-        subset.joints = estimate_joints(root / split, subset.images, estimator, unfinished, width)
+        subset.joints = estimate_joints(root / split, subset.images, estimator, unfinished, preset.image_size)
         subset.annotated_by = f"annotated by {estimator.name}, not the published keypoints"
     if not subset.pairs:
         num_drawn = preset.num_drawn.get(split)

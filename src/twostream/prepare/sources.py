@@ -16,11 +16,11 @@ from pathlib import Path, PurePosixPath
 
 from twostream.data.images import read_image
 from twostream.data.keypoints import JointArray, read_annotations
-from twostream.files import atomic_write
+from twostream.files import MAX_IMAGE_BYTES, MAX_TABLE_BYTES, atomic_write, read_bytes
 
-SPLITS = ("train", "test")
 KINDS = {"annotations": "annotation", "pairs": "pairs"}  # of tables, with the word in their file names
 AS_DOWNLOADED = "JPEG files as downloaded"
+MAX_ARCHIVE_BYTES = 64 * 2**30  # of a zip inside a zip
 BROKEN = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, OSError)
 
 
@@ -55,11 +55,15 @@ class Source:
         """Return a file's content. Raises ValueError if it cannot be read."""
         try:
             if self._zip is None:
-                return (self.path / name).read_bytes()
-            with self._lock:
-                return self._zip.read(name)
+                return read_bytes(self.path / name, MAX_IMAGE_BYTES)
+            with self._lock, self._zip.open(name) as packed:
+                # Bounds what is decompressed too, whatever size the zip states.
+                content = packed.read(MAX_IMAGE_BYTES + 1)
         except BROKEN as error:
             raise ValueError(f"{self.path}: {name} cannot be read: {error}; download it again") from error
+        if len(content) > MAX_IMAGE_BYTES:
+            raise ValueError(f"{self.path}: {name}: expected at most {MAX_IMAGE_BYTES:,} bytes, got more")
+        return content
 
     def find(self, file_name: str) -> list[str]:
         """Return the names of all files with this file name, in any folder."""
@@ -68,14 +72,25 @@ class Source:
     def open_inner(self, archives: Iterable[str], scratch: Path) -> Iterator["Source"]:
         """Open the zip files in the download whose file name is in `archives`, in that order.
 
-        Those inside a zip are extracted to the folder `scratch`, unless they are there already.
+        Those inside a zip are extracted to the folder `scratch`, unless they are there already. One that is refused is
+        removed.
         """
         for archive in archives:
             for name in self.find(archive):
-                yield Source(self.path / name if self._zip is None else self._extract(name, scratch / archive))
+                yield Source(self.path / name) if self._zip is None else self._extracted(name, scratch / archive)
+
+    def _extracted(self, name: str, path: Path) -> "Source":
+        try:
+            return Source(self._extract(name, path))
+        except ValueError:
+            path.unlink(missing_ok=True)
+            raise
 
     def _extract(self, name: str, path: Path) -> Path:
         assert self._zip is not None
+        if self.sizes[name] > MAX_ARCHIVE_BYTES:
+            size = self.sizes[name]
+            raise ValueError(f"{self.path}: {name}: expected at most {MAX_ARCHIVE_BYTES:,} bytes, got {size:,}")
         if not path.is_file() or path.stat().st_size != self.sizes[name]:
             try:
                 with atomic_write(path) as temporary, self._zip.open(name) as packed, temporary.open("wb") as file:
@@ -86,9 +101,24 @@ class Source:
 
 
 def _folder_sizes(path: Path) -> dict[str, int]:
-    files = [Path(folder, file) for folder, _, names in os.walk(path, followlinks=True) for file in names]
-    sizes = {file.relative_to(path).as_posix(): file.stat().st_size for file in files if file.is_file()}
+    sizes = {file.relative_to(path).as_posix(): file.stat().st_size for file in _files_below(path) if file.is_file()}
     return dict(sorted(sizes.items()))
+
+
+def _files_below(path: Path) -> Iterator[Path]:
+    """Yield the files below a folder. A folder that several links lead to, or a link and its own path, is read once."""
+    seen: set[tuple[int, int]] = set()
+    pending = [path]
+    while pending:
+        # Links come after all folders that are found without them.
+        for folder, names, files in os.walk(pending.pop(0)):
+            status = Path(folder).stat()
+            if (status.st_dev, status.st_ino) in seen:
+                names.clear()
+                continue
+            seen.add((status.st_dev, status.st_ino))
+            pending += [link for name in sorted(names) if (link := Path(folder, name)).is_symlink()]
+            yield from (Path(folder, name) for name in files)
 
 
 def _zip_sizes(path: Path, opened: zipfile.ZipFile) -> dict[str, int]:
@@ -102,6 +132,9 @@ def _zip_sizes(path: Path, opened: zipfile.ZipFile) -> dict[str, int]:
                 f"{path}: {info.filename} is encrypted: unpack the zip with the password that the data set's owners "
                 "give out, and pass the folder"
             )
+        if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            # zipfile does not bound what it decompresses of the others.
+            raise ValueError(f"{path}: {info.filename}: expected a stored or deflated file; unpack it, pass the folder")
         sizes[info.filename] = info.file_size
     return sizes
 
@@ -118,6 +151,7 @@ class Preset(ABC):
     list_files: tuple[tuple[str, ...], ...] = ()  # alternatives of files that split the images; none if folders do
     prefixes: tuple[str, ...]  # of published annotation and pair files, PREFIX-annotation-train.csv
     joints_width: int | None = None  # of the images that published joints are for, in pixels; None for `to_frame`
+    joints_height: int  # of these images
     published: Mapping[str, int]  # the paper's pairs and the published files' images, by their key in the manifest
     num_drawn: Mapping[str, int] = {}  # published pairs of a split that are a random draw of those of the pair rule
     draw_hash: Mapping[str, str] = {}  # `pairs_hash` of the published draw
@@ -177,7 +211,7 @@ class Preset(ABC):
         """
         if not path.is_file():
             raise ValueError(f"annotations: file not found: {path}")
-        annotations = read_annotations(path, self.joints_width)
+        annotations = read_annotations(path, self.joints_width, self.joints_height)
         joints = {self.plain_name(name): array for name, array in annotations.items()}
         if not joints:
             raise ValueError(f"{path}: expected annotated images, got none")
@@ -222,7 +256,7 @@ class Preset(ABC):
         lists: dict[str, bytes] = {}
         for name in chain.from_iterable(self.list_files):
             paths = [named[name]] if name in named else [folder / name for folder in folders]
-            contents = (path.read_bytes() for path in paths if path.is_file())
+            contents = (read_bytes(path, MAX_TABLE_BYTES) for path in paths if path.is_file())
             members = (source.read(member) for source in sources for member in source.find(name))
             content = next(chain(contents, members), None)
             if content is not None:

@@ -9,7 +9,8 @@ import torch
 from twostream.data.pose import joints_to_tensor
 from twostream.data.visualize import CORRESPONDENCE_FOOTNOTE, View, correspondence_strip, points_of, stacked
 from twostream.evaluation.generated_run import image_name
-from twostream.files import atomic_write, read_json
+from twostream.evaluation.run_evaluation import CORRESPONDENCE_FILE, read_correspondence
+from twostream.files import atomic_write
 from twostream.metrics.correspondence import positions_of
 from twostream.report.pair_figure import PairImages
 from twostream.tables.spec import check
@@ -40,9 +41,11 @@ def make_correspondence_figure(spec: CorrespondenceSpec, runs: Path, seed: int, 
     Raises ValueError if the run has no `correspondence.json`.
     """
     run_dir = runs / spec.variant / f"seed{seed}"
-    stored = read_json(run_dir / "correspondence.json")
-    check(stored is not None, f"{run_dir}", "the correspondence.json of an evaluated run with AT-modules", "none")
+    if not (run_dir / CORRESPONDENCE_FILE).exists():
+        raise ValueError(f"{run_dir}: expected the {CORRESPONDENCE_FILE} of an evaluated run with AT-modules, got none")
     data = PairImages.of_run(run_dir)
+    stored = read_correspondence(run_dir, data.joints)
+    assert stored is not None
     indices = [i * len(stored["pairs"]) // spec.count for i in range(min(spec.count, len(stored["pairs"])))]
     figure = stacked([_strip(stored, index, run_dir, data) for index in indices], CORRESPONDENCE_FOOTNOTE)
     paths = [out / f"{spec.name}.{suffix}" for suffix in ("png", "pdf")]

@@ -1,13 +1,10 @@
 """The specs of figures, `experiments/figure*.yaml`, and the files that are drawn from them."""
 
 from pathlib import Path
-from typing import Any
-
-from omegaconf import DictConfig, OmegaConf
 
 from twostream.report.correspondence_figure import CorrespondenceSpec, make_correspondence_figure
 from twostream.report.pair_figure import FigureSpec, make_pair_figure
-from twostream.tables.spec import check, from_config
+from twostream.tables.spec import from_config, read_mapping
 
 Spec = FigureSpec | CorrespondenceSpec
 
@@ -17,8 +14,7 @@ def load_figure(path: Path) -> Spec:
 
     Raises ValueError, in one line with the file and the key, for one that is wrong.
     """
-    content: Any = OmegaConf.load(path)
-    check(isinstance(content, DictConfig), str(path), "a mapping", content)
+    content = read_mapping(path)
     kind: type[Spec] = CorrespondenceSpec if "variant" in content else FigureSpec
     return from_config(kind, {**content, "name": path.stem}, path)
 

@@ -1,6 +1,5 @@
 """What a report needs to show test pairs: the images of all methods, their scores, and what their AT-blocks match."""
 
-import csv
 from collections.abc import Mapping, Sequence
 from io import BytesIO
 from pathlib import Path
@@ -14,7 +13,8 @@ from twostream.data.keypoints import LIMBS
 from twostream.data.pairs import Pair, identity_of
 from twostream.data.visualize import COLOURS
 from twostream.evaluation.generated_run import image_name
-from twostream.files import data_uri, read_json
+from twostream.evaluation.run_evaluation import read_correspondence
+from twostream.files import data_uri, read_rows
 from twostream.report.pair_figure import PairImages, RgbArray
 from twostream.report.selection import Selection, select
 
@@ -77,7 +77,7 @@ def correspondence_data(runs: Mapping[str, Path], data: PairImages) -> list[dict
     """Return for each run with a `correspondence.json` its content, with a sprite for each kind of image."""
     found = []
     for label, folder in runs.items():
-        if stored := read_json(folder / "correspondence.json"):
+        if stored := read_correspondence(folder, data.joints):
             pairs: list[Pair] = [(source, target) for source, target in stored["pairs"]]
             generated = [read_image(folder / "images" / image_name(pair), data.image_size) for pair in pairs]
             sprites = [[data.image(source) for source, _ in pairs], generated]
@@ -87,9 +87,9 @@ def correspondence_data(runs: Mapping[str, Path], data: PairImages) -> list[dict
 
 def _scores(path: Path, pairs: Sequence[Pair]) -> list[dict[str, float]]:
     """Return the scores that each image has, by metric and protocol, in the order of `pairs`."""
-    with path.open(newline="") as file:
-        rows = {(row["source"], row["target"]): row for row in csv.DictReader(file)}
-    return [
-        {name: round(float(value), 4) for name, value in rows[pair].items() if name.split("/")[0] in SCORES and value}
-        for pair in pairs
-    ]
+    try:
+        rows = {(row["source"], row["target"]): row for row in read_rows(path)[1]}
+        scores = [{n: float(cell) for n, cell in rows[p].items() if n.split("/")[0] in SCORES and cell} for p in pairs]
+    except (KeyError, ValueError) as error:
+        raise ValueError(f"{path}: expected the scores of each test pair, got {error}") from None
+    return [{name: round(value, 4) for name, value in row.items()} for row in scores]

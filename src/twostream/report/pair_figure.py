@@ -18,7 +18,7 @@ from twostream.data.pose import joints_to_tensor
 from twostream.data.visualize import draw_pose
 from twostream.evaluation.external import NameIndex, image_names, source_and_target
 from twostream.evaluation.generated_run import image_name
-from twostream.files import atomic_write, read_json
+from twostream.files import atomic_write, read_object
 from twostream.metrics.metric import Panel
 from twostream.registry import build
 from twostream.report.selection import Selection, select
@@ -97,8 +97,9 @@ class PairImages:
     @classmethod
     def of_run(cls, run_dir: Path) -> "PairImages":
         """Return the test pairs of a run's data. Raises ValueError if they are missing."""
-        config = read_json(run_dir / CONFIG)
-        check(config is not None, f"{run_dir}", "the folder of a run", f"none with {CONFIG}")
+        config = read_object(run_dir / CONFIG, "data")
+        if config is None:
+            raise ValueError(f"{run_dir}: expected the folder of a run, got none with {CONFIG}")
         data = build(config["data"], f"{run_dir / CONFIG}: data")
         joints, pairs = read_split(data.folder, "test", data.size)
         return cls(data.folder / "test", pairs, joints, data.size)
@@ -126,6 +127,13 @@ class PairImages:
         return pose
 
 
+def _data_hash(path: Path) -> str:
+    run = (read_object(path, "run") or {}).get("run")
+    if not isinstance(run, dict) or not isinstance(run.get("data_hash"), str):
+        raise ValueError(f"{path}: expected the metrics of a run with its data_hash; evaluate the run again")
+    return run["data_hash"]
+
+
 def make_pair_figure(spec: FigureSpec, runs: Path, seed: int, out: Path) -> list[Path]:
     """Draw a figure of the runs `<runs>/<variant>/seed<seed>` as `out/<name>.png` and `.pdf`; return the paths.
 
@@ -135,7 +143,7 @@ def make_pair_figure(spec: FigureSpec, runs: Path, seed: int, out: Path) -> list
     folders = {method.variant: runs / method.variant / f"seed{seed}" for method in spec.methods if method.variant}
     evaluated = {variant: folder for variant, folder in folders.items() if (folder / "metrics.json").is_file()}
     check(len(evaluated) > 0, f"{runs}", f"an evaluated run of seed {seed} of {', '.join(folders)}", "none")
-    hashes = {str(folder): read_json(folder / "metrics.json")["run"]["data_hash"] for folder in evaluated.values()}
+    hashes = {str(folder): _data_hash(folder / "metrics.json") for folder in evaluated.values()}
     check(len(set(hashes.values())) == 1, "methods", "runs on the same data", hashes)
     first = next(iter(evaluated.values()))
     data = PairImages.of_run(first)

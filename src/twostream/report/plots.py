@@ -1,13 +1,12 @@
 """Plots of a report as SVG for light and dark pages: validation curves, and a forest plot of differences."""
 
-import csv
 from collections.abc import Mapping, Sequence
 from io import StringIO
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from twostream.loggers.curve_csv import STEP
+from twostream.loggers.curve_csv import STEP, read_curves
 
 INK = "#808080"  # axes and text: readable on white and on black
 SPEED = "throughput/iterations_per_second"
@@ -35,8 +34,8 @@ def read_curve(path: Path, metric: str) -> Curve:
     curve = Curve([], [], [])
     if not path.is_file():
         return curve
-    with path.open(newline="") as file:
-        rows = sorted(csv.DictReader(file), key=lambda row: int(row[STEP]))
+    _, rows = read_curves(path)
+    rows.sort(key=lambda row: int(row[STEP]))
     speeds = [(int(row[STEP]), float(row[SPEED])) for row in rows if row.get(SPEED)]
     for row in rows:
         if row.get(metric):

@@ -1,6 +1,5 @@
 """Rules that choose test pairs for a figure, so that no pair is chosen by hand."""
 
-import csv
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ import numpy as np
 
 from twostream.data.keypoints import JointArray, found
 from twostream.data.pairs import Pair
+from twostream.files import read_rows
 from twostream.tables.spec import check
 
 
@@ -108,8 +108,10 @@ def read_scores(path: Path | None, metric: str) -> dict[Pair, float]:
     """Read a metric of each pair from a `scores.csv`. Raises ValueError if it is missing or has no such metric."""
     if path is None or not path.is_file():
         raise ValueError(f"{path}: expected the scores of a run, file not found")
-    with path.open(newline="") as file:
-        rows = csv.DictReader(file)
-        names = [name for name in rows.fieldnames or [] if name not in ("image", "source", "target")]
-        check(metric in names, f"{path}: pairs.metric", f"one of {', '.join(names)}", metric)
+    columns, rows = read_rows(path)
+    names = [name for name in columns if name not in ("image", "source", "target")]
+    check(metric in names, f"{path}: pairs.metric", f"one of {', '.join(names)}", metric)
+    try:
         return {(row["source"], row["target"]): float(row[metric]) for row in rows}
+    except (KeyError, ValueError) as error:
+        raise ValueError(f"{path}: expected source, target and a number of {metric} in each row, got {error}") from None

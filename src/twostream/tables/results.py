@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from twostream.files import read_json
+from twostream.files import read_json, read_object
 from twostream.runs import results_folder
 from twostream.tables.spec import Column, Row, Spec, check, check_image_size, check_unique, from_config
 
@@ -210,8 +210,7 @@ def _reason_missing(folder: Path, results: Path) -> str | None:
     if not folder.is_dir():
         return "not run"
     try:
-        content = read_json(folder / "run.json") or {}
-        check(isinstance(content, dict), f"{folder / 'run.json'}", "a mapping", content)
+        content = read_object(folder / "run.json") or {}
     except ValueError as error:
         return str(error)
     state = content.get("state")

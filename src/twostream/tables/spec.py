@@ -1,8 +1,10 @@
 """The spec of a table, `experiments/<name>.yaml`: its rows, its columns and the paper's numbers."""
 
+import io
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from math import isfinite
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -10,6 +12,10 @@ import yaml
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from twostream.files import read_text
+
+MAX_DIGITS = 10
+MAX_COUNT = 100  # columns that one with a `count` stands for
 T = TypeVar("T")
 Metric = tuple[str, str]  # name and protocol
 
@@ -86,8 +92,11 @@ class Spec:
         check_unique("more_columns", (column.label for column in self.all_columns()))
         check_unique("rows", variants)
         check_unique("cited", (row.label for row in self.cited))
+        for row in self.all_rows():
+            for label, number in row.paper.items():
+                check(isfinite(number), f"{row.label}: paper: {label}", "a finite number", number)
         for column in self.all_columns():
-            check(column.digits >= 0, "digits", "0 or more", column.digits)
+            check(0 <= column.digits <= MAX_DIGITS, "digits", f"0 to {MAX_DIGITS}", column.digits)
         for row in self.rows:
             check(row.variant != "", f"rows: {row.label}: variant", "the name of a variant", "none")
         for row in self.cited:
@@ -189,6 +198,7 @@ def _expand(columns: Iterable[Column]) -> list[Column]:
     for column in columns:
         if column.count is None:
             expanded.append(column)
+        check((column.count or 1) <= MAX_COUNT, "count", f"at most {MAX_COUNT}", column.count)
         for i in range(1, (column.count or 0) + 1):
             label, metric = column.label.format(i), column.metric.format(i)
             expanded.append(Column(label, metric, column.protocol, column.digits))
@@ -196,9 +206,18 @@ def _expand(columns: Iterable[Column]) -> list[Column]:
 
 
 def _read_yaml(path: Path) -> dict[Any, Any]:
+    return dict(read_mapping(path))
+
+
+def read_mapping(path: Path) -> DictConfig:
+    """Read a YAML file that holds a mapping. Raises ValueError, in one line with the path, for another content."""
     try:
-        content = OmegaConf.load(path)
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        content = OmegaConf.load(io.StringIO(read_text(path)))
+    # Of a scalar, OmegaConf raises OSError.
+    except (yaml.YAMLError, OmegaConfBaseException, OSError, RecursionError) as error:
+        if isinstance(error, FileNotFoundError):
+            raise
         raise ValueError(f"{path}: expected YAML, got: {' '.join(str(error).split())}") from None
     check(isinstance(content, DictConfig), str(path), "a mapping", content)
-    return dict(content)
+    assert isinstance(content, DictConfig)
+    return content

@@ -1,0 +1,154 @@
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from twostream import files
+from twostream.files import (
+    atomic_write,
+    open_log,
+    read_bytes,
+    read_json,
+    read_object,
+    read_rows,
+    read_text,
+    remove_remains,
+    sha256_of,
+    write_json,
+)
+
+
+@pytest.mark.parametrize("read", [read_text, read_json, read_object, read_rows, sha256_of])
+def test_only_regular_files_are_read(tmp_path, read, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # the name of a socket is short
+    os.mkfifo("pipe")
+    Path("folder").mkdir()
+    with socket.socket(socket.AF_UNIX) as bound:
+        bound.bind("socket")
+        with pytest.raises(OSError, match="socket"):
+            read(Path("socket"))
+    for name, kind in (("pipe", "pipe"), ("folder", "folder"), ("/dev/zero", "device")):
+        Path("link").unlink(missing_ok=True)
+        Path("link").symlink_to(name)
+        for path in (Path(name), Path("link")):
+            with pytest.raises(ValueError, match=f"^{path}: expected a regular file, got a {kind}$"):
+                read(path)
+
+
+def test_a_link_to_a_regular_file_is_read(tmp_path):
+    (tmp_path / "a").write_text("[1]")
+    (tmp_path / "b").symlink_to("a")
+    assert read_json(tmp_path / "b") == [1]
+
+
+def test_a_file_over_the_limit_is_refused(tmp_path):
+    path = tmp_path / "a"
+    path.write_bytes(bytes(11))
+    assert len(read_bytes(path, 11)) == 11
+    with pytest.raises(ValueError, match=f"^{path}: expected at most 10 bytes, got 11$"):
+        read_bytes(path, 10)
+
+
+@pytest.mark.skipif(not Path("/proc/self/smaps").exists(), reason="needs /proc")
+def test_a_file_that_states_no_size_is_limited_too():
+    with pytest.raises(ValueError, match="expected at most 10 bytes, got more"):
+        read_bytes(Path("/proc/self/smaps"), 10)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[" * 100_000, "[NaN]", '{"a": -Infinity}', "[" * 50 + "x"])
+def test_text_that_is_no_json_is_named(tmp_path, text):
+    (tmp_path / "a.json").write_text(text)
+    with pytest.raises(ValueError, match=rf"^{tmp_path}/a\.json: expected JSON, got: .+$"):
+        read_json(tmp_path / "a.json")
+
+
+@pytest.mark.parametrize(
+    ("text", "got"),
+    [
+        ("null", "a JSON object, got null"),
+        ("[]", r"a JSON object, got \[\]"),
+        ("5", "a JSON object, got 5"),
+        ('"x"', 'a JSON object, got "x"'),
+        ("{}", r"the key 'format', got \[\]"),
+        (json.dumps(["x" * 1000]), r"a JSON object, got \[\"x+\.\.\."),
+    ],
+)
+def test_json_of_another_type_is_named(tmp_path, text, got):
+    (tmp_path / "a.json").write_text(text)
+    with pytest.raises(ValueError, match=f"^{tmp_path}/a.json: expected {got}$"):
+        read_object(tmp_path / "a.json", "format")
+
+
+def test_a_missing_object_is_none(tmp_path):
+    assert read_object(tmp_path / "a.json", "format") is None
+    write_json(tmp_path / "a.json", {"format": 1})
+    assert read_object(tmp_path / "a.json", "format") == {"format": 1}
+
+
+def test_a_table_is_read_by_its_header(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text('a,b\n1,"x,\ny"\n2\n')
+    assert read_rows(path) == (["a", "b"], [{"a": "1", "b": "x,\ny"}, {"a": "2"}])
+    path.write_text("")
+    assert read_rows(path) == ([], [])
+    path.write_text("a\n" + "x" * 200_000)
+    with pytest.raises(ValueError, match=rf"^{path}:\d+: expected a CSV table, got: field larger than"):
+        read_rows(path)
+
+
+def test_a_log_does_not_follow_links(tmp_path):
+    target, link = tmp_path / "precious", tmp_path / "train.log"
+    target.write_text("content")
+    link.symlink_to(target)
+    for mode in ("a", "w"):
+        with pytest.raises(OSError, match=r"train\.log"):
+            open_log(link, mode)
+    assert target.read_text() == "content"
+    link.unlink()
+    os.mkfifo(link)
+    with pytest.raises(OSError, match=r"train\.log"):
+        open_log(link, "a")
+    link.unlink()
+    for line in ("a", "b"):
+        with open_log(link, "a") as log:
+            log.write(line)
+    assert link.read_text() == "ab"
+
+
+def test_a_durable_write_reaches_the_disk_before_its_name(tmp_path, monkeypatch):
+    synced = []
+    monkeypatch.setattr(files, "_sync", lambda path: synced.append((path.name, (tmp_path / "a.json").exists())))
+    write_json(tmp_path / "a.json", {})
+    assert synced == [(f".a.{os.getpid()}.json", False), (tmp_path.name, True)]
+
+
+def test_remains_of_dead_processes_are_removed(tmp_path):
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    gone = [tmp_path / f".a.{dead.pid}.json", tmp_path / "checkpoints" / f".last.{dead.pid}.ckpt"]
+    gone.append(tmp_path / f".table.{2**40}")
+    kept = [tmp_path / name for name in (f".b.{os.getpid()}.json", ".lock", f"a.{dead.pid}.json", ".c.x.json")]
+    (tmp_path / "checkpoints").mkdir()
+    for path in (*gone, *kept):
+        path.touch()
+    remove_remains(tmp_path)
+    assert not any(path.exists() for path in gone)
+    assert all(path.exists() for path in kept)
+
+
+def test_a_failed_write_leaves_the_old_file_alone(tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_text("old")
+
+    def fail():
+        with atomic_write(path) as temporary:
+            temporary.write_text("new")
+            raise ValueError("x")
+
+    with pytest.raises(ValueError, match="x"):
+        fail()
+    assert [(one.name, one.read_text()) for one in tmp_path.iterdir()] == [("a.txt", "old")]
