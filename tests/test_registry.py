@@ -3,6 +3,7 @@
 import json
 import math
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from tiny_run import compose_config, leaves, overrides_of_tiny_run
 from twostream.build import build_datamodule, build_module, build_scoring
 from twostream.cli.train import train_and_evaluate
 from twostream.evaluation.run_evaluation import evaluate_run
-from twostream.registry import NAME, build, model_config, registered_options
+from twostream.registry import NAME, build, build_as, model_config, registered_options
 
 
 @pytest.mark.parametrize("overrides", [[], ["generator=patn"], ["generator/at_module=off", "averaging=ema"]], ids=str)
@@ -31,6 +32,13 @@ def test_a_description_builds_what_the_config_builds(tiny_config, overrides):
     data, same = build(description["data"]), build_datamodule(cfg)
     assert (data.image_size, data.source) == (same.image_size, same.source)
     assert build(description["schedule"]) == build_module(cfg).schedule
+
+
+@pytest.mark.parametrize("description", [{}, {"width": 4}, 5, None, {NAME: "delta_heatmaps"}])
+def test_an_object_of_another_kind_is_refused(description):
+    with pytest.raises(ValueError, match=r"^x\.ckpt: generator: expected the description of a Module, got that of a "):
+        build_as(torch.nn.Module, description, "x.ckpt: generator")
+    assert callable(build_as(Callable, {NAME: "delta_heatmaps"}, "x"))
 
 
 def test_names_of_options_are_unique():
@@ -83,7 +91,7 @@ def test_a_checkpoint_that_names_another_callable_is_not_evaluated(trained, tmp_
     checkpoint["hyper_parameters"][group] = {key: "os.mkdir", "path": "made"}
     path.unlink()
     torch.save(checkpoint, path)
-    with pytest.raises(ValueError, match=f"(^|last.ckpt: ){group}: expected "):
+    with pytest.raises(ValueError, match=rf"last\.ckpt: {group}: expected "):
         evaluate_run(run_dir, build_scoring(trained[0]), torch.device("cpu"))
     assert not Path("made").exists()
 

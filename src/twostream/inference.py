@@ -1,6 +1,6 @@
 """A trained network as an object: give it an image of a person and a pose, get that person in that pose."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, overload
 
@@ -21,7 +21,7 @@ from twostream.data.pose_estimators import PoseEstimator
 from twostream.model_package import CONFIG, WEIGHTS, find_model, is_package, load_weights, read_config
 from twostream.nets.inspection import attention_matrices
 from twostream.nets.warp import WarpGenerator
-from twostream.registry import build
+from twostream.registry import build_as
 from twostream.resume import load_checkpoint
 from twostream.weights import check_tensors
 
@@ -79,7 +79,7 @@ class PoseTransfer:
             model = read_config(folder)
             if averaged and not model["averaged"]:
                 raise ValueError(f"{folder}: averaged: expected a package of averaged weights, got one of others")
-            generator = build(model["generator"], f"{folder / CONFIG}: generator")
+            generator = build_as(nn.Module, model["generator"], f"{folder / CONFIG}: generator")
             load_weights(folder / WEIGHTS, generator)
             generator.to(chosen).eval()
         else:
@@ -88,7 +88,8 @@ class PoseTransfer:
             model = checkpoint["hyper_parameters"]["data"]
             generator = load_generator(checkpoint, chosen, averaged, str(folder))
         height, width = model["image_size"]
-        return cls(generator, (height, width), build(model["heatmaps"], f"{folder}: heatmaps"), chosen, estimator)
+        heatmaps = build_as(Callable, model["heatmaps"], f"{folder / CONFIG if folder.is_dir() else folder}: heatmaps")
+        return cls(generator, (height, width), heatmaps, chosen, estimator)
 
     @overload
     def __call__(
@@ -216,7 +217,7 @@ def load_generator(
     see `twostream.registry`, or if a weight is missing, has another shape or dtype or is not finite; and if averaged
     weights are asked for that it does not have.
     """
-    generator = build(checkpoint["hyper_parameters"]["generator"], f"{where}: generator")
+    generator = build_as(nn.Module, checkpoint["hyper_parameters"]["generator"], f"{where}: generator")
     if averaged and AVERAGED not in checkpoint:
         raise ValueError("averaged: expected a run with averaging=ema, got one without averaged weights")
     prefix = "generator."

@@ -118,6 +118,16 @@ def check_plain(value: Any, where: str) -> None:
         _plain(value, where)
 
 
+def build_as(kind: Any, description: Any, where: str) -> Any:
+    """Build an object that has to be of a type, as `build`. Raises ValueError, beginning with `where`, for another."""
+    built = build(description, where)
+    if not isinstance(built, kind):
+        raise ValueError(
+            f"{where}: expected the description of a {kind.__name__}, got that of a {type(built).__name__}"
+        )
+    return built
+
+
 def _targets(node: Any) -> list[dict[str, Any]]:
     """Return all nodes of a config tree that have a `_target_`."""
     if not isinstance(node, dict):

@@ -29,7 +29,7 @@ from twostream.metrics.metric import Metric, Panel, ScoredPair
 from twostream.metrics.surrogate import clothes_of, is_synthetic
 from twostream.nets.inspection import attention_matrices, best_matches, correspondences, strongest_matches
 from twostream.nets.warp import WarpGenerator
-from twostream.registry import build
+from twostream.registry import build_as
 from twostream.resume import load_checkpoint
 from twostream.runs import read_provenance, results_folder
 
@@ -86,7 +86,7 @@ def generate_run(
         record["notes"] = [*record["notes"], f"{num_sources} source images of each person"]
     if averaged:
         record["notes"] = [*record["notes"], f"averaged weights, decay {config['averaging']['decay']}"]
-    data: PairDataModule = build(config["data"], "data")
+    data: PairDataModule = build_as(PairDataModule, config["data"], f"{checkpoint_path}: data")
     data.prepare_data()
     if data.manifest["data_hash"] != record["data_hash"]:
         raise ValueError(

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import UInt8
 
+from twostream.data.datamodule import PairDataModule
 from twostream.data.dataset import read_split
 from twostream.data.images import read_image
 from twostream.data.keypoints import JointArray
@@ -20,7 +21,7 @@ from twostream.evaluation.external import NameIndex, image_names, source_and_tar
 from twostream.evaluation.generated_run import image_name
 from twostream.files import atomic_write, read_object
 from twostream.metrics.metric import Panel
-from twostream.registry import build
+from twostream.registry import build_as
 from twostream.report.selection import Selection, select
 from twostream.runs import CONFIG
 from twostream.tables.spec import check
@@ -100,7 +101,7 @@ class PairImages:
         config = read_object(run_dir / CONFIG, "data")
         if config is None:
             raise ValueError(f"{run_dir}: expected the folder of a run, got none with {CONFIG}")
-        data = build(config["data"], f"{run_dir / CONFIG}: data")
+        data = build_as(PairDataModule, config["data"], f"{run_dir / CONFIG}: data")
         joints, pairs = read_split(data.folder, "test", data.size)
         return cls(data.folder / "test", pairs, joints, data.size)
 
