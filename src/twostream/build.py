@@ -82,8 +82,9 @@ def check(cfg: DictConfig) -> None:
     if cfg.trainer.precision not in PRECISIONS:
         # In float16 one gradient scaler would serve three optimizers, and an overflow in one update affect the others.
         raise ValueError(f"trainer.precision: expected {' or '.join(PRECISIONS)}, got {cfg.trainer.precision!r}")
-    if cfg.trainer.val_check_interval is not None and not cfg.trainer.val_check_interval > 0:
-        raise ValueError(f"trainer.val_check_interval: expected more than 0, got {cfg.trainer.val_check_interval}")
+    interval = cfg.trainer.val_check_interval
+    if interval is not None and not (type(interval) in (int, float) and interval > 0):
+        raise ValueError(f"trainer.val_check_interval: expected a number above 0, or null, got {interval!r}")
     if len(cfg.data.image_size) != 2:
         raise ValueError(f"data.image_size: expected [height, width], got {cfg.data.image_size}")
     height, width = cfg.data.image_size

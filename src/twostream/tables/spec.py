@@ -156,6 +156,7 @@ def load_spec(path: Path) -> Spec:
     content = _read_yaml(path)
     if "base" in content:
         base = path.with_name(str(content.pop("base")))
+        check(base.is_file(), f"{path}: base", "a file in the same folder", base.name)
         content = dict(OmegaConf.merge(_read_yaml(base), content))
     return from_config(Spec, {**content, "name": path.stem}, path)
 
