@@ -70,8 +70,16 @@ def write_weights(path: Path, weights: Mapping[str, Tensor], dtype: str) -> None
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
-    """Read the weights of a package, in float32. Raises ValueError, naming the file, if it is damaged."""
+    """Read the weights of a package, in float32.
+
+    Raises ValueError, naming the file, if it is damaged or has a tensor of another dtype than float32 and float16.
+    """
     try:
-        return {name: tensor.float() for name, tensor in load_file(path).items()}
+        weights = load_file(path)
     except (SafetensorError, OSError) as error:
         raise ValueError(f"{path}: expected weights in safetensors, got: {error}") from None
+    for name, tensor in weights.items():
+        if tensor.dtype not in DTYPES.values():
+            got = str(tensor.dtype).removeprefix("torch.")
+            raise ValueError(f"{path}: {name}: expected {' or '.join(DTYPES)}, got {got}")
+    return {name: tensor.float() for name, tensor in weights.items()}
