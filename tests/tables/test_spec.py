@@ -133,6 +133,7 @@ def test_correspondence_is_a_table_of_the_synthetic_people_only():
         ("rows:", "cited: [{label: X, variant: x}]\nrows:", r"cited: X: variant: expected none, got x"),
         ("rows:", f"cited: [{CITED}, {CITED}]\nrows:", r"cited: expected each once, got 'X' 2 times"),
         ("rows:", "base: [\nrows:", r"expected YAML, got: "),
+        ("rows:", "base: none.yaml\nrows:", r"base: expected a spec in the same folder, file not found: none.yaml"),
     ],
 )
 def test_wrong_spec_is_refused(spec_path, old, new, message):

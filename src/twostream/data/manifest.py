@@ -64,14 +64,17 @@ def verify(root: Path, trust_times: bool = True) -> dict[str, Any]:
 
     Files of the size and time of the last verification are not read, unless `trust_times` is false. Without an index of
     an earlier verification all are read. Raises ValueError that names the files that are missing, have changed or were
-    added; without an index it names the folder alone.
+    added; without an index it names the manifest alone.
     """
     manifest = read_manifest(root)
     data_hash, found, states = manifest["data_hash"], _found(root), _read_index(root, manifest["data_hash"])
     if not states:
         got, states = _hash(root, found)
         if got != data_hash:
-            raise ValueError(f"{root}: has changed since it was prepared: expected data_hash {data_hash}, got {got}")
+            raise ValueError(
+                f"{root / MANIFEST}: expected the data_hash of the files, {got}, got {data_hash}: the files "
+                "or this one have changed; prepare the data again"
+            )
         _write_index(root, data_hash, states)
         return manifest
     todo = [name for name in found if name in states and not (trust_times and found[name] == states[name][:2])]

@@ -155,9 +155,10 @@ def load_spec(path: Path) -> Spec:
     """
     content = _read_yaml(path)
     if "base" in content:
-        base = path.with_name(str(content.pop("base")))
-        check(base.is_file(), f"{path}: base", "a file in the same folder", base.name)
-        content = dict(OmegaConf.merge(_read_yaml(base), content))
+        base = str(content.pop("base"))
+        if Path(base).name != base or not (path.parent / base).exists():
+            raise ValueError(f"{path}: base: expected a spec in the same folder, file not found: {base}")
+        content = dict(OmegaConf.merge(_read_yaml(path.parent / base), content))
     return from_config(Spec, {**content, "name": path.stem}, path)
 
 
