@@ -83,8 +83,8 @@ def check(cfg: DictConfig) -> None:
         # In float16 one gradient scaler would serve three optimizers, and an overflow in one update affect the others.
         raise ValueError(f"trainer.precision: expected {' or '.join(PRECISIONS)}, got {cfg.trainer.precision!r}")
     interval = cfg.trainer.val_check_interval
-    if interval is not None and not (isinstance(interval, int | float) and interval > 0):
-        raise ValueError(f"trainer.val_check_interval: expected a number above 0, got {interval!r}")
+    if interval is not None and not (type(interval) in (int, float) and interval > 0):
+        raise ValueError(f"trainer.val_check_interval: expected a number above 0, or null, got {interval!r}")
     if len(cfg.data.image_size) != 2:
         raise ValueError(f"data.image_size: expected [height, width], got {cfg.data.image_size}")
     height, width = cfg.data.image_size

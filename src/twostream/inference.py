@@ -18,10 +18,10 @@ from twostream.data.frame import Frame
 from twostream.data.keypoints import JOINT_NAMES, MISSING, NUM_JOINTS
 from twostream.data.pose import Heatmaps
 from twostream.data.pose_estimators import PoseEstimator
-from twostream.model_package import CONFIG, WEIGHTS, find_model, is_package, load_weights, read_config
+from twostream.model_package import CONFIG, WEIGHTS, find_model, is_package, read_config, read_weights
 from twostream.nets.inspection import attention_matrices
 from twostream.nets.warp import WarpGenerator
-from twostream.registry import build_as
+from twostream.registry import build, build_as
 from twostream.resume import load_checkpoint
 from twostream.weights import check_tensors
 
@@ -79,16 +79,18 @@ class PoseTransfer:
             model = read_config(folder)
             if averaged and not model["averaged"]:
                 raise ValueError(f"{folder}: averaged: expected a package of averaged weights, got one of others")
-            generator = build_as(nn.Module, model["generator"], f"{folder / CONFIG}: generator")
-            load_weights(folder / WEIGHTS, generator)
-            generator.to(chosen).eval()
+            where = folder / CONFIG
+            weights = read_weights(folder / WEIGHTS)
+            generator = (
+                build_generator(model["generator"], weights, f"{where} and {WEIGHTS}: generator").to(chosen).eval()
+            )
         else:
-            folder = folder / CHECKPOINT if folder.is_dir() else folder
-            checkpoint = load_checkpoint(folder)
+            where = folder / CHECKPOINT if folder.is_dir() else folder
+            checkpoint = load_checkpoint(where)
             model = checkpoint["hyper_parameters"]["data"]
-            generator = load_generator(checkpoint, chosen, averaged, str(folder))
+            generator = load_generator(checkpoint, chosen, averaged, str(where))
         height, width = model["image_size"]
-        heatmaps = build_as(Callable, model["heatmaps"], f"{folder / CONFIG if folder.is_dir() else folder}: heatmaps")
+        heatmaps = build_as(Callable, model["heatmaps"], f"{where}: heatmaps")
         return cls(generator, (height, width), heatmaps, chosen, estimator)
 
     @overload
@@ -217,17 +219,37 @@ def load_generator(
     see `twostream.registry`, or if a weight is missing, has another shape or dtype or is not finite; and if averaged
     weights are asked for that it does not have.
     """
-    generator = build_as(nn.Module, checkpoint["hyper_parameters"]["generator"], f"{where}: generator")
     if averaged and AVERAGED not in checkpoint:
         raise ValueError("averaged: expected a run with averaging=ema, got one without averaged weights")
     prefix = "generator."
     weights = {
         key.removeprefix(prefix): value for key, value in checkpoint["state_dict"].items() if key.startswith(prefix)
     }
-    chosen = checkpoint[AVERAGED] if averaged else weights
-    check_tensors(chosen, generator.state_dict(), f"{where}: weights of the generator")
-    generator.load_state_dict(chosen)
-    return generator.to(device).eval()
+    description, chosen = checkpoint["hyper_parameters"]["generator"], checkpoint[AVERAGED] if averaged else weights
+    return build_generator(description, chosen, f"{where}: generator").to(device).eval()
+
+
+def build_generator(description: Any, weights: Any, where: str) -> nn.Module:
+    """Build a generator with its weights.
+
+    It takes memory only if names, shapes and dtypes of the weights are those of the description. Raises ValueError,
+    beginning with `where`, if they are not, if a weight is not finite, and if the description is not of a network.
+    """
+    try:
+        with torch.device("meta"):
+            sketch = build(description, where)
+    except ValueError as error:
+        text = str(error)
+        raise ValueError(text if text.startswith(where) else f"{where}: {text}") from None
+    # Of sizes that no tensor can have.
+    except (RuntimeError, OverflowError, TypeError) as error:
+        raise ValueError(f"{where}: expected a network that can be built, got: {error}".splitlines()[0]) from None
+    if not isinstance(sketch, nn.Module):
+        raise ValueError(f"{where}: expected a network, got {type(sketch).__name__}")
+    check_tensors(weights, sketch.state_dict(), f"{where}: weights")
+    generator: nn.Module = build(description, where)
+    generator.load_state_dict(weights)
+    return generator
 
 
 def _as_joints(joints: ArrayLike, count: int) -> Float[Tensor, "b 18 2"]:

@@ -104,9 +104,12 @@ def load_state(path: Path) -> Mapping[str, Tensor]:
 
 
 def check_tensor(got: Any, expected: Tensor, where: str) -> None:
-    """Raise ValueError, beginning with `where`, unless a value is a finite tensor of the shape and dtype of another."""
-    if described(got) != described(expected):
-        raise ValueError(f"{where}: expected {described(expected)}, got {described(got)}")
+    """Raise ValueError, beginning with `where`, unless a value is a finite tensor of the shape and dtype of another.
+
+    The other may be on the meta device, without memory.
+    """
+    if described(got) != _form(expected):
+        raise ValueError(f"{where}: expected {_form(expected)}, got {described(got)}")
     if not got.isfinite().all():
         raise ValueError(f"{where}: expected finite values, got {int((~got.isfinite()).sum())} that are not")
 
@@ -119,9 +122,9 @@ def check_tensors(got: Any, expected: Mapping[str, Tensor], where: str) -> None:
     if not isinstance(got, Mapping):
         raise ValueError(f"{where}: expected a state dict, got {type(got).__name__}")
     names = [*expected, *(name for name in got if name not in expected)]
-    differing = [name for name in names if described(got.get(name)) != described(expected.get(name))]
-    if differing:
-        lines = (f"{n}: expected {described(expected.get(n))}, got {described(got.get(n))}" for n in differing[:3])
+    forms = {name: _form(expected[name]) if name in expected else "nothing" for name in names}
+    if differing := [name for name in names if described(got.get(name)) != forms[name]]:
+        lines = (f"{n}: expected {forms[n]}, got {described(got.get(n))}" for n in differing[:3])
         raise ValueError(f"{where}: {len(differing)} differ: {', '.join(lines)}")
     for name, tensor in expected.items():
         check_tensor(got[name], tensor, f"{where}: {name}")
@@ -131,11 +134,14 @@ def described(value: Any) -> str:
     """Return dtype and shape of a tensor, or the type of another value."""
     if not isinstance(value, Tensor):
         return "nothing" if value is None else type(value).__name__
-    kind = str(value.dtype).removeprefix("torch.")
     # Of sparse tensors, and of those without a memory of their own, little can be asked.
     if value.layout != torch.strided or value.is_meta or value.is_quantized:
-        return f"{value.layout} {kind} of device {value.device}"
-    return f"{kind} of shape {tuple(value.shape)}"
+        return f"{value.layout} {value.dtype} of device {value.device}"
+    return _form(value)
+
+
+def _form(tensor: Tensor) -> str:
+    return f"{str(tensor.dtype).removeprefix('torch.')} of shape {tuple(tensor.shape)}"
 
 
 def load_tensors(path: Path, net: str, shapes: Mapping[str, Sequence[int]]) -> dict[str, Tensor]:

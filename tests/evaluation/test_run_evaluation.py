@@ -176,7 +176,7 @@ def test_weights_that_can_not_be_right_are_not_evaluated(run_dir, scoring, chang
     path.unlink()  # it may be a hard link to best.ckpt
     torch.save(checkpoint, path)
     for load in (lambda: evaluate_run(run_dir, scoring, CPU), lambda: PoseTransfer.load(run_dir)):
-        with pytest.raises(ValueError, match=rf"last\.ckpt: weights of the generator: {message}"):
+        with pytest.raises(ValueError, match=rf"last\.ckpt: generator: weights: {message}"):
             load()
 
 

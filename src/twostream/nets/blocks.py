@@ -11,11 +11,16 @@ Init = Callable[[nn.Module, int], None]
 """Sets the initial weights of a network of a given width."""
 
 
+MAX_COUNT = 10_000  # blocks or channels; more are a mistake, or a file that is to take long
+
+
 def check_at_least(minimum: int, **counts: int) -> None:
-    """Raise ValueError for the first named count below `minimum`."""
+    """Raise ValueError for the first named count below `minimum` or above `MAX_COUNT`."""
     for name, count in counts.items():
         if count < minimum:
             raise ValueError(f"{name}: expected at least {minimum}, got {count}")
+        if count > MAX_COUNT:
+            raise ValueError(f"{name}: expected at most {MAX_COUNT}, got {count}")
 
 
 def check_divisible(image: Float[Tensor, "b 3 h w"]) -> None:
