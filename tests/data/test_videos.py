@@ -1,3 +1,5 @@
+import os
+
 import numpy as np
 import pytest
 
@@ -27,6 +29,12 @@ def test_a_broken_video_is_refused_in_one_line(tmp_path, name):
     (tmp_path / name).write_bytes(b"no video")
     with pytest.raises(ValueError, match=rf"^.*{name}: expected a video, got: [^\n]*$"):
         list(read_video(tmp_path / name))
+
+
+def test_a_pipe_is_refused(tmp_path):
+    os.mkfifo(tmp_path / "pipe.mp4")
+    with pytest.raises(ValueError, match=r"pipe\.mp4: expected a regular file, got a pipe"):
+        next(read_video(tmp_path / "pipe.mp4"))
 
 
 def test_other_formats_are_not_written(tmp_path):

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import UInt8
 
-from twostream.files import atomic_write
+from twostream.files import atomic_write, open_regular
 
 VIDEO_SUFFIXES = (".gif", ".mp4", ".mov", ".avi", ".webm", ".mkv")
 WRITTEN = (".gif", ".mp4")
@@ -17,7 +17,11 @@ RGB = UInt8[np.ndarray, "h w 3"]
 
 
 def read_video(path: Path) -> Iterator[RGB]:
-    """Yield the frames of a video or GIF. Raises ValueError for a file that holds none, or more than 5,000."""
+    """Yield the frames of a video or GIF.
+
+    Raises ValueError for a file that is not regular, holds no frames, or more than 5,000.
+    """
+    open_regular(path).close()  # FFmpeg would wait for the writer of a pipe
     count = 0
     try:
         with _imageio().imopen(path, "r", plugin="pyav") as file:
