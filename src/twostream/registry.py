@@ -166,7 +166,9 @@ def check_arguments(node: Any, where: str = "") -> None:
             if hints is not None and not str(key).startswith("_"):
                 if key not in hints:
                     raise ValueError(f"{name}: expected an argument of {_name(node)} ({', '.join(hints)})")
-                _check_type(value, hints[key], name)
+                # YAML reads a name such as 2 as a number.
+                is_name = hints[key] is str and type(value) in (int, float)
+                _check_type(str(value) if is_name else value, hints[key], name)
     elif isinstance(node, float) and not math.isfinite(node):
         raise ValueError(f"{where}: expected a finite number, got {node}")
 

@@ -41,6 +41,7 @@ def test_the_defaults_fit(command):
         ["ablation=patn", "scale=paper", "data=market1501", "data/augmentation=full", "performance=gpu"],
         ["scale=medium", "data=own", "discriminators=none", "schedule=patn", "data.pairs_per_epoch=4000"],
         ["loss.l1_weight=1", "trainer.devices=[0,1]", "trainer.val_check_interval=0.5"],
+        ["variant=0.5", "data.name=2"],
     ],
     ids=lambda overrides: overrides[0],
 )
