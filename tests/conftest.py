@@ -1,4 +1,5 @@
 import importlib
+import shutil
 import sys
 import types
 from collections.abc import Callable, Iterator
@@ -107,3 +108,16 @@ def unchecked(monkeypatch) -> Iterator[types.ModuleType]:
     for name in [name for name in sys.modules if name.partition(".")[0] == "twostream"]:
         del sys.modules[name]
     sys.modules.update(checked)
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Any]:
+    """Debian's chromium, headless, driven by playwright; tests are skipped where either is missing."""
+    path = shutil.which("chromium") or shutil.which("google-chrome")
+    if path is None:
+        pytest.skip("there is no browser: install chromium")
+    playwright = pytest.importorskip("playwright.sync_api")
+    with playwright.sync_playwright() as started:
+        browser = started.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        yield browser
+        browser.close()

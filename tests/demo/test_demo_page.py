@@ -6,7 +6,6 @@ DEMO_SCREENSHOTS=FOLDER writes the images of docs/demo.md, with the models of DE
 import json
 import os
 import re
-import shutil
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
@@ -19,21 +18,8 @@ from PIL import Image
 from twostream.demo.service import DemoService
 from twostream.inference import PoseTransfer
 
-CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 SCREENSHOTS = os.environ.get("DEMO_SCREENSHOTS")
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(CHROMIUM is None, reason="there is no browser: install chromium"),
-]
-
-
-@pytest.fixture(scope="module")
-def chromium():
-    playwright = pytest.importorskip("playwright.sync_api")
-    with playwright.sync_playwright() as started:
-        browser = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield browser
-        browser.close()
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture
