@@ -237,15 +237,13 @@ def build_generator(description: Any, weights: Any, where: str) -> nn.Module:
     """
     try:
         with torch.device("meta"):
-            sketch = build(description, where)
+            sketch = build_as(nn.Module, description, where)
     except ValueError as error:
         text = str(error)
         raise ValueError(text if text.startswith(where) else f"{where}: {text}") from None
     # Of sizes that no tensor can have.
     except (RuntimeError, OverflowError, TypeError) as error:
         raise ValueError(f"{where}: expected a network that can be built, got: {error}".splitlines()[0]) from None
-    if not isinstance(sketch, nn.Module):
-        raise ValueError(f"{where}: expected a network, got {type(sketch).__name__}")
     check_tensors(weights, sketch.state_dict(), f"{where}: weights")
     generator: nn.Module = build(description, where)
     generator.load_state_dict(weights)

@@ -125,7 +125,10 @@ def test_another_config_is_refused(package):
         ),
         ({"generator": {**generator, "num_blocks": 1}}, r"model\.safetensors: .*: expected nothing, got float32"),
         ({"weights_sha256": "0" * 64}, r"model\.safetensors: expected SHA-256 0000.*, got [0-9a-f]{64}$"),
-        ({"generator": [1]}, r"config\.json and .*: generator: expected a network, got list"),
+        (
+            {"generator": [1]},
+            r"config\.json and .*: generator: expected the description of a Module, got that of a list",
+        ),
         (
             {"generator": {**generator, "num_blocks": 10**9}},
             r"config\.json and .*: num_blocks: expected at most 10000, got 1000000000",

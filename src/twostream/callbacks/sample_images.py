@@ -10,6 +10,7 @@ from typing_extensions import override
 
 from twostream.callbacks import data_of, module_of
 from twostream.data.dataset import to_pose_pair, to_uint8
+from twostream.data.pairs import spread
 from twostream.data.pose import Heatmaps
 from twostream.data.visualize import (
     CORRESPONDENCE_FOOTNOTE,
@@ -47,8 +48,7 @@ class SampleImages(Callback):
         data, module = data_of(trainer), module_of(trainer)
         if not trainer.is_global_zero:
             return
-        count = min(self.num_pairs, len(data.val))
-        batch = data.val.batch([i * len(data.val) // count for i in range(count)])
+        batch = data.val.batch(spread(len(data.val), self.num_pairs))
         path = self.folder / f"{self.prefix}{module.iteration:06d}.png"
         with atomic_write(path) as temporary:
             self.draw(module, batch.to(module.device), data.heatmaps).save(temporary)

@@ -56,6 +56,12 @@ def matching_pairs(joints: Mapping[str, JointArray]) -> list[Pair]:
     return [pair for names in names_of.values() for pair in permutations(names, 2)]
 
 
+def spread(total: int, count: int) -> list[int]:
+    """Return the indices of at most `count` of `total` items at equal distances."""
+    count = min(count, total)
+    return [i * total // count for i in range(count)]
+
+
 def draw_pairs(pairs: Sequence[Pair], num_drawn: int, seed: int) -> list[Pair]:
     """Draw pairs without replacement, as PATN drew Market-1501's test pairs: with seed 0."""
     return [pairs[i] for i in np.random.RandomState(seed).choice(len(pairs), num_drawn, replace=False)]

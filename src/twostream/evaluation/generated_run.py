@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from twostream.data.datamodule import PairDataModule
 from twostream.data.dataset import PairDataset, to_pose_pair
-from twostream.data.pairs import Pair, identity_of
+from twostream.data.pairs import Pair, identity_of, spread
 from twostream.nets.inspection import Inputs
 from twostream.nets.warp import WarpGenerator
 
@@ -60,8 +60,7 @@ class GeneratedRun:
 
     def spread(self, count: int) -> list[int]:
         """Return the indices of at most `count` pairs at equal distances."""
-        count = min(count, len(self.dataset))
-        return [i * len(self.dataset) // count for i in range(count)]
+        return spread(len(self.dataset), count)
 
     def inputs(self, indices: Sequence[int], device: torch.device) -> Inputs:
         """Return the generator's arguments for some pairs."""

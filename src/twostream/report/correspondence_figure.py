@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from twostream.data.pairs import spread
 from twostream.data.pose import joints_to_tensor
 from twostream.data.visualize import CORRESPONDENCE_FOOTNOTE, View, correspondence_strip, points_of, stacked
 from twostream.evaluation.generated_run import image_name
@@ -46,7 +47,7 @@ def make_correspondence_figure(spec: CorrespondenceSpec, runs: Path, seed: int, 
     data = PairImages.of_run(run_dir)
     stored = read_correspondence(run_dir, data.joints)
     assert stored is not None
-    indices = [i * len(stored["pairs"]) // spec.count for i in range(min(spec.count, len(stored["pairs"])))]
+    indices = spread(len(stored["pairs"]), spec.count)
     figure = stacked([_strip(stored, index, run_dir, data) for index in indices], CORRESPONDENCE_FOOTNOTE)
     paths = [out / f"{spec.name}.{suffix}" for suffix in ("png", "pdf")]
     for path in paths:

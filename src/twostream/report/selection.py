@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from twostream.data.keypoints import JointArray, found
-from twostream.data.pairs import Pair
+from twostream.data.pairs import Pair, spread
 from twostream.files import read_rows
 from twostream.tables.spec import check
 
@@ -68,7 +68,7 @@ def select(
     """
     count = min(selection.count, len(pairs))
     if selection.rule == "every":
-        return [pairs[i * len(pairs) // count] for i in range(count)]
+        return [pairs[index] for index in spread(len(pairs), count)]
     if selection.rule == "random":
         return random.Random(selection.seed).sample(list(pairs), count)
     rank = _ranking(selection, joints, scores)
