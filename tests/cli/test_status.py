@@ -1,8 +1,14 @@
+import io
 from pathlib import Path
+
+import pytest
+import rich
+from omegaconf import OmegaConf
 
 from commands import call
 from tiny_run import compose_config
 from twostream.cli import CONF
+from twostream.cli import status as status_command
 from twostream.files import write_json
 
 
@@ -33,3 +39,30 @@ def test_it_can_be_silent_if_all_runs_are_done(tmp_path):
     assert "1 runs: 1 done" in status(tmp_path, *asked)
     assert status(tmp_path, *asked, "unless_done=true") == ""
     assert "1 not started" in status(tmp_path, *asked, "seeds=[0,1]", "unless_done=true")
+
+
+@pytest.fixture
+def terminal():
+    """What rich draws on a terminal."""
+    drawn = io.StringIO()
+    rich.reconfigure(file=drawn, force_terminal=True, width=160)
+    yield drawn
+    rich.reconfigure()
+
+
+def test_it_watches_until_all_runs_have_ended(tmp_path, monkeypatch, terminal):
+    """Each look is drawn, and what happens between two looks is in the next one."""
+    run = tmp_path / "runs/full/seed0"
+    states = iter(["running", "failed"])
+    waits = []
+
+    def change_the_run(seconds):
+        waits.append(seconds)
+        write_json(run / "run.json", {"state": next(states), "reason": "it was full"})
+
+    monkeypatch.setattr(status_command.time, "sleep", change_the_run)
+    status_command.watch(OmegaConf.create({"runs": str(tmp_path / "runs"), "ablations": ["full"], "seeds": [0]}))
+    text = terminal.getvalue()
+    assert waits == [status_command.INTERVAL] * 2
+    assert [word in text for word in ("not started", "interrupted", "it was full")] == [True] * 3
+    assert "1 runs: 1 failed" in text.splitlines()[-2]

@@ -1,6 +1,7 @@
 import pytest
 
-from twostream.loggers.curve_csv import CurveLogger, keep_rows_until, read_curves
+from twostream.loggers.csv_logger import CurveLogger
+from twostream.loggers.curve_csv import keep_rows_until, read_curves
 
 CURVES = "train/l1,step\n0.5,1\n,2\n0.25,3\n"
 
