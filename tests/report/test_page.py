@@ -13,7 +13,7 @@ from twostream.report.correspondence_figure import CorrespondenceSpec
 from twostream.report.figures import make_figure
 from twostream.report.page import table_context, write_report
 from twostream.report.pair_browser import PER_ROW, sprite
-from twostream.report.plots import Curve, Interval, curves_svg, forest_svg, read_curve
+from twostream.report.plots import Curve, Interval, plot_curves, plot_forest, read_curve, svg
 
 
 class Page(HTMLParser):
@@ -105,12 +105,12 @@ def test_a_curve_is_read_with_its_minutes(tmp_path):
 
 
 def test_plots_are_equal_for_equal_values_and_have_real_text():
-    curves = {"one": Curve([1, 2], [0.1, 0.2], [0.5, 0.6])}
+    curves = {"one": [Curve([1, 2], [0.1, 0.2], [0.5, 0.6])]}
     for over_time, text in ((False, "iterations"), (True, "minutes of training")):
-        plot = curves_svg(curves, "val/ssim", over_time)
-        assert plot == curves_svg(curves, "val/ssim", over_time)
+        plot = svg(plot_curves(curves, "val/ssim", over_time))
+        assert plot == svg(plot_curves(curves, "val/ssim", over_time))
         assert f">{text}</text>" in plot
-    forest = forest_svg([Interval("w/o AT", -0.1, -0.2, 0.0), Interval("other", 0.1, 0.05, 0.2)], "full")
+    forest = svg(plot_forest([Interval("w/o AT", -0.1, -0.2, 0.0), Interval("other", 0.1, 0.05, 0.2)], "full"))
     assert ">w/o AT</text>" in forest
     assert ">difference to full</text>" in forest
 

@@ -9,8 +9,10 @@ from twostream.cli import CONF
 from twostream.evaluation.generated_run import image_name
 from twostream.files import write_json
 from twostream.registry import model_config
+from twostream.report.curves_figure import CurvesSpec
 from twostream.report.figures import load_figure, make_figure
-from twostream.report.pair_figure import CELL_HEIGHT, DPI, INPUTS, Column, PairImages, draw_columns
+from twostream.report.pair_figure import CELL_HEIGHT, DPI, INPUTS, Column, FigureSpec, PairImages, draw_columns
+from twostream.tables.spec import load_spec
 
 EXPERIMENTS = Path(CONF).resolve().parent / "experiments"
 SPEC = """
@@ -128,5 +130,9 @@ def test_a_wrong_spec_is_refused(tmp_path, line, message):
 @pytest.mark.parametrize("path", sorted(EXPERIMENTS.glob("figure*.yaml")), ids=lambda path: path.stem)
 def test_every_spec_names_ablations(path):
     spec = load_figure(path)
-    variants = {method.variant for method in spec.methods} if hasattr(spec, "methods") else {spec.variant}
-    assert variants <= {option.stem for option in (Path(CONF) / "ablation").glob("*.yaml")}
+    if isinstance(spec, CurvesSpec):
+        variants = set(spec.curves.values())
+    else:
+        variants = {method.variant for method in spec.methods} if isinstance(spec, FigureSpec) else {spec.variant}
+    studied = {row.variant for row in load_spec(EXPERIMENTS / "warp_study.yaml").rows}
+    assert variants <= studied | {option.stem for option in (Path(CONF) / "ablation").glob("*.yaml")}

@@ -11,7 +11,7 @@ from twostream.files import data_uri, read_json, write_text
 from twostream.report.figures import Spec as Figure
 from twostream.report.figures import make_figure
 from twostream.report.pair_browser import browser_data
-from twostream.report.plots import Interval, curves_svg, forest_svg, read_curve
+from twostream.report.plots import Interval, plot_curves, plot_forest, read_curve, svg
 from twostream.tables import content
 from twostream.tables.comparison import Comparison, compare
 from twostream.tables.results import Results, collect
@@ -156,8 +156,8 @@ def _forests(results: Results, columns: Sequence[Column]) -> list[dict[str, str]
         ]
         if base and intervals:
             alt = ", ".join(f"{label} {value:+.3g} ({low:.3g} to {high:.3g})" for label, value, low, high in intervals)
-            svg = forest_svg(intervals, base.label)
-            plots.append({"label": column.label, "uri": data_uri(svg.encode(), SVG), "alt": alt})
+            plot = svg(plot_forest(intervals, base.label))
+            plots.append({"label": column.label, "uri": data_uri(plot.encode(), SVG), "alt": alt})
     return plots
 
 
@@ -165,10 +165,11 @@ def _curves(runs: Mapping[str, Path]) -> list[dict[str, str]]:
     plots = []
     for metric, title in CURVES.items():
         curves = {label: read_curve(folder / "logs" / "metrics.csv", metric) for label, folder in runs.items()}
-        curves = {label: curve for label, curve in curves.items() if curve.values}
-        if curves:
-            svgs = (curves_svg(curves, metric, over_time) for over_time in (False, True))
-            by_iteration, by_time = (data_uri(svg.encode(), SVG) for svg in svgs)
+        shown = {label: [curve] for label, curve in curves.items() if curve.values}
+        if shown:
+            by_iteration, by_time = (
+                data_uri(svg(plot_curves(shown, metric, over_time)).encode(), SVG) for over_time in (False, True)
+            )
             plots.append({"title": title, "by_iteration": by_iteration, "by_time": by_time})
     return plots
 

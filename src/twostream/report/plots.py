@@ -1,4 +1,4 @@
-"""Plots of a report as SVG for light and dark pages: validation curves, and a forest plot of differences."""
+"""Plots for light and dark pages: validation curves, and a forest plot of differences."""
 
 from collections.abc import Mapping, Sequence
 from io import StringIO
@@ -51,19 +51,22 @@ def _seconds(speeds: Sequence[tuple[int, float]], iteration: int) -> float:
     return sum((after[0] - before[0]) / after[1] for before, after in pairwise(points) if after[1])
 
 
-def curves_svg(curves: Mapping[str, Curve], metric: str, over_time: bool) -> str:
-    """Plot a metric of several runs over iterations, or over minutes of training."""
+def plot_curves(curves: Mapping[str, Sequence[Curve]], metric: str, over_time: bool) -> Any:
+    """Plot a metric over iterations or minutes of training, alike for all curves of a label (its seeds)."""
     figure, axes = _axes(6.4, 3.4)
-    for number, (label, curve) in enumerate(curves.items()):
-        x = curve.minutes if over_time else curve.iterations
-        axes.plot(x, curve.values, color=f"C{number % 10}", linewidth=1.4, label=label)
+    for number, (label, runs) in enumerate(curves.items()):
+        for curve in runs:
+            x = curve.minutes if over_time else curve.iterations
+            axes.plot(
+                x, curve.values, color=f"C{number % 10}", linewidth=1.4, label=label if curve is runs[0] else None
+            )
     axes.set_xlabel("minutes of training" if over_time else "iterations")
     axes.set_ylabel(metric)
     axes.legend(frameon=False, labelcolor=INK, fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
-    return _svg(figure)
+    return figure
 
 
-def forest_svg(intervals: Sequence[Interval], base: str) -> str:
+def plot_forest(intervals: Sequence[Interval], base: str) -> Any:
     """Plot differences to a row, below one another, with their intervals and a line at 0."""
     figure, axes = _axes(6.4, 0.5 + 0.26 * len(intervals))
     axes.axvline(0, color=INK, linewidth=1)
@@ -74,7 +77,7 @@ def forest_svg(intervals: Sequence[Interval], base: str) -> str:
     axes.invert_yaxis()
     axes.set_xlabel(f"difference to {base}")
     axes.locator_params(axis="x", nbins=6)
-    return _svg(figure)
+    return figure
 
 
 def _axes(width: float, height: float) -> tuple[Any, Any]:
@@ -94,8 +97,8 @@ def _axes(width: float, height: float) -> tuple[Any, Any]:
     return figure, axes
 
 
-def _svg(figure: Any) -> str:
-    """Return a figure as an SVG file with real text."""
+def svg(figure: Any) -> str:
+    """Return a figure of matplotlib as an SVG file with real text."""
     from matplotlib import rc_context
 
     text = StringIO()
