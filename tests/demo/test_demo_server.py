@@ -74,7 +74,7 @@ def test_the_page_needs_nothing_from_elsewhere(client):
 
 
 def test_the_content_has_people_in_whole_and_poses(client, service):
-    content = client.get("/api/content").json()
+    content = client.get("/content.json").json()
     assert [model["name"] for model in content["models"]] == ["2s-ATN", "Warp", "PATN"]
     blocks = ["block_2", "block_1"]
     assert [model["views"] for model in content["models"]] == [blocks, ["warp", *blocks], []]
