@@ -18,7 +18,8 @@ LAYERS = [
     {"build", "resume"},
     {"inference"},
     {"prepare", "evaluation", "sweep_status", "benchmark"},
-    {"report", "export", "demo"},
+    {"report", "export"},
+    {"demo"},
     {"cli"},
 ]
 LAYER = {name: depth for depth, names in enumerate(LAYERS) for name in names}

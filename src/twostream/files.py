@@ -7,8 +7,9 @@ import io
 import json
 import os
 import re
+import shutil
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
@@ -134,6 +135,25 @@ def _sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+@contextmanager
+def replace_folder(folder: Path, is_own: Callable[[Path], bool], kind: str) -> Iterator[Path]:
+    """Yield the path of a folder to make beside `folder`; it replaces `folder` on success and is removed on an error.
+
+    Raises ValueError, with `kind` as what was expected, if `folder` has files and `is_own` is false of it.
+    """
+    if folder.exists() and not (folder.is_dir() and (is_own(folder) or not any(folder.iterdir()))):
+        got = "a folder with other files" if folder.is_dir() else "a file"
+        raise ValueError(f"{folder}: expected a new folder or {kind}, got {got}")
+    partial = folder.with_name(f".{folder.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)  # of a killed process
+    try:
+        yield partial
+        shutil.rmtree(folder, ignore_errors=True)
+        partial.rename(folder)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
 
 
 def remove_remains(folder: Path) -> None:

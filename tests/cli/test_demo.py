@@ -30,7 +30,7 @@ def test_the_demo_serves_a_run_until_it_is_interrupted(people_parent, tmp_path):
     try:
         said = demo.stdout.readline()
         assert said.startswith("Demo: http://127.0.0.1:"), said + demo.stdout.read()
-        with urllib.request.urlopen(f"{said.split()[1]}/api/content", timeout=60) as answer:
+        with urllib.request.urlopen(f"{said.split()[1]}/content.json", timeout=60) as answer:
             content = json.load(answer)
         assert [model["name"] for model in content["models"]] == ["full"]
         demo.send_signal(signal.SIGINT)

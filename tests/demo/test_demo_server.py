@@ -17,6 +17,7 @@ from twostream.data.keypoints import JOINT_NAMES
 from twostream.demo.checked_input import MAX_JSON_BYTES, BadRequest, Limits, read_body
 from twostream.demo.server import check_server_installed, create_app, listen, page_files
 from twostream.demo.service import DemoService
+from twostream.demo.static_page import RUNTIME_FILES
 
 httpx2 = pytest.importorskip("httpx2")
 testclient = pytest.importorskip("starlette.testclient")
@@ -65,7 +66,7 @@ def test_the_page_needs_nothing_from_elsewhere(client):
         links = re.findall(r"(?:https?:)?//[\w.]+\.\w+", content.decode().replace("http://www.w3.org/2000/svg", ""))
         assert links == [], name
         for module in re.findall(r'from "\./(.+?)"', content.decode()):
-            assert module in files
+            assert module in files or module in RUNTIME_FILES.values()  # of the static page
     policy = answer.headers["content-security-policy"]
     assert "default-src 'none'" in policy
     assert "unsafe" not in policy
@@ -74,7 +75,7 @@ def test_the_page_needs_nothing_from_elsewhere(client):
 
 
 def test_the_content_has_people_in_whole_and_poses(client, service):
-    content = client.get("/api/content").json()
+    content = client.get("/content.json").json()
     assert [model["name"] for model in content["models"]] == ["2s-ATN", "Warp", "PATN"]
     blocks = ["block_2", "block_1"]
     assert [model["views"] for model in content["models"]] == [blocks, ["warp", *blocks], []]

@@ -4,9 +4,17 @@ from torch import nn
 
 from twostream.nets import chunked_attention
 from twostream.nets.appearance_transfer import AppearanceTransfer, NoAppearanceTransfer
+from twostream.nets.attention import attention_matrix
 from twostream.nets.fusion import CatFusion
 from twostream.nets.generator import TwoStreamGenerator
-from twostream.nets.inspection import at_modules, attention_matrices, best_matches, logit_ranges, strongest_matches
+from twostream.nets.inspection import (
+    ExplainedGenerator,
+    at_modules,
+    attention_matrices,
+    best_matches,
+    logit_ranges,
+    strongest_matches,
+)
 from twostream.types import PosePair
 
 
@@ -40,6 +48,15 @@ def test_attention_matrices_are_those_of_the_forward_pass(random_pair: PosePair)
     assert [tuple(matrix.shape) for matrix in matrices] == [(2, 32, 32)] * 3
     torch.testing.assert_close(matrices, expected)
     assert all(len(module._forward_pre_hooks) == 1 for module in at_modules(generator)), "only the hook of this test"
+
+
+def test_an_explained_generator_returns_what_its_attention_matrices_are_computed_from(random_pair: PosePair):
+    generator, inputs = make(), random_pair[:3]
+    explained = ExplainedGenerator(generator)
+    outputs = dict(zip(explained.output_names, explained(*inputs), strict=True))
+    torch.testing.assert_close(outputs["image"], generator(*inputs))
+    for name, matrix in attention_matrices(generator, inputs).items():
+        torch.testing.assert_close(attention_matrix(outputs[f"{name}.queries"], outputs[f"{name}.keys"]), matrix)
 
 
 def test_best_matches_are_the_maxima_of_the_rows(random_pair: PosePair, chunk_rows):

@@ -1,5 +1,6 @@
-"""`twostream-demo`: a page in the browser that puts a person into a pose that is dragged."""
+"""`twostream-demo`: a page in the browser that puts a person into a pose that is dragged, served or as a folder."""
 
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -10,20 +11,26 @@ from twostream.cli.errors import command
 from twostream.demo.checked_input import Limits
 from twostream.demo.server import check_server_installed, serve
 from twostream.demo.service import DemoService
+from twostream.demo.static_page import check_export_installed, write_static_page
 from twostream.inference import PoseTransfer
 from twostream.model_package import DEFAULT_MODEL
 
 
 @command("demo")
 def main(cfg: DictConfig) -> None:
-    """Load the models, and serve the page until Ctrl+C."""
-    check_server_installed()
+    """Load the models; serve the page until Ctrl+C, or write it into the folder `cfg.static`."""
+    (check_export_installed if cfg.static else check_server_installed)()
     estimator = instantiate(cfg.pose_estimator) if "pose_estimator" in cfg else None
     models = cfg.models or [DEFAULT_MODEL]
     paths = labelled(OmegaConf.to_container(models) if OmegaConf.is_config(models) else models)
-    loaded = {label: PoseTransfer.load(path, cfg.device) for label, path in paths.items()}
+    loaded = {label: PoseTransfer.load(path, "cpu" if cfg.static else cfg.device) for label, path in paths.items()}
     limits = Limits(cfg.max_megabytes, cfg.max_megapixels, cfg.max_requests)
-    serve(DemoService(loaded, estimator, limits), cfg.host, cfg.port, cfg.open_browser)
+    service = DemoService(loaded, estimator, limits)
+    if cfg.static:
+        write_static_page(Path(cfg.static), service, instantiate(cfg.weights))
+        print(f"Page: {cfg.static}; to look at it: python -m http.server --directory {shlex.quote(cfg.static)}")
+    else:
+        serve(service, cfg.host, cfg.port, cfg.open_browser)
 
 
 def labelled(models: object) -> dict[str, str]:

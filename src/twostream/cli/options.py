@@ -157,6 +157,7 @@ class Demo:
     """Options of `twostream-demo`."""
 
     models: Any = None
+    static: str | None = None
     weights: Any = None
     pose_estimator: Any = None
     device: str = ""

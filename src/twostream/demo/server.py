@@ -26,7 +26,7 @@ def check_server_installed() -> None:
 
 
 def create_app(service: DemoService, host: str) -> App:
-    """Return the ASGI app: the page's files, `/api/content`, and one address for each question of the page.
+    """Return the ASGI app: the page's files, `/content.json`, and one address for each question of the page.
 
     The service works in one thread, one request at a time. A request that can't be answered gets a status of 4xx and
     JSON `{"error": "one line"}`. `host` is the name or address that the server listens on.
@@ -62,7 +62,7 @@ def create_app(service: DemoService, host: str) -> App:
     files = {f"/{name}": file(*page_file) for name, page_file in page_files().items()}
     routes = [
         *(Route(path, answer) for path, answer in (files | {"/": files["/index.html"]}).items()),
-        Route("/api/content", content),
+        Route("/content.json", content),
         post("/api/photo", service.photo, round(service.limits.max_megabytes * 2**20)),
         post("/api/generate", service.generate, MAX_JSON_BYTES),
         post("/api/correspondence", service.correspondence, MAX_JSON_BYTES),

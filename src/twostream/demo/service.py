@@ -41,7 +41,8 @@ class DemoService:
         height, width = max(model.image_size for model in self.models.values())
         people, poses = render_examples((height, width))
         presets = {name: list(map(plain_joints, poses)) for name, poses in load_presets((height, width)).items()}
-        self.content = {
+        self.content: dict[str, Any] = {
+            "backend": "server",
             "models": [{"name": name, "views": _views(model)} for name, model in self.models.items()],
             "people": [{"image": _png(Image.fromarray(image)), "joints": joints} for image, joints in people],
             "poses": [sequence[0] for sequence in presets.values() if len(sequence) == 1] + poses,

@@ -2,6 +2,7 @@
 
 import logging
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 from twostream.data.keypoints import NUM_JOINTS
 from twostream.data.pose import Heatmaps
 from twostream.files import atomic_write
-from twostream.nets.inspection import Inputs
+from twostream.nets.inspection import ExplainedGenerator, Inputs
 
 OPSET = 18  # the first with Col2Im, which a warp needs
 INPUT_NAMES = ("source_image", "source_heatmaps", "target_heatmaps")
@@ -37,22 +38,49 @@ def random_inputs(batch_size: int, image_size: tuple[int, int], heatmaps: Heatma
     return images, heatmaps(sources, image_size), heatmaps(targets, image_size)
 
 
-def write_onnx(path: Path, generator: nn.Module, inputs: Inputs, half: bool = False) -> None:
-    """Export a generator by `torch.export`, for any batch size and the image size of `inputs`.
+def export_generator(
+    path: Path,
+    generator: nn.Module,
+    heatmaps: Heatmaps,
+    image_size: tuple[int, int],
+    half: bool = False,
+    explained: bool = False,
+) -> Difference:
+    """Write a generator as an ONNX file, for any batch size, and return how far its images are from PyTorch's.
 
-    With `half` the weights are stored in float16; inputs, outputs and arithmetic are float32 all the same, since few
-    CPUs have another.
+    Args:
+        path: of the file.
+        generator: on a CPU, in evaluation mode.
+        heatmaps: draws joints.
+        image_size: height and width in pixels.
+        half: store the weights in float16; inputs, outputs and arithmetic are float32 all the same, since few CPUs have
+            another.
+        explained: with the further outputs of `ExplainedGenerator`.
+
+    Raises ValueError if the difference is more than `TOLERANCE`.
+
     """
+    network = ExplainedGenerator(generator) if explained else generator
+    names = network.output_names if isinstance(network, ExplainedGenerator) else ("image",)
+    _write_onnx(path, network, random_inputs(2, image_size, heatmaps), names, half)
+    found = compare_with_pytorch(path, generator, heatmaps, image_size)
+    if found.largest > TOLERANCE:
+        raise ValueError(f"{path.name}: expected PyTorch's images to {TOLERANCE}, got {found.largest:.2g}")
+    return found
+
+
+def _write_onnx(path: Path, network: nn.Module, inputs: Inputs, output_names: Sequence[str], half: bool) -> None:
+    """Export a network by `torch.export`, for any batch size and the image size of `inputs`."""
     batch = torch.export.Dim("batch", min=1)
     for name in ("onnxscript", "onnx_ir"):  # they log every node that they simplify
         logging.getLogger(name).setLevel(logging.WARNING)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of names and deprecations inside torch
         program = torch.onnx.export(
-            generator,
+            network,
             inputs,
             input_names=INPUT_NAMES,
-            output_names=["image"],
+            output_names=output_names,
             opset_version=OPSET,
             dynamic_shapes=({0: batch},) * len(inputs),
             dynamo=True,
@@ -76,7 +104,9 @@ def compare_with_pytorch(
     differences = []
     for seed, batch_size in enumerate(BATCH_SIZES):
         inputs = random_inputs(batch_size, image_size, heatmaps, seed)
-        (images,) = session.run(None, {name: array.numpy() for name, array in zip(INPUT_NAMES, inputs, strict=True)})
+        (images,) = session.run(
+            ["image"], {name: array.numpy() for name, array in zip(INPUT_NAMES, inputs, strict=True)}
+        )
         differences.append(difference(torch.from_numpy(images), generator, inputs))
     return Difference(max(one.largest for one in differences), float(np.mean([one.mean for one in differences])))
 

@@ -12,7 +12,7 @@ from jinja2 import Environment, StrictUndefined
 from twostream import inference, model_package
 from twostream.data.keypoints import JOINT_NAMES
 from twostream.export import onnx_file
-from twostream.files import first_lines, sha256_of, write_json, write_text
+from twostream.files import first_lines, replace_folder, sha256_of, write_json, write_text
 from twostream.inference import PoseTransfer
 from twostream.metrics.surrogate import is_synthetic
 from twostream.registry import NAME, build
@@ -42,16 +42,8 @@ def export_run(run_dir: Path, out: Path, averaged: bool = False, dtype: str = "f
     images than PyTorch.
 
     """
-    if out.exists() and any(out.iterdir()) and not model_package.is_package(out):
-        raise ValueError(f"{out}: expected a new folder or a model package, got a folder with other files")
-    partial = out.with_name(f".{out.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)  # of a killed process
-    try:
+    with replace_folder(out, model_package.is_package, "a model package") as partial:
         _write(partial, run_dir, averaged, dtype, onnx)
-        shutil.rmtree(out, ignore_errors=True)
-        partial.rename(out)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
 
 
 def _write(folder: Path, run_dir: Path, averaged: bool, dtype: str, onnx: bool) -> None:
@@ -93,11 +85,7 @@ def _write(folder: Path, run_dir: Path, averaged: bool, dtype: str, onnx: bool) 
 
 
 def _write_onnx(path: Path, model: PoseTransfer, dtype: str) -> dict[str, Any]:
-    inputs = onnx_file.random_inputs(2, model.image_size, model.heatmaps)
-    onnx_file.write_onnx(path, model.generator, inputs, half=dtype == "float16")
-    found = onnx_file.compare_with_pytorch(path, model.generator, model.heatmaps, model.image_size)
-    if found.largest > onnx_file.TOLERANCE:
-        raise ValueError(f"{path.name}: expected PyTorch's images to {onnx_file.TOLERANCE}, got {found.largest:.2g}")
+    found = onnx_file.export_generator(path, model.generator, model.heatmaps, model.image_size, dtype == "float16")
     return {
         "opset": onnx_file.OPSET,
         "inputs": list(onnx_file.INPUT_NAMES),

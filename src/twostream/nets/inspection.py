@@ -88,18 +88,51 @@ def logit_ranges(generator: nn.Module, inputs: Inputs) -> dict[str, Float[Tensor
     return {name: _logit_range(*pair) for name, pair in _queries_and_keys(generator, inputs).items()}
 
 
+class ExplainedGenerator(nn.Module):
+    """A generator that also returns what its correspondences compare.
+
+    Args:
+        generator: of any kind.
+
+    Attributes:
+        output_names: `image`, then for each of `correspondences` its name with `.queries` and `.keys`.
+
+    """
+
+    def __init__(self, generator: nn.Module) -> None:
+        super().__init__()
+        self.generator = generator
+        parts = (f"{name}.{part}" for name in correspondences(generator) for part in ("queries", "keys"))
+        self.output_names = ("image", *parts)
+
+    def forward(
+        self,
+        source_image: Float[Tensor, "b 3 h w"],
+        source_heatmaps: Float[Tensor, "b joints h w"],
+        target_heatmaps: Float[Tensor, "b joints h w"],
+    ) -> tuple[Tensor, ...]:
+        """Return the image, and Q and K (Eq. 4) of each correspondence, (b, k, positions)."""
+        image, compared = _generate(self.generator, (source_image, source_heatmaps, target_heatmaps))
+        return image, *(tensor for pair in compared.values() for tensor in pair)
+
+
 def _queries_and_keys(generator: nn.Module, inputs: Inputs) -> Mapping[str, tuple[Tensor, Tensor]]:
     """Run the generator and return Q and K of each correspondence, (b, k, positions)."""
-    modules = correspondences(generator)
-    if not modules:
+    if not correspondences(generator):
         raise TypeError(f"expected a generator with AT-modules or a warp, got {type(generator).__name__} without any")
+    return _generate(generator, inputs)[1]
+
+
+def _generate(generator: nn.Module, inputs: Inputs) -> tuple[Tensor, dict[str, tuple[Tensor, Tensor]]]:
+    """Return the generator's image, and Q and K of each correspondence by name."""
+    modules = correspondences(generator)
     captured: dict[nn.Module, tuple[Tensor, Tensor]] = {}
     hooks = [
         module.register_forward_pre_hook(lambda module, inputs: captured.update({module: inputs[:2]}))
         for module in modules.values()
     ]
     try:
-        generator(*inputs)
+        image = generator(*inputs)
     finally:
         for hook in hooks:
             hook.remove()
@@ -109,7 +142,7 @@ def _queries_and_keys(generator: nn.Module, inputs: Inputs) -> Mapping[str, tupl
         if isinstance(module, AppearanceTransfer):  # S and T
             first, second = map(flatten_positions, (module.to_queries(second), module.to_keys(first)))
         found[name] = (first, second)
-    return found
+    return image, found
 
 
 def _argmax(

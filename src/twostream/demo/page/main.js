@@ -1,7 +1,7 @@
 /* The page: a person, a pose, and that person in that pose. */
 
-import { ask, Latest } from "./api.js";
 import { button, byId, element } from "./dom.js";
+import { Latest } from "./latest.js";
 import { Person } from "./person.js";
 import { fitted, isFound, standing } from "./pose.js";
 import { Result } from "./result.js";
@@ -9,7 +9,7 @@ import { drawing, SkeletonEditor } from "./skeleton.js";
 
 const MOVEMENT = 80; // least milliseconds between two poses of a movement
 
-const content = await ask("/api/content").catch((error) => {
+const [content, backend] = await load().catch((error) => {
   say(error.message);
   throw error;
 });
@@ -19,9 +19,18 @@ const target = new SkeletonEditor(byId("pose-skeleton"), byId("pose-joints"), co
   update();
 });
 const results = content.models.slice(0, 2).map((_, index) =>
-  new Result(content.models, index, content.models.length > 1 ? `Model ${index + 1}` : "Model", update, explain));
+  new Result(content.models, index, content.models.length > 1 ? `Model ${index + 1}` : "Model", backend, update, explain));
 const generator = new Latest(generate);
 let playing = null; // the button of the movement that is shown
+
+/* Return what the page opens with, and what answers its questions: the server, or a network in the browser. */
+async function load() {
+  const answer = await fetch("content.json");
+  if (!answer.ok) throw new Error(`content.json: expected the page's content, got status ${answer.status}`);
+  const opened = await answer.json();
+  const { connect } = await import(`./${opened.backend}_backend.js`);
+  return [opened, connect(opened)];
+}
 
 /* Show an error, or none. */
 function say(text) {
@@ -39,11 +48,12 @@ async function generate() {
   const inputs = { image, source_joints: joints, target_joints: fitted(target.joints, content.size, size) };
   const start = performance.now();
   try {
-    const answer = await ask("/api/generate", { models: results.map((result) => result.model.name), ...inputs });
+    const answer = await backend.generate({ models: results.map((result) => result.model.name), ...inputs });
     answer.results.forEach((one, index) => results[index].show(one, inputs, size));
     byId("speed").textContent = `${Math.round(performance.now() - start)} ms per frame`;
     say("");
   } catch (error) {
+    byId("speed").textContent = "";
     say(error.message);
   }
 }
@@ -88,12 +98,12 @@ function explain(squares, text) {
   person.highlight(squares ?? []);
 }
 
-/* Give a photo to the server, and its image and joints to a function. */
+/* Give a photo to the backend, and its image and joints to a function. */
 async function upload(file, use) {
   try {
     const [most, size] = [content.max_megabytes, file.size / 2 ** 20];
     if (size > most) throw new Error(`photo: expected at most ${most} MB, got ${size.toFixed(1)} MB`);
-    const photo = await ask("/api/photo", file);
+    const photo = await backend.photo(file);
     say("");
     await use({ ...photo, joints: photo.joints?.some(isFound) ? photo.joints : null });
   } catch (error) {

@@ -42,3 +42,9 @@ export function cropAround(joints, ratio, [above, below, beside]) {
   const height = Math.max((1 + above + below) * tall, (right - left) / (1 - 2 * beside) / ratio, 16);
   return [(top + bottom - (above - below) * tall - height) / 2, (left + right - height * ratio) / 2, height, height * ratio];
 }
+
+/* To the nearest, halves to even, as Python rounds. */
+export function rounded(value) {
+  const nearest = Math.round(value);
+  return Math.abs(value % 1) === 0.5 && nearest % 2 ? nearest - 1 : nearest;
+}

@@ -1,7 +1,7 @@
 /* An image that a model generated, and where its positions come from. */
 
-import { ask, Latest } from "./api.js";
 import { element, svgElement } from "./dom.js";
+import { Latest } from "./latest.js";
 
 const STEPS = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] };
 const viewName = (name) => (name === "warp" ? "Warp" : name.replace("block_", "AT-block "));
@@ -16,7 +16,7 @@ export function squares(positions, { map: [rows, columns], extent: [top, left, h
   }));
 }
 
-/* A model's result. `ask.explain(squares, text)` is called with the squares of the source, null when there are none. */
+/* A model's result. `explain(squares, text)` is called with the squares of the source, null when there are none. */
 export class Result {
   root;
   #image = element("img", { alt: "The person in the new pose" });
@@ -27,6 +27,7 @@ export class Result {
   #views = element("select");
   #models = element("select");
   #offered;
+  #backend;
   #explain;
   #question = null;
   #matches = null;
@@ -34,9 +35,9 @@ export class Result {
   #size = [1, 1];
   #fetcher = new Latest(() => this.#fetch());
 
-  /* `models` are those of the server, `chosen` the index of the first one shown; `changed` is called for another one. */
-  constructor(models, chosen, label, changed, explain) {
-    [this.#offered, this.#explain] = [models, explain];
+  /* `models` are those offered, `chosen` the index of the first one shown; `changed` is called for another one. */
+  constructor(models, chosen, label, backend, changed, explain) {
+    [this.#offered, this.#backend, this.#explain] = [models, backend, explain];
     this.#models.append(...models.map(({ name }, index) => element("option", { value: index }, name)));
     this.#models.value = chosen;
     this.#stage.append(this.#image, this.#mark);
@@ -59,7 +60,7 @@ export class Result {
     return this.#offered[Number(this.#models.value)];
   }
 
-  /* Show a generated image of the server; `inputs` are what it was generated from. */
+  /* Show a generated image; `inputs` are what it was generated from. */
   show({ image, milliseconds }, inputs, size) {
     this.#image.src = this.#download.href = image;
     this.#download.hidden = false;
@@ -110,7 +111,7 @@ export class Result {
     if (!question || this.#matches) return;
     const view = this.#views.value;
     try {
-      const matches = await ask("/api/correspondence", { model: this.model.name, view, ...question });
+      const matches = await this.#backend.correspondence({ model: this.model.name, view, ...question });
       if (question !== this.#question || view !== this.#views.value) return;
       this.#matches = matches;
       if (this.#at) this.#draw();
