@@ -25,7 +25,7 @@ LAUNCH_joblib = hydra/launcher=joblib hydra.launcher.n_jobs=$(or $(JOBS),$(shell
 LAUNCH_slurm = hydra/launcher=slurm $(JOBS:%=hydra.launcher.array_parallelism=%)
 LAUNCH = $(if $(filter undefined,$(origin LAUNCH_$(LAUNCHER))),$(error LAUNCHER: expected auto, one, joblib or slurm, got $(LAUNCHER)),$(LAUNCH_$(LAUNCHER)))
 
-.PHONY: help install lint format test test-all audit attack data ablations status train evaluate table figures report bench demo dashboard lock clean
+.PHONY: help install lint pip-audit format test test-all audit attack data ablations status train evaluate table figures report bench demo dashboard lock clean
 
 help: ## list the targets and knobs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -43,6 +43,9 @@ $(BIN)/.installed: requirements.lock pyproject.toml
 
 lint: install ## check style and types
 	$(BIN)/ruff check && $(BIN)/ruff format --check && $(BIN)/mypy
+pip-audit: install ## look for known vulnerabilities of the locked packages; skipped where the database is out of reach
+	@said=$$($(BIN)/pip-audit --disable-pip --require-hashes --vulnerability-service osv --progress-spinner off -r requirements.lock 2>&1) && echo "$$said" || \
+	case "$$said" in *"known vulnerabilit"*) echo "$$said"; exit 1;; *) echo "pip-audit: skipped: $$(echo "$$said" | tail -n 1)";; esac
 format: install ## format the code
 	$(BIN)/ruff check --fix && $(BIN)/ruff format
 test: install ## run the fast tests, about 4 minutes on 2 cores
