@@ -201,7 +201,7 @@ def test_weights_of_a_detector_that_is_off_are_refused(pose_file):
 @pytest.mark.parametrize("package", ["rtmlib", "onnxruntime"])
 def test_without_the_packages(pose_file, monkeypatch, package):
     monkeypatch.setitem(sys.modules, package, None)
-    with pytest.raises(ImportError, match=r"pip install twostream\[pose\]"):
+    with pytest.raises(ImportError, match=r"pip install 'twostream\[pose\]'"):
         RTMPoseEstimator(pose_file)
 
 

@@ -8,8 +8,9 @@ from omegaconf import DictConfig, OmegaConf
 
 from twostream.cli.errors import command
 from twostream.demo.checked_input import Limits
-from twostream.demo.server import check_server_installed, serve
+from twostream.demo.server import serve
 from twostream.demo.service import DemoService
+from twostream.extras import require
 from twostream.inference import PoseTransfer
 from twostream.model_package import DEFAULT_MODEL
 
@@ -17,7 +18,7 @@ from twostream.model_package import DEFAULT_MODEL
 @command("demo")
 def main(cfg: DictConfig) -> None:
     """Load the models, and serve the page until Ctrl+C."""
-    check_server_installed()
+    require("the demo needs", "demo", "starlette", "uvicorn")
     estimator = instantiate(cfg.pose_estimator) if "pose_estimator" in cfg else None
     models = cfg.models or [DEFAULT_MODEL]
     paths = labelled(OmegaConf.to_container(models) if OmegaConf.is_config(models) else models)

@@ -18,6 +18,7 @@ from tqdm import tqdm
 
 from twostream.data.images import decode_images, read_image
 from twostream.data.keypoints import MISSING, NUM_JOINTS, JointArray, write_annotations
+from twostream.extras import require
 from twostream.files import IMAGE_SUFFIXES, sha256_of
 from twostream.weights import MissingWeightsError, WeightFile, WeightStore, display, load_state
 
@@ -95,7 +96,7 @@ class RTMPoseEstimator:
         device: auto, cpu, cuda or cuda:1; cuda needs onnxruntime-gpu.
 
     Raises:
-        ImportError: rtmlib or onnxruntime is not installed.
+        ImportError: rtmlib, onnxruntime or OpenCV is not installed.
         MissingWeightsError: a weight file is missing and can't be downloaded.
         ValueError: a file holds another model, a file in torch.hub's folder is not the published one, or onnxruntime
             does not have the device.
@@ -111,11 +112,10 @@ class RTMPoseEstimator:
         threshold: float = 0.3,
         device: str = "auto",
     ) -> None:
-        try:
-            import onnxruntime
-            import rtmlib
-        except ImportError as error:
-            raise ImportError("RTMPose needs rtmlib and onnxruntime: pip install twostream[pose]") from error
+        require("RTMPose needs", "pose", "rtmlib", "onnxruntime", "cv2")
+        import onnxruntime
+        import rtmlib
+
         if detector_weights is not None and not detect:
             raise ValueError("detector_weights: expected detect=true, got detect=false")
         device = _onnx_device(device, onnxruntime.get_available_providers())

@@ -12,6 +12,7 @@ from jinja2 import Environment, StrictUndefined
 from twostream import inference, model_package
 from twostream.data.keypoints import JOINT_NAMES
 from twostream.export import onnx_file
+from twostream.extras import require
 from twostream.files import first_lines, sha256_of, write_json, write_text
 from twostream.inference import PoseTransfer
 from twostream.metrics.surrogate import is_synthetic
@@ -38,12 +39,14 @@ def export_run(run_dir: Path, out: Path, averaged: bool = False, dtype: str = "f
         dtype: of the weights, float32 or float16.
         onnx: write an ONNX file too and compare it with PyTorch.
 
-    Raises ValueError if the run is not trained, `out` is a folder of something else, or the ONNX file generates other
-    images than PyTorch.
+    Raises ImportError if a package for ONNX files is missing, ValueError if the run isn't trained, `out` is a folder
+    of something else, or the ONNX file generates other images than PyTorch.
 
     """
     if out.exists() and any(out.iterdir()) and not model_package.is_package(out):
         raise ValueError(f"{out}: expected a new folder or a model package, got a folder with other files")
+    if onnx:
+        require("ONNX files need", "export", "onnx", "onnxscript", "onnxruntime")
     partial = out.with_name(f".{out.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)  # of a killed process
     try:
