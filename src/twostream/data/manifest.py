@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from tqdm import tqdm
 
-from twostream.files import first_lines, open_regular, read_object, sha256_of, write_json, write_text
+from twostream.files import first_lines, open_regular, quoted, read_object, sha256_of, write_json, write_text
 
 log = logging.getLogger(__name__)
 
@@ -46,7 +46,7 @@ def read_manifest(root: Path) -> dict[str, Any]:
         raise ValueError(f"{path}: expected the manifest of a prepared data folder, file not found")
     for key in ("label", "data_hash"):
         if not isinstance(manifest[key], str):
-            raise ValueError(f"{path}: {key}: expected a string, got {manifest[key]!r}")
+            raise ValueError(f"{path}: {key}: expected a string, got {quoted(manifest[key])}")
     return manifest
 
 
