@@ -8,7 +8,8 @@ import hashlib
 import json
 import logging
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,6 +21,7 @@ log = logging.getLogger(__name__)
 
 MANIFEST = "manifest.json"
 INDEX = ".verified.json"
+CHECKS = ".checked.json"  # checks of the files that have passed
 SPLITS = ("train", "test")
 TABLES = tuple(f"{kind}-{split}.csv" for kind in ("annotation", "pairs") for split in SPLITS)
 FOLDERS = (*SPLITS, "surface-test")
@@ -90,6 +92,25 @@ def verify(root: Path, trust_times: bool = True) -> dict[str, Any]:
     return manifest
 
 
+@contextmanager
+def unless_passed(root: Path, check: str) -> Iterator[bool]:
+    """Yield whether a check has passed for a data folder of this hash, and remember that it has, unless it raises.
+
+    Without a manifest nothing is remembered.
+    """
+    manifest = read_object(root / MANIFEST) or {}
+    try:
+        content = read_object(root / CHECKS, "data_hash", "passed") or {}
+    except ValueError:
+        content = {}
+    has_hash = "data_hash" in manifest
+    is_same = has_hash and content.get("data_hash") == manifest["data_hash"] and isinstance(content["passed"], list)
+    passed = content["passed"] if is_same else []
+    yield check in passed
+    if has_hash and check not in passed:
+        _write(root / CHECKS, {"data_hash": manifest["data_hash"], "passed": [*passed, check]})
+
+
 def _found(root: Path) -> dict[str, tuple[int, int]]:
     """Return size and time of each file of a data folder by its relative path, in the order of the hash."""
     found = {name: (status.st_size, status.st_mtime_ns) for name in TABLES if (status := _status(root / name))}
@@ -142,7 +163,11 @@ def _read_index(root: Path, data_hash: str) -> dict[str, FileState]:
 
 
 def _write_index(root: Path, data_hash: str, states: Mapping[str, FileState]) -> None:
+    _write(root / INDEX, {"data_hash": data_hash, "files": states})
+
+
+def _write(path: Path, content: Mapping[str, Any]) -> None:
     try:
-        write_text(root / INDEX, json.dumps({"data_hash": data_hash, "files": states}, separators=(",", ":")))
+        write_text(path, json.dumps(content, separators=(",", ":")))
     except OSError as error:
-        log.warning("%s: all files were read to verify them, and will be again: %s", root / INDEX, error)
+        log.warning("%s: all files were read to check them, and will be again: %s", path, error)

@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+import sys
 from collections import defaultdict
 from collections.abc import Container, Iterable, Mapping, Sequence
 from itertools import permutations
@@ -105,7 +106,7 @@ def read_pairs(path: Path, known: Container[str] | None = None) -> list[Pair]:
     """
     line_of: dict[Pair, int] = {}
     for number, line in enumerate(read_text(path).splitlines(), start=1):
-        row = tuple(name.strip() for name in line.split(","))
+        row = tuple(sys.intern(name.strip()) for name in line.split(","))  # names occur in many pairs
         if not line.strip() or (number == 1 and row == HEADER):
             continue
         if len(row) != 2 or not all(row):
