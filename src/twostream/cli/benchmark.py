@@ -7,7 +7,7 @@ import pytorch_lightning as pl
 import torch
 from omegaconf import DictConfig
 
-from twostream.benchmark import curves, output, profiles, throughput
+from twostream.benchmark import curves, output, profiles, startup, throughput
 from twostream.build import choose_device
 from twostream.callbacks.run_log import environment
 from twostream.cli.errors import command
@@ -22,6 +22,7 @@ PARTS = {
     "scaling": (throughput.measure_scaling, output.plot_scaling),
     "curves": (curves.measure_curves, output.plot_curves),
     "loader": (throughput.measure_loader, None),
+    "startup": (startup.measure_startup, None),
     "profile": (profiles.measure_profile, None),
 }
 
