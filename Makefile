@@ -74,7 +74,7 @@ figures: install ## draw Figures 4 and 5 from the existing runs
 	$(BIN)/twostream-figure runs=runs/$(DATA)/$(SCALE)
 report: install ## write the tables, figures, test pairs and curves of the existing runs as one HTML file
 	$(BIN)/twostream-report $(RUNS)
-bench: install ## measure inference (Table 2), training, its optimizations and scaling, and data loading; 5 minutes on 2 cores
+bench: install ## measure inference (Table 2), training, its optimizations and scaling, data loading and startup; 7 minutes on 2 cores
 	$(BIN)/twostream-benchmark out=experiments/results/benchmark
 demo: install ## open a page in the browser that puts a person into a pose that you drag
 	$(BIN)/twostream-demo $(if $(MODELS),'models=[$(MODELS)]')
