@@ -14,6 +14,7 @@ def test_the_people_are_a_data_folder(tmp_path):
     assert (len(joints), len(pairs), num_pairs["train"]) == (25, 20 * 6 + 5 * 4, 140)
 
 
+@pytest.mark.slow
 def test_time_and_memory_of_a_process(tmp_path):
     used = run_process("-c", "x = bytes(10**8); x.count(1)", cwd=tmp_path)
     assert used["peak_bytes"] > 10**8
