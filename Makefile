@@ -54,7 +54,7 @@ test-all: install ## run all tests
 	$(BIN)/pytest -n 2 -m ""
 audit: install ## compare networks, training, metrics and statistics with independent references, write docs/audit.md
 	$(BIN)/pytest -n 2 -m "" --audit=docs/audit.md
-attack: install ## give every reader damaged inputs, write the table of docs/reliability.md; 2 minutes
+attack: install ## give every reader damaged inputs, write the table of docs/reliability.md; 2.5 minutes
 	$(BIN)/python tests/attack/run_attack.py --page docs/reliability.md
 data: install ## prepare the dataset DATA (market1501, deepfashion, deepfashion_176) from the download in SOURCE
 	$(BIN)/twostream-prepare data=$(DATA) 'source="$(SOURCE)"'

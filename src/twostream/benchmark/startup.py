@@ -26,7 +26,13 @@ START = (
     "import json, sys; from hydra.utils import instantiate; data = instantiate(json.loads(sys.argv[1])); "
     "data.prepare_data(); data.setup('fit'); next(iter(data.training_loader(1)))"
 )
-SCORE = ("-m", "twostream.cli.score", "metrics=[ssim,mask_ssim,psnr]", "protocol=standard", "scoring.num_workers=0")
+SCORE = (
+    "-c",
+    "from twostream.cli.score import main; main()",
+    "metrics=[ssim,mask_ssim,psnr]",
+    "protocol=standard",
+    "scoring.num_workers=0",
+)
 
 
 def measure_startup(cfg: DictConfig, device: torch.device) -> dict[str, Any]:
@@ -51,6 +57,7 @@ def measure_startup(cfg: DictConfig, device: torch.device) -> dict[str, Any]:
             f"scoring {counts['test']:,} images": score,
         }
         rows = [{"process": name, **run_process(*words, cwd=folder)} for name, words in processes.items()]
+        assert Path(folder, "scores.json").is_file()
     title = f"{counts['train']:,} images of {size_text(size)} and {num_pairs['train']:,} pairs"
     load = os.getloadavg()[0]
     text = f"Every row is a process, with its imports. Load of the machine: {load:.1f} on {os.cpu_count()} cores."
