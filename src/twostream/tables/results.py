@@ -185,7 +185,8 @@ def _read_format(path: Path, number: int) -> dict[str, Any]:
     content = read_json(path)
     got = content.get("format") if isinstance(content, dict) else None
     remedy = f"evaluate the run again: twostream-evaluate run={path.parent}"
-    check(got == number, f"{path}: format", str(number), f"{got}; {remedy}")
+    if got != number:
+        raise ValueError(f"{path}: format: expected {number}, got {quoted(got)}; {remedy}")
     # A file's content is never resolved.
     check("${" not in str(content), str(path), "plain values", "an interpolation of OmegaConf")
     return content
