@@ -135,7 +135,7 @@ def test_the_scale_sets_the_size_of_generated_people_alone(scale):
 
 
 POSE_ESTIMATORS = {
-    "rtmpose": r"pose_weights: expected an \.onnx file, got none",
+    "rtmpose": r"-e48f03d0_20230504\.onnx is missing: put it into none, from .*\.zip \(its end2end\.onnx, renamed\)",
     "keypoint_rcnn": r"keypointrcnn_resnet50_fpn_coco-fc266e95\.pth is missing: put it into none, from",
     "blazepose": r"pose_estimator\.model: expected a \.tflite file, got none",
 }

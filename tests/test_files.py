@@ -74,7 +74,7 @@ def test_text_that_is_no_json_is_named(tmp_path, text):
         ("5", "a JSON object, got 5"),
         ('"x"', 'a JSON object, got "x"'),
         ("{}", r"the key 'format', got \[\]"),
-        (json.dumps(["x" * 1000]), r"a JSON object, got \[\"x+\.\.\."),
+        (json.dumps(["x" * 1000]), r"a JSON object, got \[\"x+\.\.\. \(1,004 characters\)"),
     ],
 )
 def test_json_of_another_type_is_named(tmp_path, text, got):

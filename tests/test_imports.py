@@ -9,7 +9,8 @@ import twostream
 ROOT = Path(twostream.__file__).parent
 SYNTHETIC_PEOPLE = Path(synthetic_people.__file__).parent
 LAYERS = [
-    {"types", "files", "registry"},
+    {"types", "files", "extras"},
+    {"registry"},
     {"weights", "runs", "model_package"},
     {"data", "nets", "losses", "tables", "performance", "schedule"},
     {"metrics", "strategies", "loggers"},

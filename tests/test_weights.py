@@ -1,7 +1,9 @@
 import hashlib
 import re
+import zipfile
 from dataclasses import replace
 from http.client import IncompleteRead
+from pathlib import Path
 
 import pytest
 import torch
@@ -190,3 +192,32 @@ def test_the_tensors_that_a_network_needs_are_checked(tmp_path):
         load_tensors(path, "Net", {"weight": (3, 2)})
     with pytest.raises(ValueError, match=r"net\.pth: expected Net's bias of shape \(2,\), got nothing$"):
         load_tensors(path, "Net", {"weight": (2, 3), "bias": torch.zeros(2).shape})
+
+
+@pytest.fixture
+def zipped(tmp_path):
+    """A file that is published in a zip."""
+    path = tmp_path / "net.zip"
+    with zipfile.ZipFile(path, "w") as packed:
+        packed.writestr("20230504/net/end2end.onnx", CONTENT)
+        packed.writestr("20230504/net/readme.txt", "other")
+    return WeightFile("net.onnx", path.as_uri(), DIGEST, member="end2end.onnx")
+
+
+def test_a_file_in_a_zip_is_unpacked_and_verified(folder, zipped):
+    assert WeightStore(folder).find(zipped) == (folder / "net.onnx", DIGEST, False)
+    assert [path.name for path in folder.iterdir()] == ["net.onnx"]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"sha256": OTHER}, f"expected end2end.onnx with the SHA-256 {OTHER}, got {DIGEST}"),
+        ({"member": "nothere"}, "expected one nothere of at most"),
+        ({"url": Path(__file__).as_uri()}, "File is not a zip file"),
+    ],
+)
+def test_a_zip_without_the_published_file_leaves_nothing(folder, zipped, change, message):
+    with pytest.raises(MissingWeightsError, match=re.escape(f"net.onnx is missing and can't be downloaded ({message}")):
+        WeightStore(folder).find(replace(zipped, **change))
+    assert not any(folder.iterdir())

@@ -49,10 +49,10 @@ def read_bytes(path: Path, max_bytes: int) -> bytes:
     return content
 
 
-def read_text(path: Path) -> str:
-    """Read a text file of at most `MAX_TABLE_BYTES`. Raises ValueError with the path if it is not UTF-8."""
+def read_text(path: Path, max_bytes: int = MAX_TABLE_BYTES) -> str:
+    """Read a text file of at most `max_bytes`. Raises ValueError with the path if it is larger or not UTF-8."""
     try:
-        return read_bytes(path, MAX_TABLE_BYTES).decode("utf-8")
+        return read_bytes(path, max_bytes).decode("utf-8")
     except UnicodeDecodeError as error:
         got = f"byte 0x{error.object[error.start]:02x} at offset {error.start}"
         raise ValueError(f"{path}: expected UTF-8 text, got {got}") from None
@@ -78,9 +78,9 @@ def read_object(path: Path, *keys: str) -> dict[str, Any] | None:
     if content is None and not path.exists():
         return None
     if not isinstance(content, dict):
-        raise ValueError(f"{path}: expected a JSON object, got {_shortened(content)}")
+        raise ValueError(f"{path}: expected a JSON object, got {shortened(json.dumps(content))}")
     if missing := [key for key in keys if key not in content]:
-        raise ValueError(f"{path}: expected the key {missing[0]!r}, got {_shortened(list(content))}")
+        raise ValueError(f"{path}: expected the key {missing[0]!r}, got {shortened(json.dumps(list(content)))}")
     return content
 
 
@@ -102,9 +102,14 @@ def _no_constant(name: str) -> None:
     raise json.JSONDecodeError(f"{name} is no number of JSON", name, 0)
 
 
-def _shortened(value: object, length: int = 80) -> str:
-    text = json.dumps(value)
-    return text if len(text) <= length else f"{text[:length]}..."
+def quoted(value: object) -> str:
+    """Return the representation of a value from a file, for messages: of a long one the beginning."""
+    return shortened(repr(value))
+
+
+def shortened(text: str, length: int = 120) -> str:
+    """Return a text, of a long one the beginning and its length."""
+    return text if len(text) <= length else f"{text[:length]}... ({len(text):,} characters)"
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from twostream.files import atomic_write, read_json, sha256_of
+from twostream.files import atomic_write, quoted, read_json, sha256_of
 
 CONFIG, WEIGHTS, ONNX, CARD = "config.json", "model.safetensors", "model.onnx", "README.md"
 FORMAT = 1  # of config.json
@@ -54,7 +54,7 @@ def read_config(folder: Path) -> dict[str, Any]:
         raise ValueError(f"{path}: expected the config of a model package of format {FORMAT}, from twostream-export")
     size = config["image_size"]
     if not (isinstance(size, list) and len(size) == 2 and all(type(side) is int and side > 0 for side in size)):
-        raise ValueError(f"{path}: image_size: expected [height, width] in pixels, got {size!r}")
+        raise ValueError(f"{path}: image_size: expected [height, width] in pixels, got {quoted(size)}")
     if (got := sha256_of(folder / WEIGHTS)) != config["weights_sha256"]:
         raise ValueError(f"{folder / WEIGHTS}: expected SHA-256 {config['weights_sha256']}, got {got}")
     return config
@@ -63,7 +63,7 @@ def read_config(folder: Path) -> dict[str, Any]:
 def write_weights(path: Path, weights: Mapping[str, Tensor], dtype: str) -> None:
     """Write the weights of a generator as safetensors, in float32 or float16. Raises ValueError for another dtype."""
     if dtype not in DTYPES:
-        raise ValueError(f"dtype: expected {' or '.join(DTYPES)}, got {dtype!r}")
+        raise ValueError(f"dtype: expected {' or '.join(DTYPES)}, got {quoted(dtype)}")
     tensors = {name: tensor.detach().cpu().to(DTYPES[dtype]).contiguous() for name, tensor in weights.items()}
     with atomic_write(path) as temporary:
         save_file(tensors, temporary, metadata={"format": "pt"})

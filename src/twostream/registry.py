@@ -15,6 +15,8 @@ from typing import Any, NamedTuple, Union, get_args, get_origin, get_type_hints
 from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
 
+from twostream.files import quoted
+
 CONF = (Path(__file__).parent / "conf").resolve()  # in the repository a link to its `conf/`
 MODEL_GROUPS = ("data", "generator", "discriminators", "loss", "schedule", "averaging")
 OPTION_GROUPS = (*MODEL_GROUPS, "init")  # the initial weights are part of the networks
@@ -90,12 +92,12 @@ def build(description: Any, where: str = "checkpoint") -> Any:
     if not isinstance(description, Mapping):
         return _plain(description, where)
     if special := [key for key in description if not isinstance(key, str) or key.startswith("_")]:
-        raise ValueError(f"{where}: expected names of options and plain values, got the key {special[0]!r}")
+        raise ValueError(f"{where}: expected names of options and plain values, got the key {quoted(special[0])}")
     if NAME not in description:
         return {key: build(value, f"{where}.{key}") for key, value in description.items()}
     name, options = description[NAME], registered_options()
     if not isinstance(name, str) or name not in options:
-        raise ValueError(f"{where}: expected the name of an option ({', '.join(sorted(options))}), got {name!r}")
+        raise ValueError(f"{where}: expected the name of an option ({', '.join(sorted(options))}), got {quoted(name)}")
     callable_ = get_object(options[name].target)
     arguments = {key: build(value, f"{where}.{key}") for key, value in description.items() if key != NAME}
     signature = inspect.signature(callable_)
@@ -192,7 +194,7 @@ def _hints_of_target(node: Mapping[str, Any]) -> dict[str, Any] | None:
 def _check_type(value: Any, hint: Any, where: str) -> None:
     """Check a plain value against the annotation of its parameter."""
     if not _fits(value, hint):
-        raise ValueError(f"{where}: expected {_text(hint)}, got {value!r}")
+        raise ValueError(f"{where}: expected {_text(hint)}, got {quoted(value)}")
 
 
 def _fits(value: Any, hint: Any) -> bool:

@@ -11,6 +11,7 @@ from pytorch_lightning import Trainer
 
 from twostream.callbacks.averaging import KEY as AVERAGED
 from twostream.callbacks.checkpoints import LAST, PREVIOUS, check_process_state
+from twostream.files import quoted
 from twostream.module import TwoStreamModule
 from twostream.registry import MODEL_GROUPS, check_plain
 from twostream.runs import differences
@@ -110,7 +111,7 @@ def _check_progress(checkpoint: dict[str, Any], trainer: Trainer, path: Path) ->
     _check_count(checkpoint["epoch"], f"{path}: epoch")
     version, best, callbacks = (checkpoint[key] for key in ("pytorch-lightning_version", "best", "callbacks"))
     if not isinstance(version, str) or not VERSION.fullmatch(version):
-        raise ValueError(f"{path}: pytorch-lightning_version: expected a version, got {version!r}")
+        raise ValueError(f"{path}: pytorch-lightning_version: expected a version, got {quoted(version)}")
     if best is not None:
         _check_like(best, 0.0, f"{path}: best")
     if not isinstance(callbacks, dict):
@@ -119,7 +120,7 @@ def _check_progress(checkpoint: dict[str, Any], trainer: Trainer, path: Path) ->
     fit_loop = checkpoint["loops"]["fit_loop"]
     loaders = fit_loop["state_dict"].get("combined_loader", [])
     if not isinstance(loaders, list) or len(loaders) > 1:
-        raise ValueError(f"{path}: loops.fit_loop: expected the state of one loader, got {loaders!r}")
+        raise ValueError(f"{path}: loops.fit_loop: expected the state of one loader, got {quoted(loaders)}")
     done = fit_loop["epoch_loop.batch_progress"]["total"]["completed"]
     if done != checkpoint["iteration"]:
         raise ValueError(f"{path}: loops: expected {checkpoint['iteration']} iterations as in `iteration`, got {done}")
@@ -148,7 +149,7 @@ def _check_optimizers(checkpoint: dict[str, Any], module: TwoStreamModule, path:
         # Of a network that has not been trained yet there is none.
         for number, moments in state["state"].items():
             if type(number) is not int or not 0 <= number < len(parameters):
-                raise ValueError(f"{where}.state: expected 0 to {len(parameters) - 1}, got {number!r}")
+                raise ValueError(f"{where}.state: expected 0 to {len(parameters) - 1}, got {quoted(number)}")
             tensor = parameters[number].detach()
             _check_like(moments, {"step": torch.tensor(0.0), "exp_avg": tensor, "exp_avg_sq": tensor}, where)
             if moments["step"] < 0 or moments["exp_avg_sq"].min() < 0:
@@ -176,11 +177,11 @@ def _check_like(value: Any, like: Any, where: str) -> None:
             _check_like(value[index], item, f"{where}[{index}]")
     elif like is None or isinstance(like, bool):
         if value is not None and not isinstance(value, bool):
-            raise ValueError(f"{where}: expected true, false or null, got {value!r}")
+            raise ValueError(f"{where}: expected true, false or null, got {quoted(value)}")
     elif isinstance(like, int):
         _check_count(value, where)
     elif type(value) not in (int, float) or not math.isfinite(value):
-        raise ValueError(f"{where}: expected a finite number, got {value!r}")
+        raise ValueError(f"{where}: expected a finite number, got {quoted(value)}")
 
 
 def _check_list(value: Any, length: int | None, where: str) -> None:
@@ -191,4 +192,4 @@ def _check_list(value: Any, length: int | None, where: str) -> None:
 
 def _check_count(value: Any, where: str) -> None:
     if type(value) is not int or value < 0:
-        raise ValueError(f"{where}: expected a whole number of at least 0, got {value!r}")
+        raise ValueError(f"{where}: expected a whole number of at least 0, got {quoted(value)}")

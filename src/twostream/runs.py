@@ -14,7 +14,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 from filelock import FileLock, Timeout
 from hydra.errors import InstantiationException
 
-from twostream.files import read_json, read_object, remove_remains, write_json
+from twostream.files import quoted, read_json, read_object, remove_remains, write_json
 
 RUN, CONFIG, LOCK = "run.json", "config.json", ".lock"
 STATES = ("not started", "running", "done", "stopped", "failed")
@@ -84,7 +84,7 @@ def read_run(run_dir: Path, needs_progress: bool = True) -> RunState:
             raise
         run = _parse(content | {"progress": None}, RunState, path)
     if run.state not in STATES:
-        raise ValueError(f"{path}: state: expected one of {', '.join(STATES)}, got {run.state!r}")
+        raise ValueError(f"{path}: state: expected one of {', '.join(STATES)}, got {quoted(run.state)}")
     return run
 
 
@@ -102,7 +102,9 @@ def _parse(value: Any, hint: Any, path: Path, key: str = "") -> Any:
     if type(value) is kind or (kind is float and type(value) is int):
         return value
     expected = "an object" if is_dataclass(kind) else kind.__name__
-    raise ValueError(f"{path}: {key or 'content'}: expected {expected}{' or null' if others else ''}, got {value!r}")
+    raise ValueError(
+        f"{path}: {key or 'content'}: expected {expected}{' or null' if others else ''}, got {quoted(value)}"
+    )
 
 
 def update_run(run_dir: Path, **changes: Any) -> None:

@@ -1,16 +1,22 @@
 """Weight files of third-party networks: published ones, verified by hash, or the user's own; loaded as tensors only."""
 
+import shutil
 import sys
+import zipfile
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from twostream.files import sha256_of
+from twostream.files import atomic_write, sha256_of
+
+MAX_UNPACKED_BYTES = 2**30  # of a file in a zip
 
 
 class MissingWeightsError(ValueError):
@@ -25,6 +31,7 @@ class WeightFile:
     url: str
     sha256: str  # in hex, or as many leading digits as the publisher states
     option: str | None = None  # the field of `WeightStore` that names another file in its place
+    member: str | None = None  # the name of the file in the zip at `url`; None if the file itself is there
 
 
 class FoundFile(NamedTuple):
@@ -75,7 +82,8 @@ class WeightStore:
         """Return the path of the file of the published name, which is downloaded if it is missing."""
         folder = Path(torch.hub.get_dir(), "checkpoints") if self.folder is None else Path(self.folder)
         path = folder / file.name
-        advice = f"put it into {display(folder)}, from {file.url}"
+        source = f"{file.url} (its {file.member}, renamed)" if file.member else file.url
+        advice = f"put it into {display(folder)}, from {source}"
         if file.option:
             advice += f", or name a file: weights.{file.option}=FILE"
         if not path.is_file():
@@ -83,12 +91,30 @@ class WeightStore:
                 raise MissingWeightsError(f"{file.name} is missing: {advice}")
             try:
                 folder.mkdir(parents=True, exist_ok=True)
-                torch.hub.download_url_to_file(file.url, str(path), file.sha256, progress=sys.stderr.isatty())
-            except (OSError, HTTPException, RuntimeError) as error:
+                _download(file, path)
+            except (OSError, HTTPException, RuntimeError, zipfile.BadZipFile, zlib.error, EOFError) as error:
                 raise MissingWeightsError(
                     f"{file.name} is missing and can't be downloaded ({error}): {advice}"
                 ) from error
         return path
+
+
+def _download(file: WeightFile, path: Path) -> None:
+    """Download a file, or unpack it from the zip at its address. Raises RuntimeError if its hash is another."""
+    if file.member is None:
+        torch.hub.download_url_to_file(file.url, str(path), file.sha256, progress=sys.stderr.isatty())
+        return
+    with TemporaryDirectory(dir=path.parent) as folder, atomic_write(path) as temporary:
+        archive = Path(folder, "archive.zip")
+        torch.hub.download_url_to_file(file.url, str(archive), progress=sys.stderr.isatty())
+        with zipfile.ZipFile(archive) as packed:
+            found = [info for info in packed.infolist() if Path(info.filename).name == file.member]
+            if len(found) != 1 or found[0].file_size > MAX_UNPACKED_BYTES:
+                raise RuntimeError(f"expected one {file.member} of at most {MAX_UNPACKED_BYTES:,} bytes in the zip")
+            with packed.open(found[0]) as source, temporary.open("wb") as target:
+                shutil.copyfileobj(source, target)
+        if not (digest := sha256_of(temporary)).startswith(file.sha256):
+            raise RuntimeError(f"expected {file.member} with the SHA-256 {file.sha256}, got {digest}")
 
 
 def load_state(path: Path) -> Mapping[str, Tensor]:

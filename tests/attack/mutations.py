@@ -2,9 +2,20 @@
 
 import copy
 import json
+from io import BytesIO
 from typing import Any
 
 import numpy as np
+from PIL import Image
+
+IMAGE_MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "YCbCr", "LAB", "I;16", "I", "F")
+NUMPY_TYPES = {"I;16": np.uint16, "I": np.int32, "F": np.float32}
+FORMATS = {
+    "PNG": {"1", "L", "LA", "P", "RGB", "RGBA", "I;16"},
+    "JPEG": {"L", "RGB", "CMYK", "YCbCr"},
+    "WEBP": {"RGB", "RGBA"},
+    "TIFF": set(IMAGE_MODES),
+}
 
 WORDS = (
     b"",
@@ -58,7 +69,7 @@ def change_lines(content: bytes, rng: np.random.Generator) -> bytes:
     separator = b":" if b":" in lines[row] else b","
     fields = lines[row].split(separator)
     column = int(rng.integers(len(fields)))
-    match rng.integers(6):
+    match rng.integers(7):
         case 0:
             del lines[row]
         case 1:
@@ -69,11 +80,54 @@ def change_lines(content: bytes, rng: np.random.Generator) -> bytes:
             fields[column] = fields[column].replace(b"1", WORDS[rng.integers(len(WORDS))])
         case 4:
             fields.insert(column, fields[column])
+        case 5:
+            fields[column] += b"1" * 2_000_000
         case _:
             del fields[column]
     if row < len(lines):
         lines[row] = separator.join(fields)
     return b"\n".join(lines) + b"\n"
+
+
+BOMBS = (
+    b"\n".join(b"a%d: &a%d [%s]" % (i, i, b", ".join([b"*a%d" % (i - 1)] * 9 if i else [b"x"])) for i in range(20)),
+    b"\n".join(b"a%d: ${a%d}${a%d}" % (i, i + 1, i + 1) for i in range(40)) + b"\na40: x",
+    b"[" * 3000,
+    b"a: &a\n  b: *a",
+    b"a: " + b"x" * 2_000_000,
+)
+
+
+def change_yaml(content: bytes, rng: np.random.Generator) -> bytes:
+    """Return YAML with a few keys whose values stand for millions, or that is nested deeply or very long."""
+    bomb = BOMBS[rng.integers(len(BOMBS))]
+    if rng.integers(2) == 0:
+        return bomb
+    lines = content.splitlines()
+    lines.insert(int(rng.integers(len(lines) + 1)), bomb)
+    return b"\n".join(lines) + b"\n"
+
+
+def change_image(content: bytes, rng: np.random.Generator) -> bytes:
+    """Return an image in another mode, size, orientation and format: 16 bits, floats, CMYK, palettes, transparency."""
+    with Image.open(BytesIO(content)) as image:
+        image = image.convert("RGB")
+    mode = IMAGE_MODES[rng.integers(len(IMAGE_MODES))]
+    if mode in ("I;16", "I", "F"):
+        changed = Image.fromarray(np.asarray(image.convert("L")).astype(NUMPY_TYPES[mode]) * 257)
+    else:
+        changed = image.convert(mode)
+    options: dict[str, Any] = {"transparency": 0} if mode in ("P", "L", "RGB") and rng.integers(2) else {}
+    if mode == "RGB" and options:
+        options = {"transparency": (9, 99, 200)}
+    exif = Image.Exif()
+    exif[0x0112] = int(rng.integers(0, 12))
+    if rng.integers(4) == 0:
+        changed = changed.resize((int(rng.integers(1, 40)), int(rng.integers(1, 40))))
+    formats = [kind for kind, modes in FORMATS.items() if mode in modes]
+    file = BytesIO()
+    changed.save(file, formats[rng.integers(len(formats))], exif=exif, **options)
+    return file.getvalue()
 
 
 def change_json(content: bytes, rng: np.random.Generator) -> bytes:

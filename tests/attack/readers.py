@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from attack.mutations import change_bytes, change_json, change_lines, change_value
+from attack.mutations import change_bytes, change_image, change_json, change_lines, change_value, change_yaml
 from tiny_run import compose_config
 
 Change = Callable[[bytes, np.random.Generator], bytes]
@@ -40,10 +40,13 @@ def readers(run: Path, package: Path, people: Path, spec: Path) -> list[Reader]:
     from twostream.data.keypoints import read_annotations
     from twostream.data.pairs import read_pairs
     from twostream.data.pose_files import read_poses
+    from twostream.data.pose_sources import find_poses
     from twostream.data.videos import read_video
     from twostream.evaluation.run_evaluation import generate_run
     from twostream.inference import PoseTransfer
+    from twostream.loggers.curve_csv import read_curves
     from twostream.prepare.sources import Source
+    from twostream.report.figures import load_figure
     from twostream.runs import read_run
     from twostream.tables import results
     from twostream.tables.render import write_tables
@@ -54,6 +57,9 @@ def readers(run: Path, package: Path, people: Path, spec: Path) -> list[Reader]:
 
     def load(path: Path) -> None:
         PoseTransfer.load(path if path.suffix == ".ckpt" else path.parent, "cpu")
+
+    def read_folder(path: Path) -> None:
+        find_poses(str(path.parent), (32, 16))
 
     def read_zip(path: Path) -> None:
         source = Source(path)
@@ -72,6 +78,7 @@ def readers(run: Path, package: Path, people: Path, spec: Path) -> list[Reader]:
         ("pairs", people / "pairs-test.csv", lines, read_pairs),
         ("image, JPEG", image, (change_bytes,), read_image),
         ("image, PNG", files["photo.png"], (change_bytes,), read_image),
+        ("image, other modes", files["photo.png"], (change_image,), read_image),
         ("video", files["walk.gif"], (change_bytes,), lambda path: list(read_video(path))),
         ("zip of a data set", files["source.zip"], (change_bytes,), read_zip),
         ("checkpoint, bytes", last, (change_bytes,), load),
@@ -79,11 +86,16 @@ def readers(run: Path, package: Path, people: Path, spec: Path) -> list[Reader]:
         ("weight file", files["weights.pth"], (change_bytes,), load_state),
         ("model package, config", package / "config.json", values, load),
         ("pose file", files["pose.json"], values, read_poses),
+        ("poses of COCO", files["coco.json"], values, read_poses),
+        ("folder of pose files", files["poses/2.json"], values, read_folder),
+        ("curves", run / "logs/metrics.csv", lines, read_curves),
         ("run.json", run / "run.json", values, lambda path: read_run(path.parent)),
         ("metrics.json", run / "metrics.json", values, lambda path: results.read_run(path.parent)),
         ("bootstrap.json", run / "bootstrap.json", values, lambda path: results.read_run(path.parent)),
         ("manifest", people / "manifest.json", values, evaluate),
         ("spec of a table", spec, lines, write_table),
+        ("spec of a table, bombs", spec, (change_yaml,), write_table),
+        ("spec of a figure, bombs", spec.with_name("figure4.yaml"), (change_yaml, change_lines), load_figure),
     ]
     return [
         *(Reader(name, path.read_bytes(), changes, read, path) for name, path, changes, read in listed),
@@ -99,14 +111,19 @@ def weights_of_package(path: Path, load: Callable[[Path], None]) -> Reader:
 
 
 def write_files(folder: Path, image: Path) -> dict[str, Path]:
-    """Write a photo, a video, a pose, weights and a zip with an image to a folder; return their paths by name."""
+    """Write a photo, a video, poses, weights and a zip with an image to a folder; return their paths by name."""
     from twostream.data.videos import write_video
 
-    paths = {name: folder / name for name in ("photo.png", "walk.gif", "pose.json", "weights.pth", "source.zip")}
+    names = ("photo.png", "walk.gif", "pose.json", "coco.json", "poses/2.json", "weights.pth", "source.zip")
+    paths = {name: folder / name for name in names}
     Image.new("RGB", (16, 32), (9, 99, 200)).save(paths["photo.png"])
     write_video(paths["walk.gif"], [np.full((32, 16, 3), value, np.uint8) for value in (0, 99)], 10)
     keypoints = [float(number) for number in range(1, 55)]
-    paths["pose.json"].write_text(json.dumps({"people": [{"pose_keypoints_2d": keypoints}]}))
+    pose = json.dumps({"people": [{"pose_keypoints_2d": keypoints}]})
+    paths["poses/2.json"].parent.mkdir()
+    for path in (paths["pose.json"], folder / "poses/1.json", paths["poses/2.json"]):
+        path.write_text(pose)
+    paths["coco.json"].write_text(json.dumps({"annotations": [{"keypoints": keypoints[:51]}] * 2}))
     torch.save({"a": torch.ones(3)}, paths["weights.pth"])
     with zipfile.ZipFile(paths["source.zip"], "w", zipfile.ZIP_DEFLATED) as packed:
         packed.write(image, f"bounding_box_train/{image.name}")

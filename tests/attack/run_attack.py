@@ -23,7 +23,8 @@ from tiny_run import compose_config, overrides_of_tiny_run, tiny_people
 OUTCOMES = ("accepted", "refused", "refused without a name", "traceback", "hang", "flood", "wrong result")
 BAD = OUTCOMES[2:]
 START, END = "<!-- attack -->", "<!-- /attack -->"  # of the table on the page
-SECONDS, MEGABYTES = 5, 1024  # beyond them an input hangs, or floods the memory
+# Beyond them an input hangs, or floods the memory or the log.
+SECONDS, MEGABYTES, CHARACTERS = 5, 1024, 2000
 
 
 class Hang(BaseException):
@@ -70,6 +71,8 @@ def judge(reader: Reader, content: bytes) -> tuple[str, str]:
         outcome, text = "traceback", repr(error)
     if outcome in ("accepted", "refused") and peak() - before > MEGABYTES:
         outcome, text = "flood", f"{peak() - before:.0f} MB in {time.monotonic() - start:.1f} s"
+    elif len(text) > CHARACTERS:
+        outcome, text = "flood", f"a message of {len(text):,} characters: {text}"
     return outcome, text.replace("\n", " ")[:300]
 
 
@@ -120,7 +123,7 @@ def prepare(folder: Path) -> list[Reader]:
     train_and_evaluate(compose_config("train", *overrides_of_tiny_run(folder, run)), run)
     export_run(run, folder / "package", onnx=False)
     spec = folder / "table3_at_module.yaml"
-    for name in ("_base.yaml", spec.name):
+    for name in ("_base.yaml", "figure4.yaml", spec.name):
         shutil.copy(Path(__file__).parents[2] / "experiments" / name, folder)
     return readers(run, folder / "package", people, spec)
 

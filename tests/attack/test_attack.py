@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from attack import run_attack
-from attack.mutations import change_bytes, change_json, change_lines
+from attack.mutations import change_bytes, change_json, change_lines, change_yaml
 from attack.readers import Reader
 
 SCRIPT = Path(run_attack.__file__)
@@ -30,7 +30,7 @@ def test_no_damaged_input_hangs_floods_or_passes_unseen(tmp_path):
     assert "old" not in page.read_text()
 
 
-@pytest.mark.parametrize("change", [change_bytes, change_lines, change_json])
+@pytest.mark.parametrize("change", [change_bytes, change_lines, change_json, change_yaml])
 def test_changes_are_repeatable_and_change(change):
     content = b'{"a": [1, 2, 3],\n "b": {"c": "x"}}\n'
     made = [change(content, np.random.default_rng(seed)) for seed in range(50)]
@@ -59,6 +59,7 @@ def test_each_outcome_is_recognised(tmp_path, monkeypatch):
         ("refused", fail(ValueError(f"{path}: expected x, got y")), False),
         ("refused without a name", fail(ValueError("expected x, got y")), False),
         ("traceback", fail(KeyError("x")), False),
+        ("flood", fail(ValueError(f"{path}: {'x' * 5000}")), False),
         ("hang", wait, False),
     ):
         reader = Reader("file", b"right", (lambda content, rng: b"damaged",), read, path, is_sealed)

@@ -5,11 +5,14 @@ import shutil
 import subprocess
 import sys
 import tomllib
+from importlib.metadata import distribution
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
 from twostream.cli import main
+from twostream.model_package import DEFAULT_MODEL
 
 ROOT = Path(__file__).parents[2]
 
@@ -38,37 +41,89 @@ def test_an_unknown_command_is_refused_in_one_line(monkeypatch):
         main.main()
 
 
-@pytest.mark.slow
-def test_the_installed_package_generates_without_a_checkout(people_parent, people_folder, tmp_path):
-    from tiny_run import compose_config, overrides_of_tiny_run
-    from twostream.cli.train import train_and_evaluate
-    from twostream.export.package import export_run
-
-    run, source = tmp_path / "run", tmp_path / "source"
-    train_and_evaluate(compose_config("train", *overrides_of_tiny_run(people_parent, run), "evaluate=false"), run)
-    export_run(run, tmp_path / "package", onnx=False)
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory):
+    """The `bin` of a virtual environment with the package's wheel and what it requires without any extra."""
+    folder = tmp_path_factory.mktemp("installed")
+    source = folder / "source"
     for name in ("src", "conf"):
         ignored = shutil.ignore_patterns("__pycache__", "*.egg-info")
         shutil.copytree(ROOT / name, source / name, symlinks=True, ignore=ignored)
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, source)
     uv = [str(Path(sys.executable).with_name("uv")), "--quiet", "--offline"]
-    subprocess.run([*uv, "build", "--wheel", "--no-build-isolation", "--out-dir", tmp_path, source], check=True)
-    (wheel,) = tmp_path.glob("*.whl")
-    installed = tmp_path / "installed"
-    subprocess.run([*uv, "pip", "install", "--no-deps", "--target", installed, wheel], check=True)
+    subprocess.run([*uv, "build", "--wheel", "--no-build-isolation", "--out-dir", folder, source], check=True)
     shutil.rmtree(source)
+    (wheel,) = folder.glob("*.whl")
+    subprocess.run([*uv, "venv", "--python", sys.executable, folder / "venv"], check=True)
+    python = folder / "venv/bin/python"
+    subprocess.run([*uv, "pip", "install", "--no-deps", "--python", python, wheel], check=True)
+    (packages,) = folder.glob("venv/lib/*/site-packages")
+    for path in required_files("twostream"):
+        if not (packages / path.name).exists():
+            (packages / path.name).symlink_to(path)
+    return python.parent
 
-    def call(code, *arguments):
-        # Only the dependencies come from this environment.
-        environment = {**os.environ, "PYTHONPATH": str(installed), "OMP_NUM_THREADS": "1"}
-        command = [sys.executable, "-c", code, *arguments]
-        done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stdout + done.stderr
+
+def required_files(package):
+    """The files and folders in this environment of all distributions that a distribution without extras requires."""
+    found, todo = {}, [Requirement(package)]
+    while todo:
+        asked = todo.pop()
+        for extra in asked.extras | {""}:
+            if (asked.name, extra) in found:
+                continue
+            of = distribution(asked.name)
+            found[asked.name, extra] = of if asked.name != package else None
+            required = map(Requirement, of.requires or [])
+            todo += [one for one in required if one.marker is None or one.marker.evaluate({"extra": extra})]
+    return {
+        Path(of.locate_file(file.parts[0])) for of in found.values() if of for file in of.files if file.parts[0] != ".."
+    }
+
+
+SMALL = (
+    *("data.source.num_train_identities=5", "data.source.num_test_identities=2", "data.source.views_per_identity=4"),
+    *("data.source.num_test_pairs=6", "data.num_val_identities=1", "data.num_val_pairs=3"),
+    *("schedule.constant_iterations=2", "schedule.decay_iterations=2", "trainer.val_check_interval=2"),
+    *("scoring.evaluator.num_identities=4", "scoring.evaluator.num_val_identities=1"),
+    *("scoring.evaluator.views_per_identity=2", "scoring.evaluator.iterations=2", "trainer.log_every_n_steps=1"),
+)
+RUN = "runs/synthetic/smoke/full/seed0"
+GENERATE = ("generate", f"model={DEFAULT_MODEL}", "source=people", "joints=people/joints.csv", "pose=front")
+EXTRAS = {
+    "wandb": ("train", *SMALL, "variant=b", "logger=wandb"),
+    "augment": ("train", *SMALL, "variant=c", "data/augmentation=full"),
+    "pose": ("annotate", "images=people", "out=new.csv"),
+    "blazepose": ("annotate", "images=people", "out=new.csv", "pose_estimator=blazepose"),
+    "demo": ("demo", "open_browser=false"),
+    "export": ("export", f"run={RUN}", "out=package"),
+    "figures": ("report",),
+    "video": (*GENERATE, "video=gif"),
+}
+
+
+@pytest.mark.slow
+def test_the_installed_package_runs_without_a_checkout_and_without_extras(installed, tmp_path):
+    def call(command, *arguments, status=0):
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": ""}
+        asked = [installed / command, *arguments]
+        done = subprocess.run(asked, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+        assert done.returncode == status, done.stdout + done.stderr
         return done.stdout
 
-    assert call("import twostream; print(twostream.__file__)").startswith(str(installed))
-    image = next((people_folder / "test").iterdir())
-    asked = ["model=package", f"source={image}", f"joints={people_folder / 'annotation-test.csv'}", "pose=front"]
-    assert call("from twostream.cli.main import main; main()", "generate", *asked) == "1 images in generated\n"
-    assert (tmp_path / f"generated/{image.stem}_2_front.png").exists()
+    assert call("python", "-c", "import twostream; print(twostream.__file__)").startswith(str(installed.parent))
+    assert "\n  train " in call("twostream", "--help")
+    call("twostream", "train", *SMALL, "variant=full")
+    assert "ssim (patn)" in call("twostream-evaluate", f"run={RUN}")
+    assert "file not found; the project's are in experiments/" in call("twostream-table", status=1)
+    shutil.copytree(ROOT / "experiments", tmp_path / "experiments", ignore=shutil.ignore_patterns("results"))
+    assert "2s-ATN" in call("twostream-table")
+    (joints,) = tmp_path.glob("data/synthetic/64x32-4+*/annotation-test.csv")
+    (tmp_path / "people").mkdir()
+    shutil.copy(next((joints.parent / "test").iterdir()), tmp_path / "people")
+    shutil.copy(joints, tmp_path / "people/joints.csv")
+    assert call("twostream", *GENERATE) == "1 images in generated\n"
+    for extra, command in EXTRAS.items():
+        *_, line = call("twostream", *command, status=1).splitlines()
+        assert line.endswith(f": pip install 'twostream[{extra}]'"), line

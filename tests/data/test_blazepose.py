@@ -134,6 +134,6 @@ def test_a_file_of_another_kind_is_refused(tmp_path):
 
 
 def test_without_the_package_the_extra_is_named(monkeypatch):
-    monkeypatch.setitem(sys.modules, "ai_edge_litert.interpreter", None)
-    with pytest.raises(ImportError, match=r"pip install twostream\[blazepose\]"):
+    monkeypatch.setitem(sys.modules, "ai_edge_litert", None)
+    with pytest.raises(ImportError, match=r"pip install 'twostream\[blazepose\]'"):
         BlazePoseEstimator()

@@ -9,6 +9,7 @@ from twostream.data import dataset as dataset_module
 from twostream.data.dataset import AnnotatedImages, PairDataset, read_split, to_pose_pair, to_uint8, to_unit_range
 from twostream.data.images import read_image
 from twostream.data.keypoints import read_annotations, write_annotations
+from twostream.data.manifest import CHECKS, MANIFEST
 from twostream.data.pose import gaussian_heatmaps
 
 SIZE = (32, 16)
@@ -16,7 +17,7 @@ SIZE = (32, 16)
 
 @pytest.fixture
 def folder(people_folder, tmp_path):
-    return shutil.copytree(people_folder, tmp_path / "data")
+    return shutil.copytree(people_folder, tmp_path / "data", ignore=shutil.ignore_patterns(CHECKS))
 
 
 @pytest.fixture
@@ -104,3 +105,22 @@ def test_all_unusable_images_are_named_at_once(folder):
         lines = str(error.value).splitlines()[1:]
         assert [line.split(":")[0] for line in lines] == [str(folder / "test" / name) for name in names[:3]]
         assert lines[2].endswith("expected an image of height x width 32x16, got 31x16")
+
+
+def test_headers_are_read_once_for_files_of_one_hash(folder, monkeypatch):
+    joints, _ = read_split(folder, "test", SIZE)
+    checked = []
+    check = dataset_module.check_headers
+    monkeypatch.setattr(dataset_module, "check_headers", lambda paths, size: checked.append(size) or check(paths, size))
+    for _ in range(2):
+        AnnotatedImages(folder / "test", joints, SIZE, in_memory=False)
+    assert checked == [SIZE]
+    with pytest.raises(ValueError, match=r"8 of 8 images can't be used"):
+        AnnotatedImages(folder / "test", joints, (64, 32), in_memory=False)
+    AnnotatedImages(folder / "test", dict(list(joints.items())[:3]), SIZE, in_memory=False)
+    (folder / CHECKS).write_text("damaged")
+    AnnotatedImages(folder / "test", joints, SIZE, in_memory=False)
+    (folder / MANIFEST).unlink()
+    for _ in range(2):
+        AnnotatedImages(folder / "test", joints, SIZE, in_memory=False)
+    assert checked == [SIZE, (64, 32), SIZE, SIZE, SIZE, SIZE]

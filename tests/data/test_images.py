@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from twostream.data import images
-from twostream.data.images import decode_images, read_image
+from twostream.data.images import check_headers, decode_images, read_image
 
 
 def save_noise(path, **options):
@@ -141,3 +141,22 @@ def test_many_images_are_read_with_a_progress_bar_on_a_terminal(people_folder, m
     monkeypatch.setattr(images, "MANY_IMAGES", threshold)
     decode_images(sorted((people_folder / "test").iterdir()), (32, 16))
     assert bars == [{"desc": "Read test", "unit": "image", "total": 8, "disable": disable}]
+
+
+def test_headers_are_checked_without_decoding(tmp_path):
+    paths = [
+        tmp_path / name for name in ("right.png", "large.jpg", "bits.png", "turned.jpg", "empty.png", "nothere.png")
+    ]
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.new("RGB", (16, 32)).save(paths[0])
+    paths[0].write_bytes(paths[0].read_bytes()[:50])
+    Image.new("RGB", (17, 32)).save(paths[1])
+    Image.new("I;16", (16, 32)).save(paths[2])
+    Image.new("RGB", (32, 16)).save(paths[3], exif=exif)
+    paths[4].touch()
+    with pytest.raises(ValueError, match=r"4 of 6 images can't be used:\n") as error:
+        check_headers(paths, (32, 16))
+    assert [line.split(":")[0] for line in str(error.value).splitlines()[1:]] == [
+        str(path) for path in (paths[1], paths[2], paths[4], paths[5])
+    ]

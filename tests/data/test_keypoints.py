@@ -146,3 +146,20 @@ def test_y_of_another_frame_is_refused_with_file_line_and_value(tmp_path):
 def test_missing_joints_are_in_every_frame(tmp_path, width):
     rows = [f"{i}.jpg: {[-1] * 18}: {[-1] * 18}" for i in range(2)]
     assert len(read_annotations(write(tmp_path / "a.csv", HEADER, *rows), width)) == 2
+
+
+@pytest.mark.parametrize("row", ["{}", "{}:1:2:3", "{}: [1]: [1]", "a.jpg: {}: [1]", "a.jpg: [{}]: [1]"])
+def test_a_long_line_is_quoted_by_its_beginning(tmp_path, row):
+    path = tmp_path / "a.csv"
+    long = "1" * 1_000_000
+    for lines in ([HEADER, row.format(long)], [long, ROW]):
+        with pytest.raises(ValueError, match=r"a\.csv:\d: expected .*\.\.\. \(1,000,0\d\d characters\)$") as error:
+            read_annotations(write(path, *lines), None)
+        assert len(str(error.value)) < len(str(path)) + 250
+
+
+@pytest.mark.parametrize("name", ["../a.jpg", "/etc/a.jpg", "b/../../a.jpg", "a\0.jpg", "a" * 252 + ".jpg"])
+def test_names_that_are_not_in_the_folder_are_refused_with_file_and_line(tmp_path, name):
+    path = write(tmp_path / "a.csv", HEADER, f"{name}: {JOINTS}: {JOINTS}")
+    with pytest.raises(ValueError, match=r"a\.csv:2: expected the name of an image in the folder of images, got '"):
+        read_annotations(path, None)

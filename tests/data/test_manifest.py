@@ -87,7 +87,7 @@ def test_a_folder_that_can_not_be_written_to_is_verified(folder, monkeypatch, ca
 
     monkeypatch.setattr(manifest, "write_text", refuse)
     assert verify(folder) == read_manifest(folder)
-    assert "all files were read to verify them, and will be again" in caplog.text
+    assert "all files were read to check them, and will be again" in caplog.text
 
 
 @pytest.mark.parametrize("content", [None, "null", "[]", "5", "{}", '{"label": "x", "data_hash": 5}', "[" * 100_000])

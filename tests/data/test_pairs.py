@@ -91,3 +91,21 @@ def test_a_file_without_pairs_and_one_that_is_not_text_are_refused(tmp_path, tex
     expected = "UTF-8 text, got byte 0x80 at offset 6" if b"jpg" in text else "at least one pose pair, got none"
     with pytest.raises(ValueError, match=rf"p\.csv: expected {expected}"):
         read_pairs(tmp_path / "p.csv")
+
+
+@pytest.mark.parametrize("row", ["{}", "{},{}", "a.jpg,{}", "a.jpg,b.jpg\na.jpg,b.jpg{}"])
+def test_a_long_line_is_quoted_by_its_beginning(tmp_path, row):
+    path = tmp_path / "p.csv"
+    path.write_text(row.format(*["x" * 1_000_000] * 2))
+    for known in (None, {"a.jpg", "b.jpg"}):
+        with pytest.raises(ValueError, match=r"p\.csv:\d: expected .*\.\.\. \(\d,000,0\d\d characters\)") as error:
+            read_pairs(path, known)
+        assert len(str(error.value)) < len(str(path)) + 250
+
+
+@pytest.mark.parametrize("name", ["../a.jpg", "/etc/a.jpg"])
+def test_names_that_are_not_in_the_folder_are_refused_with_file_and_line(tmp_path, name):
+    write_pairs(tmp_path / "p.csv", [("a.jpg", "b.jpg"), ("a.jpg", name)])
+    message = rf"p\.csv:3: expected the name of an image in the folder of images, got '{name}'$"
+    with pytest.raises(ValueError, match=message):
+        read_pairs(tmp_path / "p.csv")

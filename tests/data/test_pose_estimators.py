@@ -1,12 +1,12 @@
 import sys
 import zipfile
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from onnx import helper
 from PIL import Image
-from rtmlib import Body
 from rtmlib.tools.pose_estimation.post_processings import convert_coco_to_openpose
 from torchvision.models.detection import KeypointRCNN_ResNet50_FPN_Weights, keypointrcnn_resnet50_fpn
 
@@ -150,12 +150,12 @@ def archive(pose_file, tmp_path, monkeypatch):
     with zipfile.ZipFile(path, "w") as file:
         file.write(pose_file, "20230504/rtmpose/end2end.onnx")
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "cache"))
-    monkeypatch.setitem(Body.MODE["balanced"], "pose", path.as_uri())
-    monkeypatch.setitem(Body.MODE["balanced"], "det", path.with_name("nothere.zip").as_uri())
+    published = replace(estimators.RTMPOSE, url=path.as_uri(), sha256=sha256_of(pose_file))
+    monkeypatch.setattr(estimators, "RTMPOSE", published)
     return path
 
 
-def test_rtmlibs_file_is_downloaded_once_and_hashed(archive, pose_file):
+def test_the_published_file_is_downloaded_once_and_hashed(archive, pose_file):
     estimator = RTMPoseEstimator(device="cpu")
     assert estimator.weights_hash == sha256_of(pose_file)
     assert estimator(black(64, 48))[0, NOSE].tolist() == [12, 24]
@@ -163,14 +163,13 @@ def test_rtmlibs_file_is_downloaded_once_and_hashed(archive, pose_file):
     assert RTMPoseEstimator(device="cpu").weights_hash == sha256_of(pose_file)
 
 
-@pytest.mark.parametrize(("archive_name", "key"), [("nothere", "detector_weights"), ("published", "pose_weights")])
-def test_a_file_that_can_not_be_fetched_says_what_to_do(archive, archive_name, key):
-    if key == "pose_weights":
-        archive.write_bytes(b"cut off")
-    url = archive.with_name(f"{archive_name}.zip").as_uri()
-    message = rf"{archive_name}\.zip can't be downloaded \(.*\): download {url} and pass the \.onnx file in it as {key}"
-    with pytest.raises(MissingWeightsError, match=message):
-        RTMPoseEstimator(detect=True, device="cpu")
+def test_a_published_file_of_another_hash_is_not_used(archive, pose_file, tmp_path, monkeypatch):
+    monkeypatch.setattr(estimators, "RTMPOSE", replace(estimators.RTMPOSE, sha256="0" * 64))
+    with pytest.raises(
+        MissingWeightsError, match=r"\.onnx is missing and can't be downloaded \(expected .* got \w{64}\)"
+    ):
+        RTMPoseEstimator(device="cpu")
+    assert not any(path.is_file() for path in (tmp_path / "cache").rglob("*"))
 
 
 @pytest.mark.parametrize("key", ["pose_weights", "detector_weights"])
@@ -202,7 +201,7 @@ def test_weights_of_a_detector_that_is_off_are_refused(pose_file):
 @pytest.mark.parametrize("package", ["rtmlib", "onnxruntime"])
 def test_without_the_packages(pose_file, monkeypatch, package):
     monkeypatch.setitem(sys.modules, package, None)
-    with pytest.raises(ImportError, match=r"pip install twostream\[pose\]"):
+    with pytest.raises(ImportError, match=r"pip install 'twostream\[pose\]'"):
         RTMPoseEstimator(pose_file)
 
 

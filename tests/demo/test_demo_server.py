@@ -2,7 +2,6 @@
 
 import asyncio
 import base64
-import importlib.util
 import json
 import re
 import threading
@@ -15,7 +14,7 @@ from PIL import Image
 from twostream.cli.demo import labelled
 from twostream.data.keypoints import JOINT_NAMES
 from twostream.demo.checked_input import MAX_JSON_BYTES, BadRequest, Limits, read_body
-from twostream.demo.server import check_server_installed, create_app, listen, page_files
+from twostream.demo.server import create_app, listen, page_files
 from twostream.demo.service import DemoService
 from twostream.demo.static_page import RUNTIME_FILES
 
@@ -268,13 +267,6 @@ def test_the_server_listens_on_the_address_that_it_is_told_alone():
     for port in (-1, 70_000):
         with pytest.raises(ValueError, match=f"port: expected 0 to 65535, got {port}"):
             listen("127.0.0.1", port)
-
-
-def test_a_missing_extra_is_named(monkeypatch):
-    find = importlib.util.find_spec
-    monkeypatch.setattr("twostream.demo.server.find_spec", lambda name: None if name == "uvicorn" else find(name))
-    with pytest.raises(ImportError, match=r"^the demo needs uvicorn: pip install 'twostream\[demo\]'$"):
-        check_server_installed()
 
 
 @pytest.mark.parametrize(

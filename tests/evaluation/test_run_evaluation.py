@@ -138,7 +138,7 @@ def test_missing_values_have_a_reason(metrics):
     for name in (*of_inception, ("fid_train", "standard"), ("fid_test", "standard")):
         assert "weights-inception-2015-12-05-6726825d.pth is missing: put it into" in missing.pop(name)
     assert "alexnet-owt-7be5be79.pth is missing" in missing.pop(("lpips", "standard"))
-    assert "pose_weights: expected an .onnx file" in missing.pop(("pckh", "patn"))
+    assert "-e48f03d0_20230504.onnx is missing" in missing.pop(("pckh", "patn"))
     for name in ("inception_score", "mask_inception_score"):
         assert missing.pop((name, "evaluator")) == "expected 1 to 6 splits for 6 images, got 10"
     assert not missing

@@ -112,10 +112,10 @@ def test_without_weights_metrics_are_listed_with_file_and_folder(settings, image
 
 
 def test_without_torch_fidelity_metrics_are_listed(settings, images, monkeypatch):
-    monkeypatch.setitem(sys.modules, "torch_fidelity.feature_extractor_inceptionv3", None)
+    monkeypatch.setitem(sys.modules, "torch_fidelity", None)
     selection = select(settings("inception_score"), images([PATN]))
     assert list(reasons_of(selection.missing)) == [("inception_score", "patn")]
-    assert "pip install twostream[inception]" in selection.missing[0]["reason"]
+    assert "pip install 'twostream[inception]'" in selection.missing[0]["reason"]
 
 
 def test_weights_of_another_form_are_listed(settings, images, tmp_path):

@@ -250,8 +250,8 @@ def test_bad_weights_are_refused(tmp_path):
 
 
 def test_without_torch_fidelity_the_extra_is_named(monkeypatch, tmp_path):
-    monkeypatch.setitem(sys.modules, "torch_fidelity.feature_extractor_inceptionv3", None)
-    with pytest.raises(ImportError, match=r"pip install twostream\[inception\]"):
+    monkeypatch.setitem(sys.modules, "torch_fidelity", None)
+    with pytest.raises(ImportError, match=r"pip install 'twostream\[inception\]'"):
         InceptionNet(WeightStore(tmp_path, download=False), CPU)
 
 

@@ -152,6 +152,42 @@ def test_spec_that_is_no_mapping_is_refused(spec_path):
         from_config(Paper, None, "x")
 
 
+ALIASES = "\n".join(f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]" for i in range(1, 30))
+DOUBLED = "\n".join(f"a{i}: ${{a{i + 1}}}${{a{i + 1}}}" for i in range(60))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (f"a0: &a0 [x]\n{ALIASES}", r"t\.yaml:2: expected values, each written out, got an alias"),
+        ("a: &a\n  b: *a", r"t\.yaml:2: expected values, each written out, got an alias"),
+        (DOUBLED, r"t\.yaml:1: expected values, each written out, got \$\{a1\}\$\{a1\}"),
+        ("title: ${oc.env:HOME}", r"t\.yaml:1: expected values, each written out, got \$\{oc\.env:HOME\}"),
+        ("[" * 3000, r"t\.yaml:1: expected at most 20 levels of lists and mappings, got more"),
+        ("".join(f"{' ' * i}a:\n" for i in range(300)), r"t\.yaml:21: expected at most 20 levels"),
+        ("x" * 70_000, r"t\.yaml: expected at most 65,536 bytes, got 70,000"),
+        (f"- {'x' * 60_000}", r"t\.yaml: expected a mapping, got \['x{118}\.\.\. \(60,004 characters\)$"),
+        (f"title: {'x' * 60_000}\nnumber: {'y' * 1000}", r"t\.yaml: number: Value 'y{250,}\.\.\. \(\d"),
+    ],
+)
+def test_a_small_spec_of_a_large_content_is_refused_at_once(tmp_path, text, message):
+    path = tmp_path / "t.yaml"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=message) as error:
+        load_spec(path)
+    assert len(str(error.value)) < len(str(path)) + 400
+
+
+def test_a_value_of_a_file_stands_for_itself_alone():
+    with pytest.raises(ValueError, match=r"^x: expected values, each written out, got \$\{oc\.env:HOME\}$"):
+        from_config(Paper, {"data": "d", "label": "${oc.env:HOME}", "image_size": [2, 1]}, "x")
+
+
+def test_a_spec_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(ValueError, match=r"nothere\.yaml: expected a spec, file not found; the project's are in"):
+        load_spec(tmp_path / "nothere.yaml")
+
+
 def test_base_gives_the_keys_that_a_spec_does_not_replace(spec_path):
     base = "title: Replaced\nmore_columns:\n"
     base += "  - {label: SSIM, metric: ssim, protocol: patn, digits: 4}\n"

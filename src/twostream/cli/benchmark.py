@@ -1,17 +1,17 @@
 """`twostream-benchmark`: throughput, memory and loss curves on this machine, measured in one run."""
 
 import logging
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytorch_lightning as pl
 import torch
 from omegaconf import DictConfig
 
-from twostream.benchmark import curves, output, profiles, throughput
+from twostream.benchmark import curves, output, profiles, startup, throughput
 from twostream.build import choose_device
 from twostream.callbacks.run_log import environment
 from twostream.cli.errors import command
+from twostream.extras import require
 from twostream.files import write_json, write_text
 
 log = logging.getLogger(__name__)
@@ -22,6 +22,7 @@ PARTS = {
     "scaling": (throughput.measure_scaling, output.plot_scaling),
     "curves": (curves.measure_curves, output.plot_curves),
     "loader": (throughput.measure_loader, None),
+    "startup": (startup.measure_startup, None),
     "profile": (profiles.measure_profile, None),
 }
 
@@ -31,8 +32,7 @@ def main(cfg: DictConfig) -> None:
     """Measure `cfg.parts`, print their tables and write them to a folder of the device type in `cfg.out`."""
     if unknown := set(cfg.parts) - PARTS.keys():
         raise ValueError(f"parts: expected some of {', '.join(PARTS)}, got {', '.join(sorted(unknown))}")
-    if find_spec("matplotlib") is None:
-        raise ImportError("the plots need the package matplotlib: pip install 'twostream[bench]'")
+    require("the plots need", "figures", "matplotlib")
     device = choose_device(cfg.device)
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
     about = environment(device) | {"optimized": list(cfg.optimized[device.type])}

@@ -6,6 +6,7 @@ from omegaconf import DictConfig
 
 from twostream.cli import split_runs_folder
 from twostream.cli.errors import command
+from twostream.extras import require
 from twostream.loggers.wandb_dashboard import (
     ADDRESSES,
     WandbProject,
@@ -27,6 +28,7 @@ from twostream.tables.spec import load_spec
 def main(cfg: DictConfig) -> None:
     """Update W&B with the runs in the folder `cfg.runs` and print the addresses of workspace and report."""
     check_online()
+    require("figures need", "figures", "matplotlib")
     for address in make_dashboard(cfg).values():
         print(address)
 

@@ -9,9 +9,11 @@ from omegaconf import DictConfig, OmegaConf
 
 from twostream.cli.errors import command
 from twostream.demo.checked_input import Limits
-from twostream.demo.server import check_server_installed, serve
+from twostream.demo.server import serve
 from twostream.demo.service import DemoService
-from twostream.demo.static_page import check_export_installed, write_static_page
+from twostream.demo.static_page import write_static_page
+from twostream.export.onnx_file import require_onnx
+from twostream.extras import require
 from twostream.inference import PoseTransfer
 from twostream.model_package import DEFAULT_MODEL
 
@@ -19,7 +21,10 @@ from twostream.model_package import DEFAULT_MODEL
 @command("demo")
 def main(cfg: DictConfig) -> None:
     """Load the models; serve the page until Ctrl+C, or write it into the folder `cfg.static`."""
-    (check_export_installed if cfg.static else check_server_installed)()
+    if cfg.static:
+        require_onnx()
+    else:
+        require("the demo needs", "demo", "starlette", "uvicorn")
     estimator = instantiate(cfg.pose_estimator) if "pose_estimator" in cfg else None
     models = cfg.models or [DEFAULT_MODEL]
     paths = labelled(OmegaConf.to_container(models) if OmegaConf.is_config(models) else models)

@@ -5,12 +5,14 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from twostream.cli.errors import command
+from twostream.extras import require
 from twostream.report.figures import load_figure, make_figure
 
 
 @command("figure")
 def main(cfg: DictConfig) -> None:
     """Draw each figure as PNG and PDF and print their paths."""
+    require("figures need", "figures", "matplotlib")
     for spec in [load_figure(Path(spec)) for spec in cfg.specs]:
         for path in make_figure(spec, Path(cfg.runs), cfg.seed, Path(cfg.out)):
             print(path)

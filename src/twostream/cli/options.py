@@ -230,6 +230,7 @@ class Benchmark(Model):
     table2: Any = None
     training: Any = None
     loader: Any = None
+    startup: Any = None
     scaling: Any = None
     curves: Any = None
     profile: Any = None

@@ -6,6 +6,7 @@ from omegaconf import DictConfig
 
 from twostream.cli import split_runs_folder
 from twostream.cli.errors import command
+from twostream.extras import require
 from twostream.report.figures import load_figure
 from twostream.report.page import write_report
 from twostream.tables.spec import load_spec
@@ -14,6 +15,7 @@ from twostream.tables.spec import load_spec
 @command("report")
 def main(cfg: DictConfig) -> None:
     """Write the report and print its path."""
+    require("figures need", "figures", "matplotlib")
     specs = [load_spec(Path(spec)) for spec in cfg.specs]
     figures = [load_figure(Path(spec)) for spec in cfg.figures]
     place = split_runs_folder(Path(cfg.runs))

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from twostream.data.keypoints import FLIPPED
+from twostream.extras import require
 from twostream.types import ImagePair
 
 
@@ -62,10 +63,9 @@ class Augmentation:
 def _build_pipeline(transforms: Mapping[str, Mapping[str, Any]]) -> Any:
     # Otherwise the import asks a server for a newer version.
     os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
-    try:
-        import albumentations
-    except ImportError as error:
-        raise ImportError("augmentation needs albumentations: pip install 'twostream[augment]'") from error
+    require("augmentation needs", "augment", "albumentations")
+    import albumentations
+
     steps = []
     for name, arguments in transforms.items():
         transform = getattr(albumentations, name, None)

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from twostream.data.keypoints import MISSING, NUM_JOINTS, JointArray
 from twostream.data.pose_estimators import coco_to_openpose
+from twostream.extras import require
 from twostream.files import sha256_of
 from twostream.weights import MissingWeightsError, display
 
@@ -51,10 +52,9 @@ class BlazePoseEstimator:
     name = "BlazePose"
 
     def __init__(self, model: str | Path | None = None, threshold: float = 0.5, person_threshold: float = 0.5) -> None:
-        try:
-            from ai_edge_litert.interpreter import Interpreter
-        except ImportError as error:
-            raise ImportError("BlazePose needs ai-edge-litert: pip install twostream[blazepose]") from error
+        require("BlazePose needs", "blazepose", "ai_edge_litert")
+        from ai_edge_litert.interpreter import Interpreter
+
         if model is None or not Path(model).is_file():
             got = "got none" if model is None else f"file not found: {model}"
             raise MissingWeightsError(f"pose_estimator.model: expected a .tflite file, {got}; MediaPipe's is {SOURCE}")

@@ -1,5 +1,6 @@
 """The pose pairs of a data folder: annotated images, a data set of pairs, and what the networks receive."""
 
+import hashlib
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,8 +12,9 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from twostream.data.augment import Augmentation
-from twostream.data.images import decode_images, read_image
+from twostream.data.images import check_headers, decode_images, read_image
 from twostream.data.keypoints import JointArray, read_annotations
+from twostream.data.manifest import unless_passed
 from twostream.data.pairs import Pair, read_pairs
 from twostream.data.pose import Heatmaps, joints_to_tensor
 from twostream.data.sampling import SampledPair
@@ -22,8 +24,8 @@ from twostream.types import ImagePair, PosePair
 class AnnotatedImages:
     """Images with their joints, by index.
 
-    Every image is decoded once in the constructor, so that a missing, unreadable or wrongly sized one is found at once.
-    Loader processes share the memory.
+    A missing, unreadable or wrongly sized image is found in the constructor, which decodes every image, or reads the
+    headers of images that are not kept in memory, once for files of one hash. Loader processes share the memory.
 
     Args:
         folder: of the images.
@@ -44,7 +46,13 @@ class AnnotatedImages:
         self._image_size = image_size
         self._joints = torch.stack([joints_to_tensor(array) for array in joints.values()])
         self._images = _allocate(len(joints), image_size) if in_memory else None
-        decode_images(self._paths, image_size, self._images)
+        if self._images is not None:
+            decode_images(self._paths, image_size, self._images)
+            return
+        names = hashlib.sha256("\n".join(joints).encode()).hexdigest()
+        with unless_passed(folder.parent, f"{folder.name} {image_size} {names}") as has_passed:
+            if not has_passed:
+                check_headers(self._paths, image_size)
 
     def __len__(self) -> int:
         return len(self._paths)

@@ -1,7 +1,7 @@
 """The image reader: one file, or all images of a folder in threads."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from io import BufferedReader, BytesIO
@@ -43,9 +43,8 @@ def read_image(file: Path | BytesIO, image_size: tuple[int, int] | None = None) 
         raise ValueError(f"{file}: file not found") from None
 
 
-def _decode(
-    file: BytesIO | BufferedReader, image_size: tuple[int, int] | None, where: str
-) -> UInt8[np.ndarray, "h w 3"]:
+def _open(file: BytesIO | BufferedReader, image_size: tuple[int, int] | None, where: str) -> Image.Image:
+    """Open an image without decoding it, if its header fits."""
     with _named_error(where):
         image: Image.Image = Image.open(file, formats=FORMATS)
     size = (image.height, image.width)
@@ -56,6 +55,13 @@ def _decode(
         raise ValueError(f"{where}expected at most {MAX_PIXELS:,} pixels, got {image.width:,}x{image.height:,}")
     if image.mode not in MODES:
         raise ValueError(f"{where}expected an image of 8 bits a channel, got one of Pillow's mode {image.mode}")
+    return image
+
+
+def _decode(
+    file: BytesIO | BufferedReader, image_size: tuple[int, int] | None, where: str
+) -> UInt8[np.ndarray, "h w 3"]:
+    image = _open(file, image_size, where)
     with _named_error(where):
         ImageOps.exif_transpose(image, in_place=True)
         if image.has_transparency_data:
@@ -91,13 +97,42 @@ def decode_images(
         ValueError: images can't be used, see `read_image`; one error lists them.
     """
 
-    def decode(index: int) -> str | None:
-        try:
-            image = read_image(paths[index], image_size)
-        except ValueError as error:
-            return str(error)
+    def decode(index: int) -> None:
+        image = read_image(paths[index], image_size)
         if images is not None:
             images[index] = torch.from_numpy(image).permute(2, 0, 1)
+
+    _in_threads(decode, paths)
+
+
+def check_headers(paths: Sequence[Path], image_size: tuple[int, int]) -> None:
+    """Check that every image of a folder has a header of this height and width, in threads.
+
+    Images are not decoded, except for those that an EXIF orientation may rotate. Raises ValueError as `decode_images`.
+    """
+
+    def check(index: int) -> None:
+        path = paths[index]
+        try:
+            with open_regular(path, MAX_IMAGE_BYTES) as file:
+                image = _open(file, image_size, f"{path}: ")
+                if (image.height, image.width) == image_size and "exif" not in image.info:
+                    return
+        except FileNotFoundError:
+            pass  # which `read_image` says
+        read_image(path, image_size)
+
+    _in_threads(check, paths)
+
+
+def _in_threads(read: Callable[[int], None], paths: Sequence[Path]) -> None:
+    """Call `read` with the index of every path in threads; raise one ValueError for all ValueErrors."""
+
+    def error_of(index: int) -> str | None:
+        try:
+            read(index)
+        except ValueError as error:
+            return str(error)
         return None
 
     folder = paths[0].parent
@@ -105,7 +140,7 @@ def decode_images(
     hide_bar = True if len(paths) <= MANY_IMAGES else None
     # Pillow releases the GIL while it decodes.
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        results = pool.map(decode, range(len(paths)))
+        results = pool.map(error_of, range(len(paths)))
         bar = tqdm(results, desc=f"Read {folder.name}", unit="image", total=len(paths), disable=hide_bar)
         errors = [error for error in bar if error is not None]
     if errors:

@@ -2,12 +2,12 @@
 
 import json
 from collections.abc import Mapping
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import numpy as np
 from jaxtyping import Bool, Int
 
-from twostream.files import read_text, write_text
+from twostream.files import quoted, read_text, write_text
 
 JOINT_NAMES = (
     *("nose", "neck"),
@@ -37,6 +37,7 @@ MASK_LIMBS = (*LIMBS, (1, 16), (1, 17), (8, 11), (11, 5), (8, 2), (16, 17))
 
 HEADER = "name:keypoints_y:keypoints_x"
 MISSING = -1
+MAX_NAME_BYTES = 255  # of a file, on common file systems
 # Two widths of DeepFashion: the narrow images are the wide ones without CROP pixels at each side.
 NARROW, WIDE, CROP = 176, 256, 40
 CLEARLY_OUTSIDE = 16  # pixels
@@ -70,7 +71,9 @@ def read_annotations(path: Path, width: int | None, height: int | None = None) -
     """
     lines = read_text(path).splitlines()
     if not lines or lines[0].rstrip(", ") != HEADER:
-        raise ValueError(f"{path}:1: expected the header {HEADER!r}, got {lines[0] if lines else '(empty file)'!r}")
+        raise ValueError(
+            f"{path}:1: expected the header {HEADER!r}, got {quoted(lines[0]) if lines else 'an empty file'}"
+        )
     annotations: dict[str, JointArray] = {}
     places = []
     for number, line in enumerate(lines[1:], start=2):
@@ -79,7 +82,7 @@ def read_annotations(path: Path, width: int | None, height: int | None = None) -
         place = f"{path}:{number}"
         name, joints = _row(line, place)
         if name in annotations:
-            raise ValueError(f"{place}: {name!r} is annotated twice")
+            raise ValueError(f"{place}: {quoted(name)} is annotated twice")
         annotations[name] = joints
         places.append(place)
     if annotations:
@@ -95,16 +98,24 @@ def read_annotations(path: Path, width: int | None, height: int | None = None) -
 def _row(line: str, where: str) -> tuple[str, JointArray]:
     fields = line.split(":")
     if len(fields) != 3:
-        raise ValueError(f"{where}: expected 3 fields separated by ':', got {len(fields)}: {line!r}")
+        raise ValueError(f"{where}: expected 3 fields separated by ':', got {len(fields)}: {quoted(line)}")
     name = fields[0].strip()
     if not name:
         raise ValueError(f"{where}: expected an image name, got none")
+    check_name(name, where)
     y, x = (_coordinates(field, where) for field in fields[1:])
     if len(y) != len(x):
         raise ValueError(f"{where}: expected as many y as x, got {len(y)} y and {len(x)} x")
     if len(y) != NUM_JOINTS:
         raise ValueError(f"{where}: expected {NUM_JOINTS} joints in OpenPose's order, including the neck, got {len(y)}")
     return name, np.array([y, x], dtype=np.int64).T
+
+
+def check_name(name: str, where: str) -> None:
+    """Raise ValueError, beginning with `where`, for an image name that is no path inside a folder."""
+    path = PurePath(name)
+    if path.is_absolute() or ".." in path.parts or "\0" in name or len(name.encode()) > MAX_NAME_BYTES:
+        raise ValueError(f"{where}: expected the name of an image in the folder of images, got {quoted(name)}")
 
 
 def _coordinates(field: str, where: str) -> list[int]:
@@ -114,7 +125,7 @@ def _coordinates(field: str, where: str) -> list[int]:
     except (ValueError, RecursionError):
         values = None
     if not isinstance(values, list) or not all(type(value) is int and abs(value) < 2**15 for value in values):
-        raise ValueError(f"{where}: expected a JSON list of {NUM_JOINTS} integers, got {field.strip()!r}")
+        raise ValueError(f"{where}: expected a JSON list of {NUM_JOINTS} integers, got {quoted(field.strip())}")
     return values
 
 

@@ -8,18 +8,20 @@ import hashlib
 import json
 import logging
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from tqdm import tqdm
 
-from twostream.files import first_lines, open_regular, read_object, sha256_of, write_json, write_text
+from twostream.files import first_lines, open_regular, quoted, read_object, sha256_of, write_json, write_text
 
 log = logging.getLogger(__name__)
 
 MANIFEST = "manifest.json"
 INDEX = ".verified.json"
+CHECKS = ".checked.json"  # checks of the files that have passed
 SPLITS = ("train", "test")
 TABLES = tuple(f"{kind}-{split}.csv" for kind in ("annotation", "pairs") for split in SPLITS)
 FOLDERS = (*SPLITS, "surface-test")
@@ -46,7 +48,7 @@ def read_manifest(root: Path) -> dict[str, Any]:
         raise ValueError(f"{path}: expected the manifest of a prepared data folder, file not found")
     for key in ("label", "data_hash"):
         if not isinstance(manifest[key], str):
-            raise ValueError(f"{path}: {key}: expected a string, got {manifest[key]!r}")
+            raise ValueError(f"{path}: {key}: expected a string, got {quoted(manifest[key])}")
     return manifest
 
 
@@ -88,6 +90,25 @@ def verify(root: Path, trust_times: bool = True) -> dict[str, Any]:
     if any(state != states[name] for name, state in now.items()):
         _write_index(root, data_hash, states | now)
     return manifest
+
+
+@contextmanager
+def unless_passed(root: Path, check: str) -> Iterator[bool]:
+    """Yield whether a check has passed for a data folder of this hash, and remember that it has, unless it raises.
+
+    Without a manifest nothing is remembered.
+    """
+    manifest = read_object(root / MANIFEST) or {}
+    try:
+        content = read_object(root / CHECKS, "data_hash", "passed") or {}
+    except ValueError:
+        content = {}
+    has_hash = "data_hash" in manifest
+    is_same = has_hash and content.get("data_hash") == manifest["data_hash"] and isinstance(content["passed"], list)
+    passed = content["passed"] if is_same else []
+    yield check in passed
+    if has_hash and check not in passed:
+        _write(root / CHECKS, {"data_hash": manifest["data_hash"], "passed": [*passed, check]})
 
 
 def _found(root: Path) -> dict[str, tuple[int, int]]:
@@ -142,7 +163,11 @@ def _read_index(root: Path, data_hash: str) -> dict[str, FileState]:
 
 
 def _write_index(root: Path, data_hash: str, states: Mapping[str, FileState]) -> None:
+    _write(root / INDEX, {"data_hash": data_hash, "files": states})
+
+
+def _write(path: Path, content: Mapping[str, Any]) -> None:
     try:
-        write_text(root / INDEX, json.dumps({"data_hash": data_hash, "files": states}, separators=(",", ":")))
+        write_text(path, json.dumps(content, separators=(",", ":")))
     except OSError as error:
-        log.warning("%s: all files were read to verify them, and will be again: %s", root / INDEX, error)
+        log.warning("%s: all files were read to check them, and will be again: %s", path, error)

@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+import sys
 from collections import defaultdict
 from collections.abc import Container, Iterable, Mapping, Sequence
 from itertools import permutations
@@ -9,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from twostream.data.keypoints import TORSO, JointArray, found
-from twostream.files import read_text, write_text
+from twostream.data.keypoints import TORSO, JointArray, check_name, found
+from twostream.files import quoted, read_text, write_text
 
 HEADER = ("from", "to")
 DISTRACTORS = ("-1", "0000")
@@ -105,18 +106,22 @@ def read_pairs(path: Path, known: Container[str] | None = None) -> list[Pair]:
     """
     line_of: dict[Pair, int] = {}
     for number, line in enumerate(read_text(path).splitlines(), start=1):
-        row = tuple(name.strip() for name in line.split(","))
+        row = tuple(sys.intern(name.strip()) for name in line.split(","))  # names occur in many pairs
         if not line.strip() or (number == 1 and row == HEADER):
             continue
         if len(row) != 2 or not all(row):
-            raise ValueError(f"{path}:{number}: expected two names separated by ',', got {line!r}")
+            raise ValueError(f"{path}:{number}: expected two names separated by ',', got {quoted(line)}")
         if unknown := [name for name in row if known is not None and name not in known]:
-            raise ValueError(f"{path}:{number}: expected names of annotated images, got {unknown[0]!r}")
+            raise ValueError(f"{path}:{number}: expected names of annotated images, got {quoted(unknown[0])}")
+        for name in row if known is None else ():
+            check_name(name, f"{path}:{number}")
         pair = (row[0], row[1])
         if row[0] == row[1]:
-            raise ValueError(f"{path}:{number}: expected two different images, got {row[0]!r} twice")
+            raise ValueError(f"{path}:{number}: expected two different images, got {quoted(row[0])} twice")
         if pair in line_of:
-            raise ValueError(f"{path}:{number}: expected each pair once, got {line!r} in line {line_of[pair]} too")
+            raise ValueError(
+                f"{path}:{number}: expected each pair once, got {quoted(line)} in line {line_of[pair]} too"
+            )
         line_of[pair] = number
     if not line_of:
         raise ValueError(f"{path}: expected at least one pose pair, got none")

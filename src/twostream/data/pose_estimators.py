@@ -18,6 +18,7 @@ from tqdm import tqdm
 
 from twostream.data.images import decode_images, read_image
 from twostream.data.keypoints import MISSING, NUM_JOINTS, JointArray, write_annotations
+from twostream.extras import require
 from twostream.files import IMAGE_SUFFIXES, sha256_of
 from twostream.weights import MissingWeightsError, WeightFile, WeightStore, display, load_state
 
@@ -29,6 +30,20 @@ NECK, RIGHT_SHOULDER, LEFT_SHOULDER = 1, 2, 5
 
 KEYPOINT_RCNN = WeightFile(
     "keypointrcnn_resnet50_fpn_coco-fc266e95.pth", KeypointRCNN_ResNet50_FPN_Weights.COCO_V1.url, "fc266e95"
+)
+# OpenMMLab's exports. The digits in their names are those of the .pth files that they were made from.
+ONNX_FOLDER = "https://download.openmmlab.com/mmpose/v1/projects/rtmposev1/onnx_sdk"
+RTMPOSE = WeightFile(
+    "rtmpose-m_simcc-body7_pt-body7_420e-256x192-e48f03d0_20230504.onnx",
+    f"{ONNX_FOLDER}/rtmpose-m_simcc-body7_pt-body7_420e-256x192-e48f03d0_20230504.zip",
+    "5c0a4bf67953e6d2ac43ce15e77dc9d5d354ae18430a47d2c5963a7bc5683e3c",
+    member="end2end.onnx",
+)
+YOLOX = WeightFile(
+    "yolox_m_8xb8-300e_humanart-c2c7a14a.onnx",
+    f"{ONNX_FOLDER}/yolox_m_8xb8-300e_humanart-c2c7a14a.zip",
+    "3dea6513388889f0fff4b77bf7a26013600321b9eb9ceb0e9a400a82572f5f23",
+    member="end2end.onnx",
 )
 
 
@@ -71,18 +86,20 @@ class RTMPoseEstimator:
     OpenCV's BGR (no such key in mmdetection's), and each receives its own order.
 
     Args:
-        pose_weights: an .onnx file of an RTMPose with COCO's 17 joints; None is that of rtmlib's balanced Body.
+        pose_weights: an .onnx file of an RTMPose with COCO's 17 joints; None is the published one.
         detect: find people with YOLOX and use the largest box; without a person no joint is found. False uses the
             image's frame as box, for images that are cropped to a person.
-        detector_weights: an .onnx file of YOLOX; None is that of rtmlib's balanced Body.
-        download: let rtmlib download the files that are not given, once.
+        detector_weights: an .onnx file of YOLOX; None is the published one.
+        weights_dir: folder of the published files, of any hash; None is torch.hub's folder of checkpoints.
+        download: download the published files (50 and 94 MB) that are needed and missing.
         threshold: least score of a found joint: the mean of its peaks along x and y, about 0 to 1.
         device: auto, cpu, cuda or cuda:1; cuda needs onnxruntime-gpu.
 
     Raises:
-        ImportError: rtmlib or onnxruntime is not installed.
+        ImportError: rtmlib, onnxruntime or OpenCV is not installed.
         MissingWeightsError: a weight file is missing and can't be downloaded.
-        ValueError: a file holds another model, or onnxruntime does not have the device.
+        ValueError: a file holds another model, a file in torch.hub's folder is not the published one, or onnxruntime
+            does not have the device.
     """
 
     def __init__(
@@ -90,30 +107,30 @@ class RTMPoseEstimator:
         pose_weights: str | Path | None = None,
         detect: bool = False,
         detector_weights: str | Path | None = None,
+        weights_dir: str | Path | None = None,
         download: bool = True,
         threshold: float = 0.3,
         device: str = "auto",
     ) -> None:
-        try:
-            import onnxruntime
-            from rtmlib import YOLOX, Body, RTMPose
-        except ImportError as error:
-            raise ImportError("RTMPose needs rtmlib and onnxruntime: pip install twostream[pose]") from error
+        require("RTMPose needs", "pose", "rtmlib", "onnxruntime", "cv2")
+        import onnxruntime
+        import rtmlib
+
         if detector_weights is not None and not detect:
             raise ValueError("detector_weights: expected detect=true, got detect=false")
         device = _onnx_device(device, onnxruntime.get_available_providers())
-        published = Body.MODE["balanced"]
-        path = _onnx_file(pose_weights, published["pose"], download, "pose_weights")
+        store = WeightStore(weights_dir, download)
+        path = _onnx_file(pose_weights, RTMPOSE, store, "pose_weights")
         self.name = "YOLOX + RTMPose" if detect else "RTMPose"
         self.weights_hash = sha256_of(path)
         self._threshold = threshold
-        self._pose, (keypoints, _) = _open_onnx(RTMPose, path, device, width_first=True)
+        self._pose, (keypoints, _) = _open_onnx(rtmlib.RTMPose, path, device, width_first=True)
         if keypoints.shape[1] != NUM_COCO_JOINTS:
             raise ValueError(f"{path}: expected a model of COCO's 17 joints, got one of {keypoints.shape[1]}")
         self._detector = None
         if detect:
-            path = _onnx_file(detector_weights, published["det"], download, "detector_weights")
-            self._detector, _ = _open_onnx(YOLOX, path, device, width_first=False)
+            path = _onnx_file(detector_weights, YOLOX, store, "detector_weights")
+            self._detector, _ = _open_onnx(rtmlib.YOLOX, path, device, width_first=False)
 
     def __call__(self, images: UInt8[Tensor, "b 3 h w"]) -> Int[np.ndarray, "b 18 2"]:
         """Return joints as `PoseEstimator` describes."""
@@ -232,23 +249,12 @@ def _onnx_device(name: str, providers: list[str]) -> str:
     return name
 
 
-def _onnx_file(given: str | Path | None, url: str, download: bool, key: str) -> Path:
-    """Return the given file, or rtmlib's copy of `url`, which is downloaded once."""
-    from rtmlib.tools.file import download_checkpoint
-
-    if given is not None and Path(given).is_file():
-        return Path(given)
-    if given is not None or not download:
-        got = "got none" if given is None else f"file not found: {given}"
-        raise MissingWeightsError(f"{key}: expected an .onnx file, {got}; rtmlib's is {url}")
-    try:
-        return Path(download_checkpoint(url))
-    # rtmlib passes on all errors of the network, the disk and the archive.
-    except Exception as error:
-        name = url.rpartition("/")[2]
-        raise MissingWeightsError(
-            f"{name} can't be downloaded ({error}): download {url} and pass the .onnx file in it as {key}"
-        ) from error
+def _onnx_file(given: str | Path | None, published: WeightFile, store: WeightStore, key: str) -> Path:
+    if given is None:
+        return store.find(published).path
+    if not Path(given).is_file():
+        raise MissingWeightsError(f"{key}: expected an .onnx file, file not found: {given}")
+    return Path(given)
 
 
 def _open_onnx(tool: Callable[..., Any], path: Path, device: str, width_first: bool) -> tuple[Any, Any]:

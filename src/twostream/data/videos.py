@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import UInt8
 
+from twostream.extras import require
 from twostream.files import atomic_write, open_regular
 
 VIDEO_SUFFIXES = (".gif", ".mp4", ".mov", ".avi", ".webm", ".mkv")
@@ -61,9 +62,7 @@ def check_suffix(path: Path) -> None:
 
 
 def _imageio() -> Any:
-    try:
-        import av as av  # imageio imports it when it is used
-        import imageio.v3
-    except ImportError as error:
-        raise ImportError("videos need imageio and PyAV: pip install twostream[video]") from error
+    require("videos need", "video", "imageio", "av")
+    import imageio.v3
+
     return imageio.v3

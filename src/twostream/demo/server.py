@@ -8,7 +8,6 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from importlib import resources
-from importlib.util import find_spec
 from typing import Any
 
 from twostream.demo.checked_input import MAX_JSON_BYTES, BadRequest, read_body
@@ -17,12 +16,6 @@ from twostream.demo.service import DemoService
 
 PAGE = resources.files("twostream.demo") / "page"
 TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
-
-
-def check_server_installed() -> None:
-    """Raise ImportError, with the extra that has them, unless starlette and uvicorn are installed."""
-    if missing := [name for name in ("starlette", "uvicorn") if find_spec(name) is None]:
-        raise ImportError(f"the demo needs {' and '.join(missing)}: pip install 'twostream[demo]'")
 
 
 def create_app(service: DemoService, host: str) -> App:

@@ -3,7 +3,6 @@
 import tarfile
 import zlib
 from functools import partial
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +24,6 @@ ONNXRUNTIME_WEB = WeightFile(
 # What the page needs of it; not all web servers know the type of `.mjs`.
 RUNTIME_FILES = {"ort.wasm.bundle.min.mjs": "onnxruntime.js", "ort-wasm-simd-threaded.wasm": "onnxruntime.wasm"}
 MAX_RUNTIME_BYTES = 64 * 2**20  # of each
-
-
-def check_export_installed() -> None:
-    """Raise ImportError, with the extra that has them, unless the packages that write ONNX files are installed."""
-    if missing := [name for name in ("onnx", "onnxscript", "onnxruntime") if find_spec(name) is None]:
-        raise ImportError(f"static: expected {' and '.join(missing)}, not installed: pip install 'twostream[export]'")
 
 
 def write_static_page(folder: Path, service: DemoService, store: WeightStore) -> None:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from twostream.data.keypoints import NUM_JOINTS
 from twostream.data.pose import Heatmaps
+from twostream.extras import require
 from twostream.files import atomic_write
 from twostream.nets.inspection import ExplainedGenerator, Inputs
 
@@ -27,6 +28,11 @@ class Difference(NamedTuple):
 
     largest: float
     mean: float
+
+
+def require_onnx() -> None:
+    """Raise ImportError, with the extra that has them, unless the packages that write ONNX files are installed."""
+    require("ONNX files need", "export", "onnx", "onnxscript", "onnxruntime")
 
 
 def random_inputs(batch_size: int, image_size: tuple[int, int], heatmaps: Heatmaps, seed: int = 0) -> Inputs:

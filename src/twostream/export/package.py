@@ -38,10 +38,12 @@ def export_run(run_dir: Path, out: Path, averaged: bool = False, dtype: str = "f
         dtype: of the weights, float32 or float16.
         onnx: write an ONNX file too and compare it with PyTorch.
 
-    Raises ValueError if the run is not trained, `out` is a folder of something else, or the ONNX file generates other
-    images than PyTorch.
+    Raises ImportError if a package for ONNX files is missing, ValueError if the run isn't trained, `out` is a folder
+    of something else, or the ONNX file generates other images than PyTorch.
 
     """
+    if onnx:
+        onnx_file.require_onnx()
     with replace_folder(out, model_package.is_package, "a model package") as partial:
         _write(partial, run_dir, averaged, dtype, onnx)
 

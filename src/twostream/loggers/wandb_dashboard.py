@@ -12,9 +12,10 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any, NamedTuple
 
+from twostream.extras import require
 from twostream.files import read_object, write_json
 from twostream.loggers.curve_csv import read_curves
-from twostream.loggers.wandb_logger import ITERATION, check_installed, start_wandb_run
+from twostream.loggers.wandb_logger import ITERATION, start_wandb_run
 from twostream.runs import run_lock
 from twostream.tables.render import markdown
 from twostream.tables.results import Results
@@ -39,7 +40,7 @@ class WandbProject(NamedTuple):
 
 def check_online() -> None:
     """Raise ImportError if a package is missing, ValueError if W&B is switched off or nobody is logged in."""
-    check_installed("wandb", "wandb_workspaces")
+    require("W&B needs", "wandb", "wandb", "wandb_workspaces")
     import wandb
 
     if (mode := os.environ.get("WANDB_MODE")) in ("offline", "disabled", "dryrun"):

@@ -3,7 +3,6 @@
 import os
 import secrets
 from collections.abc import Mapping, Sequence
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +12,7 @@ from pytorch_lightning.loggers.logger import rank_zero_experiment
 from pytorch_lightning.utilities import rank_zero_only
 from typing_extensions import override
 
+from twostream.extras import require
 from twostream.files import read_object, write_json
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ class IterationLogger(WandbLogger):
         config: Mapping[str, Any],
         log_checkpoint: bool,
     ) -> None:
-        check_installed("wandb")
+        require("W&B needs", "wandb", "wandb")
         super().__init__(name=name, save_dir=run_dir, project=project)
         self.run_dir = Path(run_dir)
         self.config = config
@@ -104,12 +104,6 @@ class IterationLogger(WandbLogger):
         self._experiment = None
 
 
-def check_installed(*packages: str) -> None:
-    """Raise ImportError with what to install if one of the packages is missing."""
-    if missing := [package for package in packages if find_spec(package) is None]:
-        raise ImportError(f"W&B needs the package {missing[0]}: pip install 'twostream[wandb]'")
-
-
 def tables_of(variant: str, experiments: Path) -> list[str]:
     """Return the paper's tables that have a row of this variant, in order: `table3`, `table4`."""
     numbers = set()
@@ -130,7 +124,7 @@ def log_summary(run_dir: Path, content: Mapping[str, Any], prefix: str = "final"
     identity = read_object(run_dir / IDENTITY, "id")
     if identity is None:
         return
-    check_installed("wandb")
+    require("W&B needs", "wandb", "wandb")
     import wandb
 
     run = start_wandb_run(run_dir, identity, {})

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torchvision.models import Inception_V3_Weights, inception_v3
 from typing_extensions import override
 
+from twostream.extras import require
 from twostream.metrics.metric import Columns, ImageBatch, Metric, Rows, to_tensor
 from twostream.metrics.protocols import EvaluationProtocol
 from twostream.weights import WeightFile, WeightStore, display, load_state
@@ -139,10 +140,9 @@ class InceptionNet:
     no_logits: str | None = None
 
     def __init__(self, store: WeightStore, device: torch.device, *, file: WeightFile = INCEPTION) -> None:
-        try:
-            from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
-        except ImportError as error:
-            raise ImportError("IS and FID need torch-fidelity: pip install twostream[inception]") from error
+        require("IS and FID need", "inception", "torch_fidelity")
+        from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
+
         found = store.find(file)
         state, outputs = dict(load_state(found.path)), ["2048", "logits_unbiased"]
         lacking = [layer for layer in LAST_LAYER if layer not in state or not state[layer].isfinite().all()]

@@ -13,6 +13,7 @@ from twostream.data.images import FORMATS, read_image
 from twostream.data.keypoints import CROP, MISSING, NARROW, WIDE, JointArray
 from twostream.data.manifest import SPLITS
 from twostream.data.pairs import joined_name
+from twostream.files import quoted
 from twostream.prepare.sources import AS_DOWNLOADED, Preset
 
 LARGE = "img_highres"
@@ -109,7 +110,9 @@ class DeepFashion(Preset):
         for number, line in enumerate(_lines(PARTITION, content)[2:], start=3):
             fields = line.split()
             if len(fields) != 3 or fields[2] not in SPLIT_OF_STATUS:
-                raise ValueError(f"{PARTITION}:{number}: expected NAME ITEM train, query or gallery, got {line!r}")
+                raise ValueError(
+                    f"{PARTITION}:{number}: expected NAME ITEM train, query or gallery, got {quoted(line)}"
+                )
             names[SPLIT_OF_STATUS[fields[2]]].append(self.plain_name(fields[0]))
         return names
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from twostream.files import read_json, read_object
+from twostream.files import quoted, read_json, read_object
 from twostream.runs import results_folder
 from twostream.tables.spec import Column, Row, Spec, check, check_image_size, check_unique, from_config
 
@@ -174,7 +174,9 @@ def _read_bootstrap(path: Path) -> Bootstrap:
         entries = [(entry["metric"], entry["protocol"], entry["values"]) for entry in content["replicates"]]
         bootstrap.replicates = {(name, protocol): np.array(values, float) for name, protocol, values in entries}
     except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{path}: replicates: expected metric, protocol and numeric values, got {error!r}") from None
+        raise ValueError(
+            f"{path}: replicates: expected metric, protocol and numeric values, got {quoted(error)}"
+        ) from None
     check_unique(f"{path}: replicates", (f"{name}, {protocol}" for name, protocol, _ in entries))
     return bootstrap
 
@@ -183,7 +185,8 @@ def _read_format(path: Path, number: int) -> dict[str, Any]:
     content = read_json(path)
     got = content.get("format") if isinstance(content, dict) else None
     remedy = f"evaluate the run again: twostream-evaluate run={path.parent}"
-    check(got == number, f"{path}: format", str(number), f"{got}; {remedy}")
+    if got != number:
+        raise ValueError(f"{path}: format: expected {number}, got {quoted(got)}; {remedy}")
     # A file's content is never resolved.
     check("${" not in str(content), str(path), "plain values", "an interpolation of OmegaConf")
     return content

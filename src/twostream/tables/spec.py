@@ -12,8 +12,11 @@ import yaml
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from twostream.files import read_text
+from twostream.files import read_text, shortened
 
+MAX_BYTES, MAX_DEPTH = 2**16, 20  # of a spec
+WRITTEN_OUT = "values, each written out"
+MAX_MESSAGE = 300  # characters of another package's message
 MAX_DIGITS = 10
 MAX_COUNT = 100  # columns that one with a `count` stands for
 T = TypeVar("T")
@@ -157,7 +160,7 @@ def load_spec(path: Path) -> Spec:
     if "base" in content:
         base = str(content.pop("base"))
         if Path(base).name != base or not (path.parent / base).exists():
-            raise ValueError(f"{path}: base: expected a spec in the same folder, file not found: {base}")
+            raise ValueError(f"{path}: base: expected a spec in the same folder, file not found: {shortened(base)}")
         content = dict(OmegaConf.merge(_read_yaml(path.parent / base), content))
     return from_config(Spec, {**content, "name": path.stem}, path)
 
@@ -169,11 +172,12 @@ def from_config(schema: type[T], content: Any, where: Path | str) -> T:
         ValueError: in one line that begins with `where` and names the key, when it does not fit the schema.
     """
     check(isinstance(content, Mapping), str(where), "a mapping", content)
+    _check_values(content, where)
     try:
         instance = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(schema), content))
     except (OmegaConfBaseException, ValueError) as error:
         key = f"{error.full_key}: " if isinstance(error, OmegaConfBaseException) and error.full_key else ""
-        raise ValueError(f"{where}: {key}{str(error).splitlines()[0]}") from None
+        raise ValueError(f"{where}: {shortened(key + str(error).splitlines()[0], MAX_MESSAGE)}") from None
     assert isinstance(instance, schema)
     return instance
 
@@ -181,7 +185,7 @@ def from_config(schema: type[T], content: Any, where: Path | str) -> T:
 def check(correct: bool, what: str, expected: str, got: object) -> None:
     """Raise ValueError unless something is correct."""
     if not correct:
-        raise ValueError(f"{what}: expected {expected}, got {got}")
+        raise ValueError(f"{what}: expected {expected}, got {shortened(str(got))}")
 
 
 def check_unique(what: str, names: Iterable[str]) -> None:
@@ -202,7 +206,7 @@ def _expand(columns: Iterable[Column]) -> list[Column]:
             expanded.append(column)
         check((column.count or 1) <= MAX_COUNT, "count", f"at most {MAX_COUNT}", column.count)
         for i in range(1, (column.count or 0) + 1):
-            label, metric = column.label.format(i), column.metric.format(i)
+            label, metric = (text.replace("{}", str(i)) for text in (column.label, column.metric))
             expanded.append(Column(label, metric, column.protocol, column.digits))
     return expanded
 
@@ -211,15 +215,40 @@ def _read_yaml(path: Path) -> dict[Any, Any]:
     return dict(read_mapping(path))
 
 
+def _check_values(content: Any, where: Path | str) -> None:
+    """Raise ValueError for an interpolation, which stands for other values and for variables of the environment."""
+    if isinstance(content, dict | list):
+        for value in content.values() if isinstance(content, dict) else content:
+            _check_values(value, where)
+    check(not isinstance(content, str) or "${" not in content, str(where), WRITTEN_OUT, content)
+
+
+def _check_size(text: str, path: Path) -> None:
+    """Raise ValueError for YAML whose few bytes may stand for any number of values, or that is nested deeply."""
+    depth = 0
+    for event in yaml.parse(text):
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        assert event.start_mark is not None
+        where = f"{path}:{event.start_mark.line + 1}"
+        check(not isinstance(event, yaml.AliasEvent), where, WRITTEN_OUT, "an alias")
+        if isinstance(event, yaml.ScalarEvent):
+            _check_values(event.value, where)
+        check(depth <= MAX_DEPTH, where, f"at most {MAX_DEPTH} levels of lists and mappings", "more")
+
+
 def read_mapping(path: Path) -> DictConfig:
     """Read a YAML file that holds a mapping. Raises ValueError, in one line with the path, for another content."""
     try:
-        content = OmegaConf.load(io.StringIO(read_text(path)))
+        text = read_text(path, MAX_BYTES)
+        _check_size(text, path)
+        content = OmegaConf.load(io.StringIO(text))
+    except FileNotFoundError:
+        raise ValueError(f"{path}: expected a spec, file not found; the project's are in experiments/") from None
     # Of a scalar, OmegaConf raises OSError.
     except (yaml.YAMLError, OmegaConfBaseException, OSError, RecursionError) as error:
-        if isinstance(error, FileNotFoundError):
-            raise
-        raise ValueError(f"{path}: expected YAML, got: {' '.join(str(error).split())}") from None
+        raise ValueError(
+            f"{path}: expected YAML, got: {shortened(' '.join(str(error).split()), MAX_MESSAGE)}"
+        ) from None
     check(isinstance(content, DictConfig), str(path), "a mapping", content)
     assert isinstance(content, DictConfig)
     return content

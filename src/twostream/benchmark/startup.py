@@ -1,0 +1,110 @@
+"""Time and memory with many images: the start of a training, and scoring, each in a process of its own."""
+
+import io
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import torch
+from omegaconf import DictConfig, OmegaConf
+from PIL import Image
+
+from twostream.data.keypoints import NUM_JOINTS, write_annotations
+from twostream.data.manifest import SPLITS, write_manifest
+from twostream.data.pairs import write_pairs
+from twostream.tables.content import size_text
+
+NUM_DIFFERENT = 16  # images, of which the others are copies
+IMAGES_OF_ONE = 10  # images of an identity
+START = (
+    "import json, sys; from hydra.utils import instantiate; data = instantiate(json.loads(sys.argv[1])); "
+    "data.prepare_data(); data.setup('fit'); next(iter(data.training_loader(1)))"
+)
+SCORE = (
+    "-c",
+    "from twostream.cli.score import main; main()",
+    "metrics=[ssim,mask_ssim,psnr]",
+    "protocol=standard",
+    "scoring.num_workers=0",
+)
+
+
+def measure_startup(cfg: DictConfig, device: torch.device) -> dict[str, Any]:
+    """Measure processes that start a training on `cfg.startup.num_images`, and that score `cfg.startup.num_scored`.
+
+    A training has started when it has its first batch. The images are not kept in memory (`data.cache=none`).
+    """
+    counts = {"train": int(cfg.startup.num_images), "test": int(cfg.startup.num_scored)}
+    size = (int(cfg.data.image_size[0]), int(cfg.data.image_size[1]))
+    with TemporaryDirectory() as folder:
+        root = Path(folder, "data")
+        num_pairs = write_people(root, counts, int(cfg.startup.pairs_per_image), size)
+        data: Any = OmegaConf.to_container(cfg.data, resolve=True)
+        start = ("-c", START, json.dumps(data | {"source": None, "root": str(root), "cache": "none"}))
+        annotations = root / "annotation-test.csv"
+        score = (*SCORE, f"images={root}/test", f"targets={root}/test", f"annotations={annotations}", "out=scores.json")
+        processes = {
+            "imports of training": ("-c", "import twostream.data.datamodule"),
+            "first start": start,
+            "later start": start,
+            "imports of scoring": ("-c", "import twostream.evaluation.scoring"),
+            f"scoring {counts['test']:,} images": score,
+        }
+        rows = [{"process": name, **run_process(*words, cwd=folder)} for name, words in processes.items()]
+        assert Path(folder, "scores.json").is_file()
+    title = f"{counts['train']:,} images of {size_text(size)} and {num_pairs['train']:,} pairs"
+    load = os.getloadavg()[0]
+    text = f"Every row is a process, with its imports. Load of the machine: {load:.1f} on {os.cpu_count()} cores."
+    return {"text": text, "load": load, "tables": [{"title": title, "rows": rows}]}
+
+
+def run_process(*arguments: str, cwd: str | Path) -> dict[str, float]:
+    """Run Python with arguments; return wall and CPU seconds and the peak memory in bytes.
+
+    Raises ValueError with the process's last line if it fails.
+    """
+    start = time.perf_counter()
+    with TemporaryDirectory() as folder, Path(folder, "output").open("w+") as output:
+        process = subprocess.Popen([sys.executable, *arguments], cwd=cwd, stdout=output, stderr=subprocess.STDOUT)
+        _, status, usage = os.wait4(process.pid, 0)
+        seconds = time.perf_counter() - start
+        process.returncode = os.waitstatus_to_exitcode(status)
+        if process.returncode != 0:
+            output.seek(0)
+            raise ValueError(f"{' '.join(arguments)[:80]}: failed: {output.read().strip().rpartition(chr(10))[2]}")
+    cpu = usage.ru_utime + usage.ru_stime
+    return {"seconds": seconds, "cpu_seconds": cpu, "peak_bytes": usage.ru_maxrss * 1024}
+
+
+def write_people(root: Path, counts: dict[str, int], pairs_per_image: int, size: tuple[int, int]) -> dict[str, int]:
+    """Write a data folder of so many small JPEG files in each split; return the numbers of pairs."""
+    rng = np.random.default_rng(0)
+    files = []
+    for _ in range(NUM_DIFFERENT):
+        file = io.BytesIO()
+        coarse = rng.integers(0, 256, (8, 4, 3), dtype=np.uint8)
+        Image.fromarray(coarse).resize(size[::-1]).save(file, "JPEG", quality=90)
+        files.append(file.getvalue())
+    joints = np.linspace((0, 0), (size[0] - 1, size[1] - 1), NUM_JOINTS).astype(np.int64)
+    num_pairs = {}
+    for split in SPLITS:
+        (root / split).mkdir(parents=True)
+        names = [f"{index // IMAGES_OF_ONE:05d}_{index:06d}.jpg" for index in range(counts[split])]
+        for index, name in enumerate(names):
+            (root / split / name).write_bytes(files[index % NUM_DIFFERENT])
+        write_annotations(root / f"annotation-{split}.csv", dict.fromkeys(names, joints))
+        pairs = []
+        for index, name in enumerate(names):
+            first = index - index % IMAGES_OF_ONE
+            others = [other for other in names[first : first + IMAGES_OF_ONE] if other != name]
+            pairs += [(name, other) for other in others[:pairs_per_image]]
+        write_pairs(root / f"pairs-{split}.csv", pairs)
+        num_pairs[split] = len(pairs)
+    write_manifest(root, {"label": "many images"})
+    return num_pairs
