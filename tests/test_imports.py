@@ -9,7 +9,7 @@ import twostream
 ROOT = Path(twostream.__file__).parent
 SYNTHETIC_PEOPLE = Path(synthetic_people.__file__).parent
 LAYERS = [
-    {"types", "files", "registry"},
+    {"types", "files", "registry", "signals"},
     {"weights", "runs", "model_package"},
     {"data", "nets", "losses", "tables", "performance", "schedule"},
     {"metrics", "strategies", "loggers"},
@@ -23,7 +23,7 @@ LAYERS = [
 ]
 LAYER = {name: depth for depth, names in enumerate(LAYERS) for name in names}
 # What the package of synthetic people may import of twostream.
-FOR_SYNTHETIC_PEOPLE = ("data", "files", "weights", "types", "metrics.pckh")
+FOR_SYNTHETIC_PEOPLE = ("data", "files", "signals", "weights", "types", "metrics.pckh")
 OPTIONAL = {"wandb", "albumentations", "torch_fidelity", "rtmlib", "onnxruntime", "cv2", "onnx", "wandb_workspaces"}
 OPTIONAL |= {"matplotlib", "ai_edge_litert", "onnxscript", "imageio", "av", "starlette", "uvicorn"}
 

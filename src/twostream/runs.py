@@ -15,6 +15,7 @@ from filelock import FileLock, Timeout
 from hydra.errors import InstantiationException
 
 from twostream.files import read_json, read_object, remove_remains, write_json
+from twostream.signals import Interrupted
 
 RUN, CONFIG, LOCK = "run.json", "config.json", ".lock"
 STATES = ("not started", "running", "done", "stopped", "failed")
@@ -168,17 +169,13 @@ def is_locked(run_dir: Path) -> bool:
     return False
 
 
-class TrainingInterrupted(Exception):
-    """Training stopped on a signal after saving a checkpoint; the message names signal and iteration."""
-
-
 @contextmanager
 def track_status(run_dir: Path) -> Iterator[None]:
     """Keep the state in `run.json`: running, then done, stopped, or failed with the error as its reason."""
-    update_run(run_dir, state="running", reason=None)
     try:
+        update_run(run_dir, state="running", reason=None)
         yield
-    except TrainingInterrupted as stop:
+    except Interrupted as stop:
         update_run(run_dir, state="stopped", reason=str(stop))
         raise
     except BaseException as error:

@@ -11,7 +11,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from twostream.cli import CONF
-from twostream.cli.errors import exit_on_error
+from twostream.cli.errors import exit_on_error, exit_on_signal
 from twostream.cli.jobs import quote_numbered_options
 from twostream.cli.options import check_options
 from twostream.cli.processes import end_with_parent, run_job
@@ -72,7 +72,7 @@ def train_and_evaluate(cfg: DictConfig, run_dir: Path) -> None:
 
 
 def train(cfg: DictConfig, run_dir: Path) -> None:
-    """Train the run from its last checkpoint, or from the start. Raises TrainingInterrupted on request."""
+    """Train the run from its last checkpoint, or from the start. Raises Interrupted on a stop signal."""
     import pytorch_lightning as pl
     import torch
 
@@ -109,6 +109,7 @@ def is_rank_zero() -> bool:
     return getattr(rank_zero_only, "rank", 0) == 0
 
 
+@exit_on_signal("train")
 def main() -> None:
     """Run the command."""
     warnings.filterwarnings("ignore", message=".*LeafSpec", category=FutureWarning)
