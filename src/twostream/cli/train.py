@@ -14,7 +14,7 @@ from twostream.cli import CONF
 from twostream.cli.errors import exit_on_error, exit_on_signal
 from twostream.cli.jobs import quote_numbered_options
 from twostream.cli.options import check_options
-from twostream.cli.processes import end_with_parent, run_job
+from twostream.cli.processes import end_with_parent, run_job, tell_sweep
 from twostream.files import open_log, write_json
 from twostream.registry import model_config
 from twostream.runs import CONFIG, check_same_config, clear_outputs, run_lock, track_status
@@ -34,6 +34,7 @@ def run(cfg: DictConfig) -> float | None:
     if HydraConfig.get().mode is RunMode.MULTIRUN:
         return run_job(cfg, HydraConfig.get().overrides.task, run_dir)
     with exit_on_error(log):
+        tell_sweep()
         log_to(run_dir / f"{HydraConfig.get().job.name}.log")
         check_options("train", cfg)
         train_and_evaluate(cfg, run_dir)
