@@ -82,6 +82,7 @@ def train(cfg: DictConfig, run_dir: Path) -> None:
     from twostream.build import build_datamodule, build_module, build_trainer, check
     from twostream.loggers.curve_csv import keep_rows_until
     from twostream.resume import find_checkpoint
+    from twostream.strategies import name_lost_rank
 
     check(cfg)
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
@@ -97,7 +98,11 @@ def train(cfg: DictConfig, run_dir: Path) -> None:
             keep_rows_until(run_dir / "logs" / "metrics.csv", checkpoint.iteration)
         write_json(run_dir / CONFIG, model_config(cfg))
     path = None if checkpoint is None else checkpoint.path
-    trainer.fit(module, datamodule=data, ckpt_path=path, weights_only=True)
+    try:
+        trainer.fit(module, datamodule=data, ckpt_path=path, weights_only=True)
+    except Exception as error:
+        name_lost_rank(trainer.strategy, error)
+        raise
     # Rank 0 continues alone. torchmetrics would wait for the other ranks, which after an error may not respond.
     if torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()
