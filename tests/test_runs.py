@@ -216,3 +216,28 @@ def test_a_signal_while_the_state_is_written_leaves_it_stopped(tmp_path, monkeyp
     with pytest.raises(Interrupted), track_status(tmp_path):
         pass
     assert read_run(tmp_path) == RunState("stopped", "SIGTERM")
+
+
+def test_folders_that_are_links_stay_and_lose_what_a_run_wrote_in_them(tmp_path):
+    disk = tmp_path / "disk"
+    for name in (
+        "checkpoints/last.ckpt",
+        "images/a_2_b.png",
+        "logs/metrics.csv",
+        "images/holiday.png",
+        "logs/diary.txt",
+    ):
+        (disk / name).parent.mkdir(parents=True, exist_ok=True)
+        (disk / name).touch()
+    run = tmp_path / "run"
+    run.mkdir()
+    for name in ("checkpoints", "images", "logs"):
+        (run / name).symlink_to(disk / name)
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    (disk / "checkpoints" / f".last.{dead.pid}.ckpt").touch()
+    with run_lock(run):
+        clear_outputs(run)
+    assert all((run / name).is_symlink() for name in ("checkpoints", "images", "logs"))
+    left = sorted(path.relative_to(disk).as_posix() for path in disk.rglob("*") if path.is_file())
+    assert left == of_others

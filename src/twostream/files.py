@@ -10,6 +10,7 @@ import re
 import stat
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from itertools import chain
 from pathlib import Path
 from typing import IO, Any
 
@@ -138,7 +139,8 @@ def _sync(path: Path) -> None:
 
 def remove_remains(folder: Path) -> None:
     """Remove the temporary files that killed processes of this machine left in a folder and its subfolders."""
-    for path in folder.rglob(".*"):
+    links = [path for path in folder.iterdir() if path.is_symlink() and path.is_dir()]
+    for path in chain.from_iterable(one.rglob(".*") for one in (folder, *links)):
         if (match := REMAINS.fullmatch(path.name)) and path.is_file() and not _is_alive(int(match[1])):
             path.unlink(missing_ok=True)
 

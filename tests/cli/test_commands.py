@@ -1,12 +1,14 @@
 """The commands as a user calls them, in subprocesses."""
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
 
 from commands import call, train
 from twostream.cli.jobs import quote_numbered_options, variant_name
+from twostream.cli.train import run
 
 
 @pytest.mark.parametrize(
@@ -48,6 +50,16 @@ def test_a_long_name_is_truncated_and_stays_unique():
 )
 def test_numbered_options_are_quoted(given, expected):
     assert quote_numbered_options([given]) == [expected]
+
+
+@pytest.mark.parametrize("override", ["variant=../../../x", "data.name=../../x", "seed=../x", "variant=.."])
+def test_a_path_is_no_name_of_a_folder(tmp_path, monkeypatch, override):
+    key, value = override.split("=")
+    monkeypatch.setattr(sys, "argv", ["twostream-train", override])
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit, match=f"^{key}: expected the name of a folder, without /, got '{value}'$"):
+        run()
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_an_invalid_config_is_refused_in_one_line(tmp_path, tiny):
