@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import logging
 import multiprocessing
 import shutil
 from collections.abc import Iterator, Sequence
@@ -26,6 +27,8 @@ from twostream.data.manifest import MANIFEST, SPLITS, write_manifest
 from twostream.data.pairs import matching_pairs, write_pairs
 from twostream.files import read_object
 from twostream.signals import become_worker
+
+log = logging.getLogger(__name__)
 
 RENDERER_VERSION = 1  # increased by every change of the renderer that changes a file of the data set
 LABEL = "synthetic people"
@@ -144,6 +147,7 @@ class SyntheticPeople:
         return garment_classes(outfit, shape)
 
     def _render(self, root: Path) -> None:
+        log.info("%s: not there yet, %s are rendered", root, LABEL)
         unfinished = root.with_name(f"{root.name}.partial")
         shutil.rmtree(unfinished, ignore_errors=True)  # of a killed process
         try:

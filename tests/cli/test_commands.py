@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from commands import call, train
+from twostream.cli import find_spec
 from twostream.cli.jobs import quote_numbered_options, variant_name
 from twostream.cli.train import run
 
@@ -75,6 +76,17 @@ def test_tables_without_runs_list_what_is_missing(tmp_path):
     assert done.stdout.count("Full table: ") == 3
     assert "synthetic/smoke/full/seed1: not run" in done.stdout
     assert (tmp_path / "runs/synthetic/smoke/tables/table3_at_module.csv").is_file()
+
+
+def test_default_specs_are_found_from_any_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert find_spec("experiments/table5_blocks.yaml").is_file()
+    own = tmp_path / "experiments/table5_blocks.yaml"
+    own.parent.mkdir()
+    own.touch()
+    assert find_spec("experiments/table5_blocks.yaml").resolve() == own
+    with pytest.raises(ValueError, match=r"^specs: file not found: x\.yaml; those of the paper are in experiments/"):
+        find_spec("x.yaml")
 
 
 @pytest.mark.slow
