@@ -72,10 +72,19 @@ def test_an_invalid_config_is_refused_in_one_line(tmp_path, tiny):
 
 def test_tables_without_runs_list_what_is_missing(tmp_path):
     specs = sorted(str(path) for path in Path(__file__).parents[2].glob("experiments/table[345]_*.yaml"))
-    done = call("table", tmp_path, "runs=runs/synthetic/smoke", "seeds=[0,1]", f"specs=[{','.join(specs)}]")
+    done = call(
+        "table",
+        tmp_path,
+        "runs=runs/synthetic/smoke",
+        "seeds=[0,1]",
+        f"specs=[{','.join(specs)}]",
+        PYTHONIOENCODING="ascii",
+    )
     assert done.stdout.count("Full table: ") == 3
     assert "synthetic/smoke/full/seed1: not run" in done.stdout
     assert (tmp_path / "runs/synthetic/smoke/tables/table3_at_module.csv").is_file()
+    assert "?" in done.stdout, "a character that ASCII does not have"
+    assert done.returncode == 0
 
 
 def test_default_specs_are_found_from_any_folder(tmp_path, monkeypatch):

@@ -1,8 +1,10 @@
 """What all commands have in common: a config of their own, how they stop on a signal, and how they report errors."""
 
+import io
 import logging
 import os
 import signal
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import wraps
@@ -41,8 +43,10 @@ def exit_on_signal(name: str) -> Iterator[None]:
 def exit_on_error(log: logging.Logger) -> Iterator[None]:
     """Log an error and exit with status 1: in one line if it is of an expected type, else with its traceback.
 
-    HYDRA_FULL_ERROR=1 shows every traceback.
+    HYDRA_FULL_ERROR=1 shows every traceback. A character that the terminal does not have is shown as a question mark.
     """
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")
     try:
         yield
     except Exception as error:
