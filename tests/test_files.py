@@ -19,6 +19,7 @@ from twostream.files import (
     remove_remains,
     sha256_of,
     write_json,
+    write_text,
 )
 
 
