@@ -109,12 +109,12 @@ def content_of(folder: Path) -> dict[str, bytes]:
         ("evaluate", [f"run={RUN}", "device=cpu", "split=val", "scoring.metrics=[ssim,psnr]", "scoring.batch_size=1"]),
         (
             "score",
-            [f"images={RUN}/images", "targets=true", "metrics=[ssim,psnr]", "scoring.batch_size=1"],
+            [f"images={RUN}/images", "targets=people", "metrics=[ssim,psnr]", "scoring.batch_size=1"],
         ),
         ("table", [SMOKE, f"specs=[{SPEC}]"]),
         ("report", [SMOKE, f"specs=[{SPEC}]", "figures=[]"]),
         ("export", [f"run={RUN}", "out=package", "onnx=false"]),
-        ("generate", ["source=true", "joints=joints.csv", "pose=walk", f"model={RUN}", "device=cpu"]),
+        ("generate", ["source=people", "joints=joints.csv", "pose=walk", f"model={RUN}", "device=cpu"]),
     ],
 )
 def test_a_command_killed_at_random_moments_leaves_what_an_undisturbed_one_leaves(
@@ -123,7 +123,7 @@ def test_a_command_killed_at_random_moments_leaves_what_an_undisturbed_one_leave
     folders = [tmp_path / name for name in ("undisturbed", "killed")]
     for folder in folders:
         shutil.copytree(trained, folder)
-        shutil.copytree(people_folder / "test", folder / "true")
+        shutil.copytree(people_folder / "test", folder / "people")
         shutil.copy(people_folder / "annotation-test.csv", folder / "joints.csv")
     began = time.monotonic()
     process = begin(command, folders[0], *arguments)
