@@ -11,12 +11,12 @@ SECONDS = 600
 QUIET = {"OMP_NUM_THREADS": "1", "HYDRA_FULL_ERROR": "0", "WANDB_MODE": "offline"}
 
 
-def call(command: str, folder: Path, *arguments: str) -> subprocess.CompletedProcess:
+def call(command: str, folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess:
     """Call `twostream-<command>` in a folder."""
     return subprocess.run(
         [sys.executable, "-c", f"from twostream.cli.{command} import main; main()", *arguments],
         cwd=folder,
-        env={**os.environ, **QUIET},
+        env={**os.environ, **QUIET, **environment},
         text=True,
         capture_output=True,
         timeout=SECONDS,

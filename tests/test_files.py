@@ -19,6 +19,7 @@ from twostream.files import (
     remove_remains,
     sha256_of,
     write_json,
+    write_text,
 )
 
 
@@ -152,3 +153,23 @@ def test_a_failed_write_leaves_the_old_file_alone(tmp_path):
     with pytest.raises(ValueError, match="x"):
         fail()
     assert [(one.name, one.read_text()) for one in tmp_path.iterdir()] == [("a.txt", "old")]
+
+
+def test_the_remains_of_a_killed_writer_are_removed_by_the_next_one_of_the_file(tmp_path):
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    remains = tmp_path / f".table.{dead.pid}.md"
+    others = [tmp_path / f".table.{dead.pid}.csv", tmp_path / f".notes.{dead.pid}.md"]
+    others.append(tmp_path / f".table.{os.getppid()}.md")  # of a process that runs
+    for path in (remains, *others):
+        path.touch()
+    write_text(tmp_path / "table.md", "new")
+    assert sorted(tmp_path.iterdir()) == sorted([*others, tmp_path / "table.md"])
+
+
+def test_a_full_disk_is_reported_with_the_file_and_leaves_nothing(tmp_path):
+    code = "import resource; from pathlib import Path; from twostream.files import write_text\n"
+    code += "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000)); write_text(Path('table.md'), 'x' * 5000)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.stderr.splitlines()[-1] == "OSError: [Errno 27] File too large: 'table.md'"
+    assert list(tmp_path.iterdir()) == []

@@ -9,7 +9,7 @@ import twostream
 ROOT = Path(twostream.__file__).parent
 SYNTHETIC_PEOPLE = Path(synthetic_people.__file__).parent
 LAYERS = [
-    {"types", "files", "extras"},
+    {"types", "files", "extras", "signals"},
     {"registry"},
     {"weights", "runs", "model_package"},
     {"data", "nets", "losses", "tables", "performance", "schedule"},
@@ -25,7 +25,7 @@ LAYERS = [
 ]
 LAYER = {name: depth for depth, names in enumerate(LAYERS) for name in names}
 # What the package of synthetic people may import of twostream.
-FOR_SYNTHETIC_PEOPLE = ("data", "files", "weights", "types", "metrics.pckh")
+FOR_SYNTHETIC_PEOPLE = ("data", "files", "signals", "weights", "types", "metrics.pckh")
 OPTIONAL = {"wandb", "albumentations", "torch_fidelity", "rtmlib", "onnxruntime", "cv2", "onnx", "wandb_workspaces"}
 OPTIONAL |= {"matplotlib", "ai_edge_litert", "onnxscript", "imageio", "av", "starlette", "uvicorn"}
 

@@ -24,7 +24,8 @@ from twostream.callbacks.preemption import Preemption
 from twostream.cli.train import train_and_evaluate
 from twostream.module import TwoStreamModule
 from twostream.resume import ResumePoint, find_checkpoint
-from twostream.runs import TrainingInterrupted, read_provenance, read_run, update_run
+from twostream.runs import read_provenance, read_run, update_run
+from twostream.signals import Interrupted
 
 # All random draws are on: dropout, pools, augmentation, pairs with replacement.
 SETTINGS = [
@@ -114,17 +115,23 @@ def test_a_run_killed_at_any_iteration_ends_as_one_never_killed(
     assert_same_end(uninterrupted, tmp_path / "run")
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
-def test_a_signal_saves_a_checkpoint_and_stops(tiny_config, tmp_path, uninterrupted, run_until, number):
+@pytest.mark.parametrize(
+    ("number", "name", "iteration"),
+    [(signal.SIGTERM, "SIGTERM", 8), (signal.SIGINT, "Ctrl-C", 8), (signal.SIGUSR1, "SIGUSR1", NUM_ITERATIONS)],
+)
+def test_a_signal_saves_a_checkpoint_and_stops(
+    tiny_config, tmp_path, uninterrupted, run_until, number, name, iteration
+):
+    if signal.getsignal(number) is signal.SIG_IGN:  # as in a shell's background
+        signal.signal(number, signal.default_int_handler)
     cfg = config(tiny_config, tmp_path / "run")
     handler = signal.getsignal(number)
-    with pytest.raises(TrainingInterrupted, match=f"{number.name} at iteration 8"):
-        run_until(cfg, 8, lambda: os.kill(os.getpid(), number))
+    with pytest.raises(Interrupted, match=f"{name} at iteration {iteration}"):
+        run_until(cfg, iteration, lambda: os.kill(os.getpid(), number))
     assert signal.getsignal(number) == handler
     run = read_run(tmp_path / "run")
-    assert (run.state, run.reason) == ("stopped", f"{number.name} at iteration 8")
-    assert run.progress.iteration == 8
-    assert iteration_of(tmp_path / "run") == 8
+    assert (run.state, run.reason) == ("stopped", f"{name} at iteration {iteration}")
+    assert run.progress.iteration == iteration_of(tmp_path / "run") == iteration
     train_and_evaluate(cfg, tmp_path / "run")
     assert_same_end(uninterrupted, tmp_path / "run")
 
@@ -143,7 +150,7 @@ def test_a_signal_before_the_first_iteration_of_a_resumed_run_changes_nothing(
 
     with monkeypatch.context() as context:
         context.setattr(Preemption, "on_train_start", start_and_signal)
-        with pytest.raises(TrainingInterrupted, match="SIGTERM at iteration 6"):
+        with pytest.raises(Interrupted, match="SIGTERM at iteration 6"):
             train_and_evaluate(cfg, tmp_path / "run")
     train_and_evaluate(cfg, tmp_path / "run")
     assert_same_end(uninterrupted, tmp_path / "run")

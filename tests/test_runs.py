@@ -1,5 +1,6 @@
 import json
 import os
+import signal
 import subprocess
 import sys
 from dataclasses import asdict, replace
@@ -10,7 +11,6 @@ from twostream import runs
 from twostream.runs import (
     Progress,
     RunState,
-    TrainingInterrupted,
     check_same_config,
     clear_outputs,
     differences,
@@ -22,6 +22,7 @@ from twostream.runs import (
     track_status,
     update_run,
 )
+from twostream.signals import Interrupted
 
 PROGRESS = Progress(iteration=30, iterations=90, seconds_per_iteration=0.5, val_ssim=0.25, written=1e9)
 FULL = RunState("running", "x", PROGRESS, {"data_hash": "a", "notes": ["b"]})
@@ -115,8 +116,8 @@ def test_the_state_follows_the_run(tmp_path):
         raise ValueError("first\nsecond")
     assert read_run(tmp_path) == RunState("failed", "ValueError: first", PROGRESS, {"seed": 0})
     assert not is_finished(tmp_path, evaluate=False)
-    with pytest.raises(TrainingInterrupted), track_status(tmp_path):
-        raise TrainingInterrupted("SIGTERM at iteration 10")
+    with pytest.raises(Interrupted), track_status(tmp_path):
+        raise Interrupted(signal.SIGTERM, 10)
     assert read_run(tmp_path) == RunState("stopped", "SIGTERM at iteration 10", PROGRESS, {"seed": 0})
     with track_status(tmp_path):
         assert read_run(tmp_path) == RunState("running", None, PROGRESS, {"seed": 0})
@@ -201,3 +202,42 @@ def test_a_restart_keeps_the_log_alone(tmp_path):
     clear_outputs(tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["run.json", "train.log"]
     assert read_run(tmp_path) == RunState("running")
+
+
+def test_a_signal_while_the_state_is_written_leaves_it_stopped(tmp_path, monkeypatch):
+    update = runs.update_run
+
+    def update_and_interrupt(run_dir, **changes):
+        update(run_dir, **changes)
+        if changes["state"] == "running":
+            raise Interrupted(signal.SIGTERM)
+
+    monkeypatch.setattr(runs, "update_run", update_and_interrupt)
+    with pytest.raises(Interrupted), track_status(tmp_path):
+        pass
+    assert read_run(tmp_path) == RunState("stopped", "SIGTERM")
+
+
+def test_folders_that_are_links_stay_and_lose_what_a_run_wrote_in_them(tmp_path):
+    disk = tmp_path / "disk"
+    for name in (
+        "checkpoints/last.ckpt",
+        "images/a_2_b.png",
+        "logs/metrics.csv",
+        "images/holiday.png",
+        "logs/diary.txt",
+    ):
+        (disk / name).parent.mkdir(parents=True, exist_ok=True)
+        (disk / name).touch()
+    run = tmp_path / "run"
+    run.mkdir()
+    for name in ("checkpoints", "images", "logs"):
+        (run / name).symlink_to(disk / name)
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    (disk / "checkpoints" / f".last.{dead.pid}.ckpt").touch()
+    with run_lock(run):
+        clear_outputs(run)
+    assert all((run / name).is_symlink() for name in ("checkpoints", "images", "logs"))
+    left = sorted(path.relative_to(disk).as_posix() for path in disk.rglob("*") if path.is_file())
+    assert left == of_others

@@ -1,5 +1,7 @@
-"""Two processes train as a single one."""
+"""Two processes train as a single one, and a lost one is named."""
 
+import signal
+import subprocess
 from types import SimpleNamespace
 
 import pytest
@@ -11,6 +13,7 @@ from torch.optim import SGD
 from tiny_run import fit, read_curves
 from twostream import schedule as schedule_file
 from twostream.build import build_datamodule, build_module, build_trainer
+from twostream.strategies import NetworkDDP, name_lost_rank
 
 # No dropout and no past fakes, which each process draws for itself.
 EQUAL = ["generator.dropout=0", "loss.pool_size=0", "schedule.learning_rate=1e-3"]
@@ -83,3 +86,33 @@ def test_fewer_validation_pairs_than_processes_are_refused(tiny_config):
     data.setup("fit")
     with pytest.raises(ValueError, match=r"data\.num_val_pairs: expected at least one for each of 2 processes, got 1"):
         data.val_dataloader()
+
+
+@pytest.mark.parametrize(
+    ("number", "said"),
+    [
+        (signal.SIGKILL, r"rank 2 \(process \d+\) was killed by SIGKILL"),
+        (signal.SIGSTOP, r"rank 2 \(process \d+\) is stopped and did not answer in time"),
+        (None, "expected an answer of all 1 ranks in time .*: gloo: timed out"),
+    ],
+)
+def test_a_lost_rank_is_named_and_the_others_end(monkeypatch, number, said):
+    monkeypatch.setattr("twostream.strategies.PATIENCE", 0.5)
+    strategy = NetworkDDP()
+    strategy.started = [subprocess.Popen(["sleep", "60"]) for _ in range(2)]
+    if number:
+        strategy.started[1].send_signal(number)
+    with pytest.raises(ChildProcessError, match=said):
+        name_lost_rank(strategy, RuntimeError("gloo: timed out\nmore"))
+    assert [process.returncode for process in strategy.started] == [-signal.SIGKILL] * 2
+
+
+def test_a_rank_that_failed_by_itself_is_referred_to():
+    strategy = NetworkDDP()
+    strategy.started = [subprocess.Popen(["false"])]
+    with pytest.raises(ChildProcessError, match="ended with exit status 1; its own message says why"):
+        name_lost_rank(strategy, RuntimeError("gloo: connection closed"))
+
+
+def test_an_error_of_a_rank_itself_is_no_loss(monkeypatch):
+    name_lost_rank(NetworkDDP(), ValueError("data.num_val_pairs: expected more"))

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import logging
 import multiprocessing
 import shutil
 from collections.abc import Iterator, Sequence
@@ -25,6 +26,9 @@ from twostream.data.keypoints import JointArray, write_annotations
 from twostream.data.manifest import MANIFEST, SPLITS, write_manifest
 from twostream.data.pairs import matching_pairs, write_pairs
 from twostream.files import read_object
+from twostream.signals import become_worker
+
+log = logging.getLogger(__name__)
 
 RENDERER_VERSION = 1  # increased by every change of the renderer that changes a file of the data set
 LABEL = "synthetic people"
@@ -143,6 +147,7 @@ class SyntheticPeople:
         return garment_classes(outfit, shape)
 
     def _render(self, root: Path) -> None:
+        log.info("%s: not there yet, %s are rendered", root, LABEL)
         unfinished = root.with_name(f"{root.name}.partial")
         shutil.rmtree(unfinished, ignore_errors=True)  # of a killed process
         try:
@@ -162,7 +167,7 @@ class SyntheticPeople:
         joints: dict[str, dict[str, JointArray]] = {split: {} for split in SPLITS}
         render = partial(render_identity, self, root)
         # A fork would copy the locks of torch's threads. A pool without a task starts no process.
-        pool = ProcessPoolExecutor(self.num_workers, multiprocessing.get_context("spawn"))
+        pool = ProcessPoolExecutor(self.num_workers, multiprocessing.get_context("spawn"), become_worker)
         run = map if self.num_workers == 1 else pool.map
         total = len(identities) * self.views_per_identity
         try:

@@ -11,6 +11,8 @@ import shutil
 import stat
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from functools import cache
+from itertools import chain
 from pathlib import Path
 from typing import IO, Any
 
@@ -116,10 +118,15 @@ def shortened(text: str, length: int = 120) -> str:
 def atomic_write(path: Path, durable: bool = False) -> Iterator[Path]:
     """Yield a temporary path in the same folder; it replaces `path` on success and is removed on an error.
 
-    `durable`: the content is on the disk before the file appears under its name, so that a power cut leaves a complete
-    file too.
+    Those that killed processes of this machine left of the same file are removed too. `durable`: the content is on the
+    disk before the file appears under its name, so that a power cut leaves a complete file too. An OSError, such as of
+    a full disk, names the file.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
+    for left in _left_in(path.parent):
+        number = _dead_writer(left)
+        if number and left.name == f".{path.stem}.{number}{path.suffix}":
+            left.unlink(missing_ok=True)
     temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
     try:
         yield temporary
@@ -130,8 +137,24 @@ def atomic_write(path: Path, durable: bool = False) -> Iterator[Path]:
             # Some network file systems can't sync a folder.
             with suppress(OSError):
                 _sync(path.parent)
+    except OSError as error:
+        if error.errno is None or error.filename not in (None, str(temporary), temporary):
+            raise
+        raise OSError(error.errno, error.strerror, str(path)) from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@cache
+def _left_in(folder: Path) -> list[Path]:
+    """Return the temporary files that are in a folder when this process first writes there."""
+    return [path for path in folder.iterdir() if REMAINS.fullmatch(path.name)]
+
+
+def _dead_writer(path: Path) -> str | None:
+    """Return the number in the name of a temporary file if no process of this machine has it."""
+    match = REMAINS.fullmatch(path.name)
+    return match[1] if match and path.is_file() and not _is_alive(int(match[1])) else None
 
 
 def _sync(path: Path) -> None:
@@ -163,8 +186,9 @@ def replace_folder(folder: Path, is_own: Callable[[Path], bool], kind: str) -> I
 
 def remove_remains(folder: Path) -> None:
     """Remove the temporary files that killed processes of this machine left in a folder and its subfolders."""
-    for path in folder.rglob(".*"):
-        if (match := REMAINS.fullmatch(path.name)) and path.is_file() and not _is_alive(int(match[1])):
+    links = [path for path in folder.iterdir() if path.is_symlink() and path.is_dir()]
+    for path in chain.from_iterable(one.rglob(".*") for one in (folder, *links)):
+        if _dead_writer(path):
             path.unlink(missing_ok=True)
 
 

@@ -3,6 +3,7 @@
 import errno
 import fcntl
 import os
+import re
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -15,12 +16,18 @@ from filelock import FileLock, Timeout
 from hydra.errors import InstantiationException
 
 from twostream.files import quoted, read_json, read_object, remove_remains, write_json
+from twostream.signals import Interrupted
 
 RUN, CONFIG, LOCK = "run.json", "config.json", ".lock"
 STATES = ("not started", "running", "done", "stopped", "failed")
 OUTPUTS = (
     *("averaged", "validation", "checkpoints", "images", "logs", "samples", "scoring"),
     *("changes.diff", "correspondence.json", "scores.csv", "bootstrap.json", "metrics.json"),
+)
+# Names of files in the folders that a run writes.
+OWN = re.compile(
+    r"(last|previous|best)\.ckpt|.+_2_.+\.png|(correspondence_)?\d+\.png|(test|val)\.png|(metrics|scores)\.csv|"
+    r"(metrics|bootstrap|correspondence)\.json|\d+\.npz|checkpoint\.sha256|key"
 )
 SPLITS = {"test": ".", "val": "validation"}
 # Keys of a config that do not affect the result.
@@ -170,17 +177,13 @@ def is_locked(run_dir: Path) -> bool:
     return False
 
 
-class TrainingInterrupted(Exception):
-    """Training stopped on a signal after saving a checkpoint; the message names signal and iteration."""
-
-
 @contextmanager
 def track_status(run_dir: Path) -> Iterator[None]:
     """Keep the state in `run.json`: running, then done, stopped, or failed with the error as its reason."""
-    update_run(run_dir, state="running", reason=None)
     try:
+        update_run(run_dir, state="running", reason=None)
         yield
-    except TrainingInterrupted as stop:
+    except Interrupted as stop:
         update_run(run_dir, state="stopped", reason=str(stop))
         raise
     except BaseException as error:
@@ -201,12 +204,25 @@ def cause_of(error: BaseException) -> BaseException:
 def clear_outputs(run_dir: Path) -> None:
     """Remove the outputs of an earlier training from a run's directory, and its progress and provenance."""
     for path in [*(run_dir / name for name in OUTPUTS), *run_dir.glob("sources_*")]:
-        if path.is_dir():
-            shutil.rmtree(path)
-        else:
-            path.unlink(missing_ok=True)
+        remove_output(path)
     if (run_dir / RUN).exists():
         update_run(run_dir, progress=None, provenance=None)
+
+
+def remove_output(path: Path) -> None:
+    """Remove a file or folder of a run, if it exists.
+
+    A link to a folder, such as one on a bigger disk, stays, and the files in it that have names as a run gives them are
+    removed; others are not, because a run from elsewhere may lead anywhere.
+    """
+    if path.is_symlink() and path.is_dir():
+        for inner in path.rglob("*"):
+            if OWN.fullmatch(inner.name) and inner.is_file():
+                inner.unlink()
+    elif path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def check_same_config(run_dir: Path, config: dict[str, Any]) -> None:

@@ -1,5 +1,9 @@
 """Training with several processes."""
 
+import os
+import signal
+import subprocess
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,6 +15,8 @@ from typing_extensions import override
 
 from twostream.data.sampling import rank_slice
 
+PATIENCE = 2.0  # seconds from the end of a process's connections to its end
+
 
 class NetworkDDP(DDPStrategy):
     """DistributedDataParallel around each network of a `TwoStreamModule`.
@@ -21,6 +27,17 @@ class NetworkDDP(DDPStrategy):
     The loss of a process is weighted by its fraction of the batch, so that the gradients are those of the mean over all
     pairs of the batch, also if the processes have different numbers of pairs.
     """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.started: list[subprocess.Popen[bytes]] = []  # ranks 1, 2, ... if rank 0 started them
+
+    @override
+    def setup_environment(self) -> None:
+        # Lightning watches the ranks that it started, and kills rank 0 when one ends, before that can say so.
+        watched = getattr(self.launcher, "procs", [])
+        self.started, watched[:] = list(watched), []
+        super().setup_environment()
 
     @property
     def rank_weight(self) -> float:
@@ -66,3 +83,43 @@ def mean_over_batch(strategy: Strategy, means: Mapping[str, Float[Tensor, ""]]) 
     if isinstance(strategy, NetworkDDP):
         values = torch.as_tensor(strategy.reduce(values * strategy.rank_weight, reduce_op="mean"))
     return dict(zip(means, values.unbind(), strict=True))
+
+
+def name_lost_rank(strategy: Strategy, error: Exception) -> None:
+    """If an error says that another rank does not answer, end the ranks that this one has started.
+
+    Raises ChildProcessError that names the rank, in rank 0; SystemExit in the others, so that one line says it.
+    """
+    is_of_group = isinstance(error, torch.distributed.DistError) or "gloo" in str(error)
+    if not isinstance(strategy, NetworkDDP) or not is_of_group:
+        return
+    if strategy.global_rank > 0:
+        raise SystemExit(1)
+    lost = _lost(strategy.started)
+    for process in strategy.started:
+        process.kill()
+        process.wait()
+    reason, *_ = str(error).splitlines()
+    expected = (
+        f"expected an answer of all {strategy.world_size} ranks in time (trainer.strategy.timeout), got: {reason}"
+    )
+    raise ChildProcessError(lost or expected) from error
+
+
+def _lost(processes: list[subprocess.Popen[bytes]]) -> str:
+    """Say which rank was killed or is stopped, else which has ended; empty if none of them."""
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        ended = ""
+        for rank, process in enumerate(processes, start=1):
+            name = f"rank {rank} (process {process.pid})"
+            code = process.poll()
+            if code is None and os.waitid(os.P_PID, process.pid, os.WSTOPPED | os.WNOHANG | os.WNOWAIT):
+                return f"{name} is stopped and did not answer in time (trainer.strategy.timeout)"
+            if code is not None and code < 0:
+                return f"{name} was killed by {signal.Signals(-code).name}"
+            if code is not None and not ended:
+                ended = f"{name} ended with exit status {code}; its own message says why"
+        if time.monotonic() > deadline or not processes:
+            return ended
+        time.sleep(0.05)

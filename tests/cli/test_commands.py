@@ -1,12 +1,15 @@
 """The commands as a user calls them, in subprocesses."""
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
 
 from commands import call, train
+from twostream.cli import find_spec
 from twostream.cli.jobs import quote_numbered_options, variant_name
+from twostream.cli.train import run
 
 
 @pytest.mark.parametrize(
@@ -50,6 +53,16 @@ def test_numbered_options_are_quoted(given, expected):
     assert quote_numbered_options([given]) == [expected]
 
 
+@pytest.mark.parametrize("override", ["variant=../../../x", "data.name=../../x", "seed=../x", "variant=.."])
+def test_a_path_is_no_name_of_a_folder(tmp_path, monkeypatch, override):
+    key, value = override.split("=")
+    monkeypatch.setattr(sys, "argv", ["twostream-train", override])
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit, match=f"^{key}: expected the name of a folder, without /, got '{value}'$"):
+        run()
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_an_invalid_config_is_refused_in_one_line(tmp_path, tiny):
     code, output = train(tmp_path, *tiny, "variant=x", "data.image_size=[30,16]")
     assert code == 1
@@ -59,10 +72,30 @@ def test_an_invalid_config_is_refused_in_one_line(tmp_path, tiny):
 
 def test_tables_without_runs_list_what_is_missing(tmp_path):
     specs = sorted(str(path) for path in Path(__file__).parents[2].glob("experiments/table[345]_*.yaml"))
-    done = call("table", tmp_path, "runs=runs/synthetic/smoke", "seeds=[0,1]", f"specs=[{','.join(specs)}]")
+    done = call(
+        "table",
+        tmp_path,
+        "runs=runs/synthetic/smoke",
+        "seeds=[0,1]",
+        f"specs=[{','.join(specs)}]",
+        PYTHONIOENCODING="ascii",
+    )
     assert done.stdout.count("Full table: ") == 3
     assert "synthetic/smoke/full/seed1: not run" in done.stdout
     assert (tmp_path / "runs/synthetic/smoke/tables/table3_at_module.csv").is_file()
+    assert "?" in done.stdout, "a character that ASCII does not have"
+    assert done.returncode == 0
+
+
+def test_default_specs_are_found_from_any_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert find_spec("experiments/table5_blocks.yaml").is_file()
+    own = tmp_path / "experiments/table5_blocks.yaml"
+    own.parent.mkdir()
+    own.touch()
+    assert find_spec("experiments/table5_blocks.yaml").resolve() == own
+    with pytest.raises(ValueError, match=r"^specs: file not found: x\.yaml; those of the paper are in experiments/"):
+        find_spec("x.yaml")
 
 
 @pytest.mark.slow

@@ -3,7 +3,6 @@ import logging
 import pytest
 
 from twostream.cli.errors import exit_on_error
-from twostream.runs import TrainingInterrupted
 
 log = logging.getLogger("command")
 
@@ -12,12 +11,6 @@ def exit_status(error: Exception) -> int:
     with pytest.raises(SystemExit) as exited, exit_on_error(log):
         raise error
     return exited.value.code
-
-
-def test_an_interrupted_training_exits_with_status_0_and_says_how_to_resume(caplog):
-    with caplog.at_level(logging.INFO):
-        assert exit_status(TrainingInterrupted("SIGTERM at iteration 7")) == 0
-    assert caplog.messages == ["interrupted by SIGTERM at iteration 7; run the command again to resume"]
 
 
 def test_an_expected_error_is_one_line(caplog):

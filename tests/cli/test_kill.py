@@ -1,15 +1,21 @@
-"""Runs that are killed with SIGKILL at random moments, in subprocesses."""
+"""Commands that are killed with SIGKILL or stopped by signals, in subprocesses."""
 
+import json
+import os
 import random
+import shutil
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
 import pytest
 import torch
 
-from commands import start, train, wait_until
-from tiny_run import assert_same_leaves
+from commands import QUIET, start, train, wait_until
+from tiny_run import assert_same_leaves, overrides_of_tiny_run
+from twostream.runs import read_run
 
 NUM_ITERATIONS = 202
 
@@ -61,3 +67,106 @@ def kill_after_a_checkpoint(process, run_dir: Path, seconds: float):
 def iteration_of(run_dir: Path) -> int:
     path = run_dir / "checkpoints" / "last.ckpt"
     return end_of(run_dir)["iteration"] if path.is_file() else 0
+
+
+RUN = "runs/synthetic/smoke/full/seed0"
+SMOKE = "runs=runs/synthetic/smoke"
+SPEC = Path(__file__).parents[2] / "experiments/table3_at_module.yaml"
+
+
+@pytest.fixture(scope="module")
+def trained(people_parent, tmp_path_factory) -> Path:
+    """A folder with a trained and evaluated run."""
+    folder = tmp_path_factory.mktemp("trained")
+    overrides = overrides_of_tiny_run(people_parent, folder)
+    words = [word for word in overrides if not word.startswith("run_dir=")]
+    code, output = train(folder, *words, "scoring.metrics=[ssim,psnr]")
+    assert code == 0, output
+    return folder
+
+
+def begin(command: str, folder: Path, *arguments: str) -> subprocess.Popen:
+    return subprocess.Popen(
+        [sys.executable, "-c", f"from twostream.cli.{command} import main; main()", *arguments],
+        cwd=folder,
+        env={**os.environ, **QUIET},
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
+
+
+def content_of(folder: Path) -> dict[str, bytes]:
+    """All files of a folder, hidden ones too, but for empty locks and the dates that matplotlib writes into a PDF."""
+    paths = [path for path in folder.rglob("*") if path.is_file() and path.suffix != ".pdf"]
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in paths if path.stat().st_size}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("command", "arguments"),
+    [
+        ("evaluate", [f"run={RUN}", "device=cpu", "split=val", "scoring.metrics=[ssim,psnr]", "scoring.batch_size=1"]),
+        (
+            "score",
+            [f"images={RUN}/images", "targets=people", "metrics=[ssim,psnr]", "scoring.batch_size=1"],
+        ),
+        ("table", [SMOKE, f"specs=[{SPEC}]"]),
+        ("report", [SMOKE, f"specs=[{SPEC}]", "figures=[]"]),
+        ("export", [f"run={RUN}", "out=package", "onnx=false"]),
+        ("generate", ["source=people", "joints=joints.csv", "pose=walk", f"model={RUN}", "device=cpu"]),
+    ],
+)
+def test_a_command_killed_at_random_moments_leaves_what_an_undisturbed_one_leaves(
+    trained, people_folder, tmp_path, command, arguments
+):
+    folders = [tmp_path / name for name in ("undisturbed", "killed")]
+    for folder in folders:
+        shutil.copytree(trained, folder)
+        shutil.copytree(people_folder / "test", folder / "people")
+        shutil.copy(people_folder / "annotation-test.csv", folder / "joints.csv")
+    began = time.monotonic()
+    process = begin(command, folders[0], *arguments)
+    output, _ = process.communicate(timeout=300)
+    assert process.returncode == 0, output
+    moments, seconds = random.Random(command), time.monotonic() - began
+    for fraction in (moments.uniform(0.3, 0.7), moments.uniform(0.7, 1)):
+        process = begin(command, folders[1], *arguments)
+        time.sleep(fraction * seconds)
+        process.kill()
+        process.communicate()
+    process = begin(command, folders[1], *arguments)
+    output, _ = process.communicate(timeout=300)
+    assert process.returncode == 0, output
+    assert content_of(folders[1]) == content_of(folders[0])
+
+
+STAGES = {
+    "set-up": lambda run_dir: (run_dir / "run.json").exists(),
+    "training": lambda run_dir: (run_dir / "checkpoints/last.ckpt").exists(),
+    "evaluation": lambda run_dir: any(run_dir.glob("images/*.png")),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1])
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_signal_ends_each_stage_of_a_run_in_one_line_and_it_resumes(tmp_path, tiny, number, stage):
+    arguments = [*tiny, "variant=full", "scoring.metrics=[ssim]", "scoring.batch_size=1"]
+    arguments += ["schedule.constant_iterations=100"] if stage == "training" else []
+    run_dir = tmp_path / RUN
+    process = start(tmp_path, *arguments)
+    wait_until(lambda: process.poll() is not None or STAGES[stage](run_dir))
+    process.send_signal(number)
+    output, _ = process.communicate(timeout=60)
+    name = "Ctrl-C" if number == signal.SIGINT else number.name
+    assert output.count(f"interrupted by {name}") == 1, output
+    assert "Traceback" not in output
+    assert process.returncode == (130 if number == signal.SIGINT else 0)
+    run = read_run(run_dir)
+    assert run.state == "stopped"
+    assert run.reason.startswith(name)
+    code, output = train(tmp_path, *arguments)
+    assert code == 0, output
+    assert read_run(run_dir).state == "done"
+    assert json.loads((run_dir / "metrics.json").read_text())["values"]

@@ -115,3 +115,25 @@ def test_a_slurm_job_trains_with_one_task_per_process_and_is_requeued_once(tmp_p
     assert "resumes from iteration" in (run_dir / "train.log").read_text()
     assert "MEMBER: 2/2" in next((tmp_path / "runs/.submitit").glob("*/1234_1_log.out")).read_text()
     assert json.loads((run_dir / "run.json").read_text())["progress"]["iteration"] == 62
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("number", "said"), [(signal.SIGKILL, "was killed by SIGKILL"), (signal.SIGSTOP, "is stopped")]
+)
+def test_a_lost_rank_ends_the_training_with_a_line_that_names_it(tmp_path, tiny, number, said):
+    arguments = [word for word in tiny if word != "trainer=cpu"]
+    arguments += ["trainer=ddp_cpu", "variant=full", "evaluate=false"]
+    process = start(tmp_path, *arguments, "schedule.constant_iterations=100000")
+    run_dir = tmp_path / "runs/synthetic/smoke/full/seed0"
+    wait_until((run_dir / "checkpoints/last.ckpt").exists)
+    (rank,) = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    os.kill(int(rank), number)
+    output, _ = process.communicate(timeout=90)
+    assert process.returncode == 1
+    assert "Traceback" not in output
+    assert re.findall(r"rank 1 \(process (\d+)\) " + said, output) == [rank]
+    run = read_run(run_dir)
+    assert run.state == "failed"
+    assert re.match(rf"ChildProcessError: rank 1 \(process {rank}\) {said}", run.reason)
+    assert not Path("/proc", rank).exists()

@@ -1,15 +1,17 @@
 """The subprocess of a job, with shell scripts as jobs."""
 
+import logging
 import os
 import signal
 import threading
 from types import SimpleNamespace
 
 import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from commands import wait_until
 from twostream.cli import processes
-from twostream.cli.processes import gpus_of_worker, run_in_subprocess, visible_gpus
+from twostream.cli.processes import JobError, gpus_of_worker, run_in_subprocess, visible_gpus
 from twostream.runs import read_run, update_run
 
 
@@ -48,16 +50,45 @@ def test_a_job_is_called_with_its_overrides_and_its_folder(tmp_path, job):
     assert (tmp_path / "parent").read_text().strip() == str(os.getpid())
 
 
-def test_a_failed_job_is_an_error_with_its_reason(tmp_path, job):
-    job("exit 3")
-    update_run(tmp_path, state="failed", reason="ValueError: no")
-    with pytest.raises(RuntimeError, match="failed: ValueError: no"):
+@pytest.mark.parametrize("name", ["it's", 'a"b', "a,b c", "k=v", "{a}"])
+def test_a_folder_may_have_any_name(tmp_path, job, name):
+    job('echo "$4" > "$FOLDER/argument"')
+    run_in_subprocess(["seed=1"], tmp_path / name, 1)
+    argument = (tmp_path / "argument").read_text().strip()
+    assert OverridesParser.create().parse_override(argument).value() == str(tmp_path / name)
+
+
+def test_a_failed_job_is_an_error_with_the_reason_that_it_tells(tmp_path, job):
+    job('echo "ValueError: no\nmore" > /proc/self/fd/$TWOSTREAM_REASON; exit 3')
+    update_run(tmp_path, state="running", reason="of another process")
+    with pytest.raises(JobError, match=r"failed: ValueError: no$"):
         run_in_subprocess([], tmp_path, 1)
+    job("exit 3")
+    with pytest.raises(JobError, match=r"failed: exit status 3, without a reason$"):
+        run_in_subprocess([], tmp_path, 1)
+
+
+def test_a_job_tells_its_errors_and_never_waits_for_the_sweep(monkeypatch):
+    reader, writer = os.pipe()
+    monkeypatch.setenv(processes.REASON, str(writer))
+    before = list(logging.getLogger().handlers)
+    processes.tell_sweep()
+    (told,) = (handler for handler in logging.getLogger().handlers if handler not in before)
+    try:
+        assert processes.REASON not in os.environ, "the processes that a job starts do not have the pipe"
+        logging.getLogger("job").warning("a warning")
+        for _ in range(100):
+            logging.getLogger("job").error("%s", "x" * 5000)
+    finally:
+        logging.getLogger().removeHandler(told)
+        os.close(writer)
+    with os.fdopen(reader) as pipe:
+        assert pipe.readline().startswith("xxx")
 
 
 def test_a_killed_job_is_a_failure(tmp_path, job):
     job("kill -9 $$")
-    with pytest.raises(RuntimeError, match="failed: killed by signal SIGKILL"):
+    with pytest.raises(JobError, match="failed: killed by signal SIGKILL"):
         run_in_subprocess([], tmp_path, 1)
     assert read_run(tmp_path).state == "failed"
 
@@ -86,7 +117,7 @@ def test_a_signal_is_forwarded_to_the_job_and_raised_again_after_it(tmp_path, se
     before = signal.signal(number, lambda *_: seen.append((tmp_path / "checkpoint").is_file()))
     try:
         send(number, number)
-        with pytest.raises(RuntimeError, match="was stopped"):
+        with pytest.raises(JobError, match="was stopped"):
             run_in_subprocess([], tmp_path, 1)
         assert seen == [True]
         assert not (tmp_path / "run.json").exists()

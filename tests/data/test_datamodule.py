@@ -1,5 +1,6 @@
 import re
 import shutil
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -218,3 +219,22 @@ def test_the_first_iterations_can_have_half_the_size(tiny_config, monkeypatch):
 def test_half_sizes_that_the_networks_can_not_take_are_refused(tiny_config, override):
     with pytest.raises(Exception, match="half_size_iterations: expected at least 0, and an image size divisible by 8"):
         build_datamodule(tiny_config("data.half_size_iterations=1", override))
+
+
+def test_the_data_of_a_run_are_found_from_any_folder(tiny_config, tmp_path, monkeypatch):
+    run_dir = tmp_path / "project/runs/a/b/seed0"
+    run_dir.mkdir(parents=True)
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.chdir(elsewhere)
+
+    def root():
+        data = build_datamodule(tiny_config("data.root=data/synthetic"))
+        data.look_beside(run_dir)
+        return Path(data.root)
+
+    assert root() == Path("data/synthetic")
+    (tmp_path / "project/data/synthetic").mkdir(parents=True)
+    assert root() == tmp_path / "project/data/synthetic"
+    Path("data/synthetic").mkdir(parents=True)
+    assert root() == Path("data/synthetic")

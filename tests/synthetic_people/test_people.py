@@ -1,12 +1,16 @@
 import json
 import shutil
+import subprocess
+import sys
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
 from filelock import FileLock
 from PIL import Image
 
+from commands import wait_until
 from synthetic_people import SyntheticPeople, people
 from twostream.data.keypoints import read_annotations
 from twostream.data.pairs import identity_of, read_pairs
@@ -149,3 +153,17 @@ def test_views_are_those_of_the_files_without_writing_any(root):
         with np.load(root / "surface-test" / f"{stem}.npz") as surface:
             np.testing.assert_array_equal(surface["part"], view.part)
         assert (read_annotations(root / "annotation-test.csv", None)[f"{stem}.jpg"] == view.joints).all()
+
+
+@pytest.mark.slow
+def test_the_workers_of_a_killed_rendering_end_with_it(tmp_path):
+    code = "from synthetic_people.people import *; from pathlib import Path\n"
+    code += "if __name__ == '__main__': SyntheticPeople((32, 16), 500, 1, 4, 1, num_workers=2).prepare(Path('people'))"
+    (tmp_path / "render.py").write_text(code)
+    process = subprocess.Popen([sys.executable, "render.py"], cwd=tmp_path)
+    wait_until(lambda: any(tmp_path.rglob("*.jpg")))
+    workers = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    assert len(workers) >= 2
+    process.kill()
+    process.wait()
+    wait_until(lambda: not any(Path("/proc", worker).exists() for worker in workers), 10)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from twostream.cli import split_runs_folder
+from twostream.cli import find_spec, split_runs_folder
 from twostream.cli.errors import command
 from twostream.extras import require
 from twostream.loggers.wandb_dashboard import (
@@ -42,7 +42,7 @@ def make_dashboard(cfg: DictConfig) -> dict[str, str]:
 
     folder = Path(cfg.runs)
     parent, data, scale = place = split_runs_folder(folder)
-    specs = [spec for spec in (load_spec(Path(path)) for path in cfg.specs) if spec.is_for(data)]
+    specs = [spec for spec in (load_spec(find_spec(path)) for path in cfg.specs) if spec.is_for(data)]
     tables = [collect(spec, parent, data, scale, list(cfg.seeds)) for spec in specs]
     try:
         entity = cfg.entity or wandb.Api().default_entity
@@ -52,7 +52,7 @@ def make_dashboard(cfg: DictConfig) -> dict[str, str]:
         upload_offline_runs(folder, project)
         report_page = None
         if any(table.runs for table in tables):
-            figures = [load_figure(Path(spec)) for spec in cfg.figures]
+            figures = [load_figure(find_spec(spec)) for spec in cfg.figures]
             report_page = write_report(specs, figures, *place, list(cfg.seeds), folder / "report.html", cfg.max_pairs)
         log_tables(tables, folder, project, report_page)
         workspace = build_workspace(project, tables, cfg.curves, list(cfg.images), logged_names(folder))

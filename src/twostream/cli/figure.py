@@ -4,6 +4,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
+from twostream.cli import find_spec
 from twostream.cli.errors import command
 from twostream.extras import require
 from twostream.report.figures import load_figure, make_figure
@@ -13,6 +14,6 @@ from twostream.report.figures import load_figure, make_figure
 def main(cfg: DictConfig) -> None:
     """Draw each figure as PNG and PDF and print their paths."""
     require("figures need", "figures", "matplotlib")
-    for spec in [load_figure(Path(spec)) for spec in cfg.specs]:
+    for spec in [load_figure(find_spec(spec)) for spec in cfg.specs]:
         for path in make_figure(spec, Path(cfg.runs), cfg.seed, Path(cfg.out)):
             print(path)

@@ -35,9 +35,19 @@ def variant_name(ablation: str, overrides: Sequence[str]) -> str:
     return f"{name[: MAX_NAME - len(digest) - 1]}+{digest}"
 
 
+def folder_name(key: str, value: object) -> str:
+    """Return a value as the name of one folder; exit with one line that names the key if it is a path."""
+    name = str(value)
+    if name in ("", ".", "..") or "/" in name:
+        # Hydra, which is about to make the folder, would show an error of a resolver with its traceback.
+        raise SystemExit(f"{key}: expected the name of a folder, without /, got {name!r}")
+    return name
+
+
 def register_resolvers() -> None:
-    """Register `${variant:ABLATION,OVERRIDES}` and `${iterations:EPOCHS,PAIRS,BATCH_SIZE}` for use in the config."""
+    """Register `${variant:ABLATION,OVERRIDES}`, `${folder:KEY,VALUE}` and `${iterations:EPOCHS,PAIRS,BATCH_SIZE}`."""
     OmegaConf.register_new_resolver("variant", variant_name, replace=True)
+    OmegaConf.register_new_resolver("folder", folder_name, replace=True)
     # As PATN counts: the incomplete batch at the end of an epoch is dropped.
     OmegaConf.register_new_resolver("iterations", lambda epochs, pairs, batch: epochs * (pairs // batch), replace=True)
 

@@ -1,8 +1,13 @@
-"""`twostream`: lists the commands, and runs one: `twostream train ...` is `twostream-train ...`."""
+"""`twostream-<command>`, and `twostream`, which lists the commands and runs one: `twostream train ...`."""
 
 import sys
 from importlib import import_module
 from importlib.metadata import version
+from pathlib import Path
+
+from twostream.cli.errors import exit_on_signal
+
+PREFIX = "twostream-"
 
 COMMANDS = {
     "train": "train and evaluate a run, or a sweep with -m",
@@ -23,17 +28,28 @@ COMMANDS = {
 
 
 def main() -> None:
-    """Run the command that the first argument names, or list all."""
+    """Run the command that the script or the first argument names, or list all."""
+    script = Path(sys.argv[0])
+    if script.name.startswith(PREFIX):
+        run(script.name.removeprefix(PREFIX))
+        return
     name, *arguments = sys.argv[1:] or ["--help"]
     if name in ("--version", "-V"):
         print(version("twostream"))
     elif name in ("--help", "-h"):
         print(usage())
     elif name in COMMANDS:
-        sys.argv = [f"twostream-{name}", *arguments]
-        import_module(f"twostream.cli.{name}").main()
+        sys.argv = [str(script.with_name(f"{PREFIX}{name}")), *arguments]
+        run(name)
     else:
         sys.exit(f"twostream: expected a command ({', '.join(COMMANDS)}), got {name!r}")
+
+
+def run(name: str) -> None:
+    """Run a command, whose import alone may take seconds."""
+    with exit_on_signal(name):
+        module = import_module(f"twostream.cli.{name}")
+    module.main()
 
 
 def usage() -> str:

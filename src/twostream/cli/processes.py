@@ -14,27 +14,54 @@ from functools import cache
 from pathlib import Path
 from typing import IO
 
+from hydra.core.override_parser.types import Quote, QuotedString
+from hydra.errors import CompactHydraException
 from omegaconf import DictConfig
+from typing_extensions import override
 
 from twostream.files import open_log
 from twostream.registry import model_config
-from twostream.runs import RUN, check_same_config, is_finished, read_run, update_run
+from twostream.runs import check_same_config, is_finished, read_run, update_run
 
 log = logging.getLogger(__name__)
 
-PARENT = "TWOSTREAM_PARENT"  # environment variable: the process whose end ends this one
+# Environment variables of a job: the process whose end ends it, and the pipe to which it says why it failed.
+PARENT, REASON = "TWOSTREAM_PARENT", "TWOSTREAM_REASON"
+MAX_REASON = 4096  # bytes
 OUTPUT = "output.log"
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)  # of a user, a scheduler, submitit
+
+
+class JobError(CompactHydraException):
+    """A job of a sweep failed or was stopped; Hydra shows the message alone."""
+
+
+class ToSweep(logging.Handler):
+    """Tells errors to the sweep that has started this process."""
+
+    def __init__(self, pipe: int) -> None:
+        super().__init__(logging.ERROR)
+        self.pipe = pipe
+        os.set_blocking(pipe, False)
+
+    @override
+    def emit(self, record: logging.LogRecord) -> None:
+        # The sweep reads after the end of this process; what does not fit into the pipe is lost.
+        with suppress(BlockingIOError):
+            os.write(self.pipe, f"{record.getMessage()}\n".encode()[:MAX_REASON])
 
 
 def run_job(cfg: DictConfig, overrides: Sequence[str], run_dir: Path) -> float | None:
     """Run one job of a sweep unless it is finished; return the SSIM of its last validation, None if it had none.
 
-    Raises ValueError if the folder holds a run with a different config, RuntimeError if the job fails or is stopped.
+    Raises JobError if the folder holds a run with a different config, and if the job fails or is stopped.
     """
     end_with_parent()
     if is_finished(run_dir, cfg.evaluate):
-        check_same_config(run_dir, model_config(cfg))
+        try:
+            check_same_config(run_dir, model_config(cfg))
+        except ValueError as error:
+            raise JobError(str(error)) from None
         log.info("%s is finished", run_dir)
     else:
         run_in_subprocess(overrides, run_dir, cfg.trainer.devices)
@@ -43,17 +70,18 @@ def run_job(cfg: DictConfig, overrides: Sequence[str], run_dir: Path) -> float |
 
 
 def run_in_subprocess(overrides: Sequence[str], run_dir: Path, devices: object) -> None:
-    """Run one job of a sweep in a subprocess. Raises RuntimeError with the reason if it fails or is stopped.
+    """Run one job of a sweep in a subprocess. Raises JobError with the reason if it fails or is stopped.
 
     Jobs in one process would share a W&B run, and would all hang if one rank of a DDP job failed. Stop signals are
     forwarded to the job as SIGTERM, on which a training writes its checkpoint; after the job has ended, the signal is
     raised again in this process. In a worker of a pool (joblib), the job gets as many GPUs as the trainer's `devices`
     says, and its output goes to `output.log` in the run's folder.
     """
-    command = [sys.executable, "-m", "twostream.cli.train", *overrides, f"hydra.run.dir='{run_dir}'"]
+    folder = QuotedString(str(run_dir), Quote.single).with_quotes()
+    command = [sys.executable, "-m", "twostream.cli.train", *overrides, f"hydra.run.dir={folder}"]
     environment = {**os.environ, PARENT: str(os.getpid())}
     if multiprocessing.parent_process() is None:
-        code, signals = _run(command, environment, None)
+        code, signals, reason = _run(command, environment, None)
     else:
         # The workers of a pool are numbered from 1; nothing public tells the number.
         worker = multiprocessing.current_process()._identity[-1]
@@ -62,18 +90,23 @@ def run_in_subprocess(overrides: Sequence[str], run_dir: Path, devices: object) 
         log.info("%s starts", run_dir)
         run_dir.mkdir(parents=True, exist_ok=True)
         with open_log(run_dir / OUTPUT, "w") as output:
-            code, signals = _run(command, environment, output)
+            code, signals, reason = _run(command, environment, output)
         log.info("%s has ended", run_dir)
     for number in signals:
         signal.raise_signal(number)
     if code < 0 and not signals:
-        update_run(run_dir, state="failed", reason=f"killed by signal {signal.Signals(-code).name}")
+        reason = f"killed by signal {signal.Signals(-code).name}"
+        update_run(run_dir, state="failed", reason=reason)
     if signals or (code == 0 and read_run(run_dir).state == "stopped"):
-        raise RuntimeError(f"{run_dir} was stopped")
+        raise JobError(f"{run_dir} was stopped")
     if code:
-        run = read_run(run_dir)
-        reason = run.reason if run.state == "failed" else None
-        raise RuntimeError(f"{run_dir} failed: {reason or f'no reason in {RUN}'}")
+        raise JobError(f"{run_dir} failed: {reason or f'exit status {code}, without a reason'}")
+
+
+def tell_sweep() -> None:
+    """Tell errors that are logged to the sweep that has started this process, if one has."""
+    if pipe := os.environ.pop(REASON, None):
+        logging.getLogger().addHandler(ToSweep(int(pipe)))
 
 
 def end_with_parent() -> None:
@@ -109,11 +142,20 @@ def visible_gpus() -> list[str]:
     return [str(i) for i in range(sum(line.startswith("GPU ") for line in listed.splitlines()))]
 
 
-def _run(command: Sequence[str], environment: Mapping[str, str], output: IO[str] | None) -> tuple[int, list[int]]:
-    """Run a command; return its exit status and the stop signals received meanwhile."""
+def _run(command: Sequence[str], environment: Mapping[str, str], output: IO[str] | None) -> tuple[int, list[int], str]:
+    """Run a command; return its exit status, the stop signals received meanwhile, and the first error that it told."""
     signals: list[int] = []
+    reader, writer = os.pipe()
     # In a session of its own, so that Ctrl-C reaches only the sweep, which then stops the job as for other signals.
-    process = subprocess.Popen(command, env=environment, stdout=output, stderr=output, start_new_session=True)
+    process = subprocess.Popen(
+        command,
+        env={**environment, REASON: str(writer)},
+        stdout=output,
+        stderr=output,
+        start_new_session=True,
+        pass_fds=[writer],
+    )
+    os.close(writer)
 
     def forward(number: int, _: object) -> None:
         if number not in signals:
@@ -133,7 +175,9 @@ def _run(command: Sequence[str], environment: Mapping[str, str], output: IO[str]
     finally:
         for number, handler in handlers.items():
             signal.signal(number, handler)
-    return process.returncode, signals
+        with open(reader, errors="replace") as told:  # noqa: PTH123  a descriptor
+            reason = told.readline().strip()
+    return process.returncode, signals, reason
 
 
 @cache

@@ -9,6 +9,7 @@ from omegaconf import DictConfig
 
 from twostream.cli.errors import command
 from twostream.runs import RunState
+from twostream.signals import Interrupted
 from twostream.sweep_status import collect_status, live_view, render_status
 
 ENDED = ("done", "failed", "stopped", "unreadable")
@@ -37,7 +38,7 @@ def watch(cfg: DictConfig) -> None:
     """Show the runs with bars, their last losses and samples, until all have ended or on Ctrl-C."""
     from rich.live import Live
 
-    with Live(auto_refresh=False) as live, suppress(KeyboardInterrupt):
+    with Live(auto_refresh=False) as live, suppress(Interrupted):
         while True:
             runs = collect(cfg)
             live.update(live_view(runs, Path(cfg.runs)), refresh=True)

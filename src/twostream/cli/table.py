@@ -4,7 +4,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from twostream.cli import split_runs_folder
+from twostream.cli import find_spec, split_runs_folder
 from twostream.cli.errors import command
 from twostream.tables.render import write_tables
 
@@ -12,5 +12,5 @@ from twostream.tables.render import write_tables
 @command("table")
 def main(cfg: DictConfig) -> None:
     """Write the tables as Markdown, CSV and LaTeX and print them in short form."""
-    specs = [Path(spec) for spec in cfg.specs]
+    specs = [find_spec(spec) for spec in cfg.specs]
     print(write_tables(specs, *split_runs_folder(Path(cfg.runs)), list(cfg.seeds), Path(cfg.out), cfg.split))

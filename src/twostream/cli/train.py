@@ -11,10 +11,10 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from twostream.cli import CONF
-from twostream.cli.errors import exit_on_error
+from twostream.cli.errors import exit_on_error, exit_on_signal
 from twostream.cli.jobs import quote_numbered_options
 from twostream.cli.options import check_options
-from twostream.cli.processes import end_with_parent, run_job
+from twostream.cli.processes import end_with_parent, run_job, tell_sweep
 from twostream.files import open_log, write_json
 from twostream.registry import model_config
 from twostream.runs import CONFIG, check_same_config, clear_outputs, run_lock, track_status
@@ -34,6 +34,7 @@ def run(cfg: DictConfig) -> float | None:
     if HydraConfig.get().mode is RunMode.MULTIRUN:
         return run_job(cfg, HydraConfig.get().overrides.task, run_dir)
     with exit_on_error(log):
+        tell_sweep()
         log_to(run_dir / f"{HydraConfig.get().job.name}.log")
         check_options("train", cfg)
         train_and_evaluate(cfg, run_dir)
@@ -72,7 +73,7 @@ def train_and_evaluate(cfg: DictConfig, run_dir: Path) -> None:
 
 
 def train(cfg: DictConfig, run_dir: Path) -> None:
-    """Train the run from its last checkpoint, or from the start. Raises TrainingInterrupted on request."""
+    """Train the run from its last checkpoint, or from the start. Raises Interrupted on a stop signal."""
     import pytorch_lightning as pl
     import torch
 
@@ -81,6 +82,7 @@ def train(cfg: DictConfig, run_dir: Path) -> None:
     from twostream.build import build_datamodule, build_module, build_trainer, check
     from twostream.loggers.curve_csv import keep_rows_until
     from twostream.resume import find_checkpoint
+    from twostream.strategies import name_lost_rank
 
     check(cfg)
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
@@ -96,7 +98,11 @@ def train(cfg: DictConfig, run_dir: Path) -> None:
             keep_rows_until(run_dir / "logs" / "metrics.csv", checkpoint.iteration)
         write_json(run_dir / CONFIG, model_config(cfg))
     path = None if checkpoint is None else checkpoint.path
-    trainer.fit(module, datamodule=data, ckpt_path=path, weights_only=True)
+    try:
+        trainer.fit(module, datamodule=data, ckpt_path=path, weights_only=True)
+    except Exception as error:
+        name_lost_rank(trainer.strategy, error)
+        raise
     # Rank 0 continues alone. torchmetrics would wait for the other ranks, which after an error may not respond.
     if torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()
@@ -109,6 +115,7 @@ def is_rank_zero() -> bool:
     return getattr(rank_zero_only, "rank", 0) == 0
 
 
+@exit_on_signal("train")
 def main() -> None:
     """Run the command."""
     warnings.filterwarnings("ignore", message=".*LeafSpec", category=FutureWarning)

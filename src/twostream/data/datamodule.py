@@ -94,6 +94,15 @@ class PairDataModule(LightningDataModule):
         """Whether the images are read by other processes or augmented, both on the CPU."""
         return self.num_workers > 0 or self.augmentation.is_on
 
+    def look_beside(self, run_dir: Path) -> None:
+        """Find the data of a run from any working folder.
+
+        A relative root that is not below the working folder is looked for below the folders that contain the run's.
+        """
+        if not Path(self.root).exists():
+            roots = (parent / self.root for parent in run_dir.resolve().parents)
+            self.root = next((root for root in roots if root.is_dir()), self.root)
+
     @property
     def folder(self) -> Path:
         """The folder with `train/`, `test/`, annotations and pairs."""

@@ -13,6 +13,7 @@ from typing import Any
 from twostream.demo.checked_input import MAX_JSON_BYTES, BadRequest, read_body
 from twostream.demo.guard import ALL_INTERFACES, App, Guard
 from twostream.demo.service import DemoService
+from twostream.signals import Interrupted
 
 PAGE = resources.files("twostream.demo") / "page"
 TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
@@ -102,5 +103,5 @@ def serve(service: DemoService, host: str, port: int, open_browser: bool) -> Non
         if open_browser:
             threading.Thread(target=webbrowser.open, args=(url,), daemon=True).start()
         config = uvicorn.Config(create_app(service, host), log_level="warning", timeout_graceful_shutdown=2)
-        with suppress(KeyboardInterrupt):
+        with suppress(Interrupted):
             uvicorn.Server(config).run(sockets=[opened])

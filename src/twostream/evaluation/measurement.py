@@ -5,7 +5,6 @@ import hashlib
 import io
 import json
 import logging
-import shutil
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -21,6 +20,7 @@ from twostream.files import atomic_write, open_regular, read_text, write_json, w
 from twostream.metrics.bootstrap import SEED, resample
 from twostream.metrics.inception import FeatureColumns, Moments, moments
 from twostream.metrics.metric import Columns, ImageBatch, Metric, Panel, ScoredPair, to_tensor, update_all
+from twostream.runs import remove_output
 
 log = logging.getLogger(__name__)
 FORMAT = 2
@@ -186,7 +186,7 @@ def discard_if_stale(folder: Path, marker: str, key: str) -> None:
     except (FileNotFoundError, ValueError):
         stored = None
     if stored != key:
-        shutil.rmtree(folder, ignore_errors=True)
+        remove_output(folder)
         write_text(path, key + "\n")
 
 

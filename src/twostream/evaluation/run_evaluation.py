@@ -87,6 +87,7 @@ def generate_run(
     if averaged:
         record["notes"] = [*record["notes"], f"averaged weights, decay {config['averaging']['decay']}"]
     data: PairDataModule = build_as(PairDataModule, config["data"], f"{checkpoint_path}: data")
+    data.look_beside(run_dir)
     data.prepare_data()
     if data.manifest["data_hash"] != record["data_hash"]:
         raise ValueError(

@@ -102,6 +102,7 @@ class PairImages:
         if config is None:
             raise ValueError(f"{run_dir}: expected the folder of a run, got none with {CONFIG}")
         data = build_as(PairDataModule, config["data"], f"{run_dir / CONFIG}: data")
+        data.look_beside(run_dir)
         joints, pairs = read_split(data.folder, "test", data.size)
         return cls(data.folder / "test", pairs, joints, data.size)
 

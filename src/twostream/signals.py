@@ -1,0 +1,85 @@
+"""Signals that ask a process to stop: a command, a worker of a pool, and training, which first ends its iteration."""
+
+import math
+import multiprocessing
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
+# Seconds in which a signal is not repeated: a scheduler and a sweep may both send it. Later ones count, because Python
+# ignores what is raised in a destructor.
+PAUSE = 1.0
+
+
+class Interrupted(BaseException):
+    """A signal asked this process to stop; the message names it, and the iteration if it interrupted training.
+
+    It is no Exception, so that no handler of errors takes it for one.
+    """
+
+    def __init__(self, number: int, iteration: int | None = None) -> None:
+        super().__init__(number, iteration)
+        self.number = number
+        self.iteration = iteration
+
+    def __str__(self) -> str:
+        name = "Ctrl-C" if self.number == signal.SIGINT else signal.Signals(self.number).name
+        return name if self.iteration is None else f"{name} at iteration {self.iteration}"
+
+
+def on_stop(act: Callable[[int], None]) -> dict[int, Any]:
+    """Act on each stop signal that this process does not ignore, as nohup makes it; return the handlers before.
+
+    A forked process, such as a worker of a loader, ends on a signal, and leaves Ctrl-C to its parent.
+    """
+    process = os.getpid()
+
+    def handle(number: int, _: Any) -> None:
+        if os.getpid() == process:
+            act(number)
+        elif number != signal.SIGINT:
+            signal.signal(number, signal.SIG_DFL)
+            signal.raise_signal(number)
+
+    heard = [number for number in STOP_SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+    return {number: signal.signal(number, handle) for number in heard}
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Raise Interrupted where the main thread is when a stop signal arrives; then none is heard any more."""
+    last = -math.inf
+
+    def stop(number: int) -> None:
+        nonlocal last
+        if time.monotonic() - last > PAUSE:
+            last = time.monotonic()
+            raise Interrupted(number)
+
+    handlers = on_stop(stop)
+    try:
+        yield
+    except Interrupted:
+        handlers = dict.fromkeys(handlers, signal.SIG_IGN)
+        raise
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+
+
+def become_worker() -> None:
+    """Leave Ctrl-C to the parent of this worker of a pool, and end with the parent, even if it is killed."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def watch() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
