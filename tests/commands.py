@@ -14,7 +14,7 @@ QUIET = {"OMP_NUM_THREADS": "1", "HYDRA_FULL_ERROR": "0", "WANDB_MODE": "offline
 def call(command: str, folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess:
     """Call `twostream-<command>` in a folder."""
     return subprocess.run(
-        [sys.executable, "-c", f"from twostream.cli.{command} import main; main()", *arguments],
+        [sys.executable, "-c", f"from twostream.cli.main import run; run({command!r})", *arguments],
         cwd=folder,
         env={**os.environ, **QUIET, **environment},
         text=True,

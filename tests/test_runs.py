@@ -220,13 +220,9 @@ def test_a_signal_while_the_state_is_written_leaves_it_stopped(tmp_path, monkeyp
 
 def test_folders_that_are_links_stay_and_lose_what_a_run_wrote_in_them(tmp_path):
     disk = tmp_path / "disk"
-    for name in (
-        "checkpoints/last.ckpt",
-        "images/a_2_b.png",
-        "logs/metrics.csv",
-        "images/holiday.png",
-        "logs/diary.txt",
-    ):
+    of_run = ["checkpoints/last.ckpt", "images/a_2_b.png", "logs/metrics.csv"]
+    of_others = ["images/holiday.png", "logs/diary.txt"]
+    for name in of_run + of_others:
         (disk / name).parent.mkdir(parents=True, exist_ok=True)
         (disk / name).touch()
     run = tmp_path / "run"

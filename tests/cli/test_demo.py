@@ -18,7 +18,7 @@ def test_the_demo_serves_a_run_until_it_is_interrupted(people_parent, tmp_path):
     run = tmp_path / "full" / "seed0"
     train_and_evaluate(compose_config("train", *overrides_of_tiny_run(people_parent, run), "evaluate=false"), run)
     before = sorted(tmp_path.rglob("*"))
-    command = [sys.executable, "-c", "from twostream.cli.demo import main; main()"]
+    command = [sys.executable, "-c", "from twostream.cli.main import run; run('demo')"]
     demo = subprocess.Popen(
         [*command, "models=[full/seed0]", "device=cpu", "port=0", "open_browser=false"],
         cwd=tmp_path,

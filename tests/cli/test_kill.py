@@ -87,7 +87,7 @@ def trained(people_parent, tmp_path_factory) -> Path:
 
 def begin(command: str, folder: Path, *arguments: str) -> subprocess.Popen:
     return subprocess.Popen(
-        [sys.executable, "-c", f"from twostream.cli.{command} import main; main()", *arguments],
+        [sys.executable, "-c", f"from twostream.cli.main import run; run({command!r})", *arguments],
         cwd=folder,
         env={**os.environ, **QUIET},
         text=True,

@@ -43,6 +43,18 @@ def test_an_unknown_command_is_refused_in_one_line(monkeypatch):
         main.main()
 
 
+def test_an_option_is_refused_before_pytorch_is_imported(tmp_path):
+    script = (
+        "import atexit, sys; atexit.register(lambda: print('torch' in sys.modules)); "
+        "from twostream.cli.main import run; run('evaluate')"
+    )
+    command = [sys.executable, "-c", script, "run=runs", "num_sources=two"]
+    done = subprocess.run(command, cwd=tmp_path, text=True, capture_output=True, check=False)
+    refusal, imported = done.stdout.splitlines()
+    assert refusal.startswith("ValueError: num_sources: ")
+    assert (imported, done.returncode) == ("False", 1)
+
+
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory):
     """The `bin` of a virtual environment with the package's wheel and what it requires without any extra."""

@@ -28,7 +28,7 @@ START = (
 )
 SCORE = (
     "-c",
-    "from twostream.cli.score import main; main()",
+    "from twostream.cli.main import run; run('score')",
     "metrics=[ssim,mask_ssim,psnr]",
     "protocol=standard",
     "scoring.num_workers=0",

@@ -6,12 +6,10 @@ import numpy as np
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
-from twostream.cli.errors import command
 from twostream.data.keypoints import TORSO, found
 from twostream.data.pose_estimators import annotate
 
 
-@command("annotate")
 def main(cfg: DictConfig) -> None:
     """Annotate the images in the folder `cfg.images` and print how many joints were found."""
     estimator = instantiate(cfg.pose_estimator)

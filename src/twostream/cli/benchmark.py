@@ -10,7 +10,6 @@ from omegaconf import DictConfig
 from twostream.benchmark import curves, output, profiles, startup, throughput
 from twostream.build import choose_device
 from twostream.callbacks.run_log import environment
-from twostream.cli.errors import command
 from twostream.extras import require
 from twostream.files import write_json, write_text
 
@@ -27,7 +26,6 @@ PARTS = {
 }
 
 
-@command("benchmark")
 def main(cfg: DictConfig) -> None:
     """Measure `cfg.parts`, print their tables and write them to a folder of the device type in `cfg.out`."""
     if unknown := set(cfg.parts) - PARTS.keys():

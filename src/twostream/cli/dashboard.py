@@ -5,7 +5,6 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from twostream.cli import find_spec, split_runs_folder
-from twostream.cli.errors import command
 from twostream.extras import require
 from twostream.loggers.wandb_dashboard import (
     ADDRESSES,
@@ -24,7 +23,6 @@ from twostream.tables.results import collect
 from twostream.tables.spec import load_spec
 
 
-@command("dashboard")
 def main(cfg: DictConfig) -> None:
     """Update W&B with the runs in the folder `cfg.runs` and print the addresses of workspace and report."""
     check_online()

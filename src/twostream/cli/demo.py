@@ -7,7 +7,6 @@ from pathlib import Path
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from twostream.cli.errors import command
 from twostream.demo.checked_input import Limits
 from twostream.demo.server import serve
 from twostream.demo.service import DemoService
@@ -18,7 +17,6 @@ from twostream.inference import PoseTransfer
 from twostream.model_package import DEFAULT_MODEL
 
 
-@command("demo")
 def main(cfg: DictConfig) -> None:
     """Load the models; serve the page until Ctrl+C, or write it into the folder `cfg.static`."""
     if cfg.static:

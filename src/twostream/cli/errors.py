@@ -1,20 +1,13 @@
-"""What all commands have in common: a config of their own, how they stop on a signal, and how they report errors."""
+"""How a command stops on a signal, and how it reports an error."""
 
 import io
 import logging
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import wraps
-from typing import Any
 
-import hydra
-from omegaconf import DictConfig
-
-from twostream.cli import CONF
-from twostream.cli.options import check_options
 from twostream.runs import cause_of
 from twostream.signals import Interrupted, interruptible
 
@@ -54,19 +47,3 @@ def exit_on_error(log: logging.Logger) -> Iterator[None]:
         show_traceback = not isinstance(cause, EXPECTED) or os.environ.get("HYDRA_FULL_ERROR") == "1"
         log.error("%s: %s", type(cause).__name__, cause, exc_info=error if show_traceback else None)
         raise SystemExit(1) from None
-
-
-def command(name: str) -> Callable[[Callable[[DictConfig], None]], Any]:
-    """Decorate the main function of `twostream-<name>`: it gets its composed config, stops and reports errors."""
-
-    def decorate(main: Callable[[DictConfig], None]) -> Any:
-        @hydra.main(version_base="1.3", config_path=CONF, config_name=name)
-        @wraps(main)
-        def main_with_errors(cfg: DictConfig) -> None:
-            with exit_on_error(logging.getLogger(main.__module__)):
-                check_options(name, cfg)
-                main(cfg)
-
-        return exit_on_signal(name)(main_with_errors)
-
-    return decorate

@@ -6,12 +6,10 @@ from typing import Any
 from omegaconf import DictConfig
 
 from twostream.build import build_scoring, choose_device
-from twostream.cli.errors import command
 from twostream.evaluation.run_evaluation import evaluate_run
 from twostream.runs import results_folder, run_lock
 
 
-@command("evaluate")
 def main(cfg: DictConfig) -> None:
     """Evaluate the run in the folder `cfg.run` and print its values."""
     run_dir = Path(cfg.run)

@@ -4,11 +4,9 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from twostream.cli.errors import command
 from twostream.export.package import export_run
 
 
-@command("export")
 def main(cfg: DictConfig) -> None:
     """Write the package of the run in `cfg.run` and print its files."""
     out = Path(cfg.out)

@@ -5,12 +5,10 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from twostream.cli import find_spec
-from twostream.cli.errors import command
 from twostream.extras import require
 from twostream.report.figures import load_figure, make_figure
 
 
-@command("figure")
 def main(cfg: DictConfig) -> None:
     """Draw each figure as PNG and PDF and print their paths."""
     require("figures need", "figures", "matplotlib")

@@ -10,7 +10,6 @@ from omegaconf import DictConfig
 from PIL import Image
 from tqdm import tqdm
 
-from twostream.cli.errors import command
 from twostream.data.images import read_image
 from twostream.data.pose_files import Joints, read_poses
 from twostream.data.pose_sources import Poses, fill_gaps, find_poses
@@ -22,7 +21,6 @@ from twostream.inference import PoseTransfer
 from twostream.model_package import DEFAULT_MODEL
 
 
-@command("generate")
 def main(cfg: DictConfig) -> None:
     """Generate what `cfg.out` does not hold yet, every source in every pose, and print how many files are there."""
     estimator = instantiate(cfg.pose_estimator) if "pose_estimator" in cfg else None

@@ -1,11 +1,17 @@
 """`twostream-<command>`, and `twostream`, which lists the commands and runs one: `twostream train ...`."""
 
+import logging
 import sys
 from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
 
-from twostream.cli.errors import exit_on_signal
+import hydra
+from omegaconf import DictConfig
+
+from twostream.cli import CONF
+from twostream.cli.errors import exit_on_error, exit_on_signal
+from twostream.cli.options import check_options
 
 PREFIX = "twostream-"
 
@@ -46,10 +52,22 @@ def main() -> None:
 
 
 def run(name: str) -> None:
-    """Run a command, whose import alone may take seconds."""
+    """Run a command: compose its config, check it, and give it to `main` of the command's module.
+
+    The module is imported last, because that may take seconds: help and refused options appear at once.
+    """
     with exit_on_signal(name):
-        module = import_module(f"twostream.cli.{name}")
-    module.main()
+        if name == "train":  # composes several configs if it is a sweep
+            import_module("twostream.cli.train").main()
+            return
+
+        def run_composed(cfg: DictConfig) -> None:
+            with exit_on_error(logging.getLogger(run_composed.__module__)):
+                check_options(name, cfg)
+                import_module(run_composed.__module__).main(cfg)
+
+        run_composed.__module__ = f"twostream.cli.{name}"  # Hydra names the command by it
+        hydra.main(version_base="1.3", config_path=CONF, config_name=name)(run_composed)()
 
 
 def usage() -> str:

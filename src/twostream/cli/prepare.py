@@ -5,7 +5,6 @@ from pathlib import Path
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
-from twostream.cli.errors import command
 from twostream.data.pairs import write_pairs
 from twostream.prepare.folder import make_pairs, report
 from twostream.prepare.own import OwnPhotos, prepare_own
@@ -14,7 +13,6 @@ from twostream.prepare.pipeline import Request, prepare
 FILES = ("annotations_train", "annotations_test", "pairs_train", "pairs_test", "train_list", "test_list")
 
 
-@command("prepare")
 def main(cfg: DictConfig) -> None:
     """Run the step `cfg.step` and print its results."""
     run_step(cfg)

@@ -5,14 +5,12 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from twostream.cli import find_spec, split_runs_folder
-from twostream.cli.errors import command
 from twostream.extras import require
 from twostream.report.figures import load_figure
 from twostream.report.page import write_report
 from twostream.tables.spec import load_spec
 
 
-@command("report")
 def main(cfg: DictConfig) -> None:
     """Write the report and print its path."""
     require("figures need", "figures", "matplotlib")

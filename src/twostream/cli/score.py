@@ -6,13 +6,11 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from twostream.build import build_scoring, choose_device
-from twostream.cli.errors import command
 from twostream.cli.evaluate import print_scores
 from twostream.evaluation.external import find_pairs, usable_pairs
 from twostream.evaluation.scoring import score_external
 
 
-@command("score")
 def main(cfg: DictConfig) -> None:
     """Find the pairs in `cfg.images`, score them, print the values and write them to `cfg.out`."""
     scoring = build_scoring(cfg)

@@ -7,7 +7,6 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from twostream.cli.errors import command
 from twostream.runs import RunState
 from twostream.signals import Interrupted
 from twostream.sweep_status import collect_status, live_view, render_status
@@ -16,7 +15,6 @@ ENDED = ("done", "failed", "stopped", "unreadable")
 INTERVAL = 2.0  # seconds between two looks
 
 
-@command("status")
 def main(cfg: DictConfig) -> None:
     """Print one line per run of the folder `cfg.runs`, and one for all of them; or show them until all have ended."""
     if cfg.watch and sys.stdout.isatty():

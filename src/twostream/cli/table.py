@@ -5,11 +5,9 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from twostream.cli import find_spec, split_runs_folder
-from twostream.cli.errors import command
 from twostream.tables.render import write_tables
 
 
-@command("table")
 def main(cfg: DictConfig) -> None:
     """Write the tables as Markdown, CSV and LaTeX and print them in short form."""
     specs = [find_spec(spec) for spec in cfg.specs]
