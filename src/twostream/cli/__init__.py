@@ -8,15 +8,8 @@ CONF = str(registry.CONF)
 
 
 def find_spec(name: str) -> Path:
-    """Return the path of a spec, relative to the working folder or else to the checkout.
-
-    Raises ValueError if it is in neither.
-    """
-    for folder in (Path(), registry.CONF.parent):
-        if (folder / name).is_file():
-            return folder / name
-    where = "those of the paper are in experiments/ of a checkout; pass their paths"
-    raise ValueError(f"specs: file not found: {name}; {where}")
+    """Return the path of a spec, relative to the working folder or else to the checkout; it may be in neither."""
+    return next((folder / name for folder in (Path(), registry.CONF.parent) if (folder / name).is_file()), Path(name))
 
 
 def split_runs_folder(folder: Path) -> tuple[Path, str, str]:
