@@ -1,5 +1,6 @@
 """Damaged inputs are refused in one line that names them, or accepted rightly: `make attack` on a smaller scale."""
 
+import signal
 import subprocess
 import sys
 from collections import Counter
@@ -8,9 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from attack import run_attack
+from attack import kills, run_attack
 from attack.mutations import change_bytes, change_json, change_lines, change_yaml
 from attack.readers import Reader
+from attack.writers import Writer
 
 SCRIPT = Path(run_attack.__file__)
 
@@ -18,7 +20,7 @@ SCRIPT = Path(run_attack.__file__)
 @pytest.mark.slow
 def test_no_damaged_input_hangs_floods_or_passes_unseen(tmp_path):
     page = tmp_path / "page.md"
-    page.write_text(f"before\n{run_attack.START}\nold\n{run_attack.END}\nafter\n")
+    page.write_text("before\n<!-- attack -->\nold\n<!-- /attack -->\nafter\n")
     command = [sys.executable, str(SCRIPT), "--count", "12", "--seed", "1", "--page", str(page)]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=600)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -67,3 +69,19 @@ def test_each_outcome_is_recognised(tmp_path, monkeypatch):
         assert outcomes == Counter({expected: 3})
         assert bool(lines) == (expected in run_attack.BAD)
         assert path.read_bytes() == b"right"
+
+
+@pytest.mark.parametrize(
+    ("command", "status", "output", "expected"),
+    [
+        ("score", 143, "interrupted by SIGTERM; run the command again to resume", True),
+        ("train", 0, "interrupted by SIGTERM; run the command again to resume", True),
+        ("train", 143, "interrupted by SIGTERM; run the command again to resume", False),
+        ("score", 0, "interrupted by SIGTERM; run the command again to resume", False),
+        ("score", 143, "", False),
+        ("score", 143, "Traceback\ninterrupted by SIGTERM; run the command again to resume", False),
+    ],
+)
+def test_the_end_of_a_signalled_command_is_compared_with_the_documented_one(command, status, output, expected):
+    end = kills.End(status, output, was_running=True, num_orphans=0)
+    assert kills.is_as_documented(Writer(command, command, ()), signal.SIGTERM, end) == expected
