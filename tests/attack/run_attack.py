@@ -34,6 +34,7 @@ OUTCOMES = (
     "hang",
     "flood",
     "wrong result",
+    "callables executed",
 )
 BAD = OUTCOMES[2:]
 # Beyond them an input hangs, or floods the memory or the log.
@@ -83,11 +84,23 @@ def judge(reader: Reader, content: bytes) -> tuple[str, str]:
         outcome = "refused" if is_named else "refused without a name"
     except Exception as error:
         outcome, text = "traceback", repr(error)
-    if outcome in ("accepted", "refused") and peak() - before > MEGABYTES:
+    if reader.canary and was_written(reader.canary):
+        outcome, text = "callables executed", text or "accepted"
+    elif outcome in ("accepted", "refused") and peak() - before > MEGABYTES:
         outcome, text = "flood", f"{peak() - before:.0f} MB in {time.monotonic() - start:.1f} s"
     elif len(text) > CHARACTERS:
         outcome, text = "flood", f"a message of {len(text):,} characters: {text}"
     return outcome, text.replace("\n", " ")[:300]
+
+
+def was_written(canary: Path) -> bool:
+    """Return whether a file or folder is there, and remove it."""
+    if canary.is_dir():
+        canary.rmdir()
+        return True
+    is_there = canary.exists()
+    canary.unlink(missing_ok=True)
+    return is_there
 
 
 def peak() -> float:

@@ -1,15 +1,20 @@
 """Damaged inputs are refused in one line that names them, or accepted rightly: `make attack` on a smaller scale."""
 
+import gc
+import json
 import signal
 import subprocess
 import sys
+import warnings
 from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hydra.utils import instantiate
 
 from attack import kills, run_attack
+from attack.callables import call_in_json, write_pickle
 from attack.mutations import change_bytes, change_json, change_lines, change_yaml
 from attack.readers import Reader
 from attack.writers import Writer
@@ -69,6 +74,25 @@ def test_each_outcome_is_recognised(tmp_path, monkeypatch):
         assert outcomes == Counter({expected: 3})
         assert bool(lines) == (expected in run_attack.BAD)
         assert path.read_bytes() == b"right"
+
+
+def test_a_callable_that_is_executed_is_counted(tmp_path):
+    canary, pickled, path = tmp_path / "canary", tmp_path / "calls.pkl", tmp_path / "file.json"
+    write_pickle(pickled, canary)
+    path.write_bytes(b"{}")
+
+    def change(content, rng):
+        return call_in_json(content, canary, pickled, rng)
+
+    def read(path):
+        instantiate(json.loads(path.read_text()))
+
+    with warnings.catch_warnings(action="ignore", category=ResourceWarning):  # of files that the callables open
+        outcomes, lines = run_attack.attack(Reader("file", b"{}", (change,), read, path, canary=canary), 40, 0)
+        gc.collect()
+    assert outcomes["callables executed"] > 20
+    assert len(lines) >= outcomes["callables executed"]
+    assert not canary.exists()
 
 
 @pytest.mark.parametrize(
