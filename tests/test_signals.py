@@ -6,7 +6,7 @@ import time
 import pytest
 
 from twostream import signals
-from twostream.cli.errors import exit_on_signal
+from twostream.cli.errors import exit_on_error, exit_on_signal
 from twostream.signals import STOP_SIGNALS, Interrupted, interruptible
 
 
@@ -39,6 +39,19 @@ def test_a_signal_ends_a_command_with_one_line(caplog, number, said, of_training
             signal.raise_signal(number)
         assert exited.value.code == status
     assert caplog.messages == [f"interrupted by {said}; run the command again to resume"] * 2
+
+
+def test_a_signal_that_other_code_catches_is_named_when_that_code_fails(caplog):
+    def half_imported():
+        try:
+            signal.raise_signal(signal.SIGTERM)
+        except BaseException:
+            raise RecursionError("a module is half imported") from None
+
+    with pytest.raises(SystemExit) as exited, exit_on_signal("score"), exit_on_error(logging.getLogger("x")):
+        half_imported()
+    assert exited.value.code == 143
+    assert caplog.messages == ["interrupted by SIGTERM; run the command again to resume"]
 
 
 def test_a_second_signal_does_not_disturb_the_clean_up_unless_it_comes_later(monkeypatch):

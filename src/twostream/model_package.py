@@ -56,7 +56,8 @@ def read_config(folder: Path) -> dict[str, Any]:
     if not (isinstance(size, list) and len(size) == 2 and all(type(side) is int and side > 0 for side in size)):
         raise ValueError(f"{path}: image_size: expected [height, width] in pixels, got {quoted(size)}")
     if (got := sha256_of(folder / WEIGHTS)) != config["weights_sha256"]:
-        raise ValueError(f"{folder / WEIGHTS}: expected SHA-256 {config['weights_sha256']}, got {got}")
+        expected = quoted(config["weights_sha256"])
+        raise ValueError(f"{folder / WEIGHTS}: expected the SHA-256 {expected} of {CONFIG}, got {got}")
     return config
 
 

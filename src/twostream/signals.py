@@ -14,6 +14,7 @@ STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
 # Seconds in which a signal is not repeated: a scheduler and a sweep may both send it. Later ones count, because Python
 # ignores what is raised in a destructor.
 PAUSE = 1.0
+_raised: list["Interrupted"] = []  # by `interruptible`, while it lasts
 
 
 class Interrupted(BaseException):
@@ -59,7 +60,8 @@ def interruptible() -> Iterator[None]:
         nonlocal last
         if time.monotonic() - last > PAUSE:
             last = time.monotonic()
-            raise Interrupted(number)
+            _raised.append(Interrupted(number))
+            raise _raised[-1]
 
     handlers = on_stop(stop)
     try:
@@ -68,8 +70,18 @@ def interruptible() -> Iterator[None]:
         handlers = dict.fromkeys(handlers, signal.SIG_IGN)
         raise
     finally:
+        _raised.clear()
         for number, handler in handlers.items():
             signal.signal(number, handler)
+
+
+def raise_lost() -> None:
+    """Raise Interrupted again if a stop signal has arrived: other code has caught it, and then failed.
+
+    An import that is interrupted may hide why, and leave a module that lacks what others expect of it.
+    """
+    if _raised:
+        raise _raised[-1]
 
 
 def become_worker() -> None:

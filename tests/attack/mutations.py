@@ -142,14 +142,7 @@ def change_json(content: bytes, rng: np.random.Generator) -> bytes:
 def change_value(value: Any, rng: np.random.Generator) -> Any:
     """Return nested dicts and lists with a change at a random place."""
     changed = copy.deepcopy(value)
-    parent, key = None, None
-    node = changed
-    while isinstance(node, dict | list) and node and rng.random() < 0.85:
-        parent, key = (
-            node,
-            list(node)[rng.integers(len(node))] if isinstance(node, dict) else int(rng.integers(len(node))),
-        )
-        node = parent[key]
+    parent, key = place_in(changed, rng)
     wrong = copy.deepcopy(WRONG[rng.integers(len(WRONG))])
     if parent is None:
         return wrong
@@ -161,6 +154,16 @@ def change_value(value: Any, rng: np.random.Generator) -> Any:
         case _:
             parent[key] = wrong
     return changed
+
+
+def place_in(value: Any, rng: np.random.Generator) -> tuple[Any, Any]:
+    """Return a random place in nested dicts and lists: one of them, and a key or an index of it; None for the whole."""
+    parent, key, node = None, None, value
+    while isinstance(node, dict | list) and node and rng.random() < 0.85:
+        parent = node
+        key = list(node)[rng.integers(len(node))] if isinstance(node, dict) else int(rng.integers(len(node)))
+        node = parent[key]
+    return parent, key
 
 
 def nested(depth: int) -> str:

@@ -2,7 +2,7 @@
 
 import json
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from attack.callables import call_in_checkpoint, call_in_json, call_in_yaml, write_pickle
 from attack.mutations import change_bytes, change_image, change_json, change_lines, change_value, change_yaml
 from tiny_run import compose_config
 
@@ -23,7 +24,8 @@ class Reader:
     """Something that reads a file, or a request, from outside.
 
     `read` gets the path of a damaged copy of `path` in place of it, or bytes if there is no path. With `is_sealed` a
-    damaged file must never be accepted, since a hash or a checksum tells.
+    damaged file must never be accepted, since a hash or a checksum tells. What is damaged may say that the file
+    `canary` be written; it must not be.
     """
 
     name: str
@@ -32,6 +34,7 @@ class Reader:
     read: Callable[[Any], Any]
     path: Path | None = None
     is_sealed: bool = False
+    canary: Path | None = None
 
 
 def readers(run: Path, package: Path, people: Path, spec: Path) -> list[Reader]:
@@ -102,6 +105,39 @@ def readers(run: Path, package: Path, people: Path, spec: Path) -> list[Reader]:
         weights_of_package(package / "model.safetensors", load),
         *demo_readers(package, files["photo.png"].read_bytes()),
         Reader("options", b"", (lambda _, rng: override(rng),), check_override),
+        *readers_of_callables(scratch, listed),
+    ]
+
+
+def readers_of_callables(folder: Path, listed: Sequence[tuple[str, Path, Any, Callable[[Path], Any]]]) -> list[Reader]:
+    """Return the readers of files that could name what is called, whose changes name what writes a canary."""
+    canary, pickled = folder / "canary", folder / "calls.pkl"
+    write_pickle(pickled, canary)
+    changes = {
+        "checkpoint, values": call_in_checkpoint,
+        "weight file": call_in_checkpoint,
+        "model package, config": call_in_json,
+        "run.json": call_in_json,
+        "metrics.json": call_in_json,
+        "manifest": call_in_json,
+        "spec of a table": call_in_yaml,
+        "spec of a figure, bombs": call_in_yaml,
+    }
+
+    def calling(change: Callable[..., bytes]) -> Change:
+        return lambda content, rng: change(content, canary, pickled, rng)
+
+    return [
+        Reader(
+            f"{name.partition(',')[0]}, callables",
+            path.read_bytes(),
+            (calling(changes[name]),),
+            read,
+            path,
+            canary=canary,
+        )
+        for name, path, _, read in listed
+        if name in changes
     ]
 
 

@@ -1,4 +1,7 @@
-"""Damage every input many times and count what happens: `make attack` writes docs/reliability.md."""
+"""Damage every input many times, or kill every command that writes (`--kills`), and count what happens.
+
+`make attack` and `make attack-kills` write the tables of docs/reliability.md.
+"""
 
 import argparse
 import resource
@@ -8,7 +11,8 @@ import tempfile
 import time
 import zlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -17,14 +21,25 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from attack import kills
 from attack.readers import Reader, readers
+from attack.writers import WRITERS, Writer, make_folder
 from tiny_run import compose_config, overrides_of_tiny_run, tiny_people
 
-OUTCOMES = ("accepted", "refused", "refused without a name", "traceback", "hang", "flood", "wrong result")
+OUTCOMES = (
+    "accepted",
+    "refused",
+    "refused without a name",
+    "traceback",
+    "hang",
+    "flood",
+    "wrong result",
+    "callables executed",
+)
 BAD = OUTCOMES[2:]
-START, END = "<!-- attack -->", "<!-- /attack -->"  # of the table on the page
 # Beyond them an input hangs, or floods the memory or the log.
 SECONDS, MEGABYTES, CHARACTERS = 5, 1024, 2000
+NUM_COMMANDS = 2  # that are attacked at a time
 
 
 class Hang(BaseException):
@@ -69,11 +84,23 @@ def judge(reader: Reader, content: bytes) -> tuple[str, str]:
         outcome = "refused" if is_named else "refused without a name"
     except Exception as error:
         outcome, text = "traceback", repr(error)
-    if outcome in ("accepted", "refused") and peak() - before > MEGABYTES:
+    if reader.canary and was_written(reader.canary):
+        outcome, text = "callables executed", text or "accepted"
+    elif outcome in ("accepted", "refused") and peak() - before > MEGABYTES:
         outcome, text = "flood", f"{peak() - before:.0f} MB in {time.monotonic() - start:.1f} s"
     elif len(text) > CHARACTERS:
         outcome, text = "flood", f"a message of {len(text):,} characters: {text}"
     return outcome, text.replace("\n", " ")[:300]
+
+
+def was_written(canary: Path) -> bool:
+    """Return whether a file or folder is there, and remove it."""
+    if canary.is_dir():
+        canary.rmdir()
+        return True
+    is_there = canary.exists()
+    canary.unlink(missing_ok=True)
+    return is_there
 
 
 def peak() -> float:
@@ -128,32 +155,60 @@ def prepare(folder: Path) -> list[Reader]:
     return readers(run, folder / "package", people, spec)
 
 
-def table(counts: dict[str, Counter[str]]) -> str:
-    """Return the outcomes of all readers as Markdown."""
-    total = sum(counts.values(), Counter())
-    rows = [*counts.items(), ("**all**", total)]
-    lines = [f"| input | {' | '.join(OUTCOMES)} |", f"| --- |{' ---: |' * len(OUTCOMES)}"]
-    return "\n".join([*lines, *(f"| {name} | {' | '.join(str(row[one]) for one in OUTCOMES)} |" for name, row in rows)])
-
-
-def main() -> int:
-    """Attack all readers, print the table and every bad outcome; return 1 if there is one."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--count", type=int, default=100, help="inputs of each reader")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--only", help="the reader of this name alone")
-    parser.add_argument("--page", type=Path, help="page whose table is replaced")
-    arguments = parser.parse_args()
+def attack_inputs(count: int, seed: int, only: Sequence[str] | None) -> tuple[dict[str, Counter[str]], list[str]]:
+    """Give all readers, or those of some names, damaged inputs; return the outcomes and a line for each bad one."""
     counts, lines = {}, []
     with tempfile.TemporaryDirectory() as folder:
         for reader in prepare(Path(folder)):
-            if arguments.only in (None, reader.name):
-                counts[reader.name], bad = attack(reader, arguments.count, arguments.seed)
+            if only is None or reader.name in only:
+                counts[reader.name], bad = attack(reader, count, seed)
                 lines += bad
-    print(table(counts), *lines, sep="\n")
+    return counts, lines
+
+
+def attack_commands(count: int, seed: int, only: Sequence[str] | None) -> tuple[dict[str, Counter[str]], list[str]]:
+    """Kill and signal all commands that write, or those of some names; return the counts and a text for each defect."""
+    writers = [writer for writer in WRITERS if only is None or writer.name in only]
+    with tempfile.TemporaryDirectory() as parent, ThreadPoolExecutor(NUM_COMMANDS) as pool:
+        folder = make_folder(Path(parent))
+
+        def attack_one(writer: Writer) -> tuple[Counter[str], list[str]]:
+            counts, defects = kills.attack(writer, folder, count, seed)
+            print(f"{writer.name}: {dict(counts)}", *defects, sep="\n", file=sys.stderr, flush=True)
+            return counts, defects
+
+        done = list(pool.map(attack_one, writers))
+    counts = {writer.name: one for writer, (one, _) in zip(writers, done, strict=True)}
+    return counts, [text for _, texts in done for text in texts]
+
+
+def table(first: str, columns: Sequence[str], counts: dict[str, Counter[str]]) -> str:
+    """Return counts, and their sum, as Markdown; `first` is the title of the column of names."""
+    rows = [*counts.items(), ("**all**", sum(counts.values(), Counter()))]
+    lines = [f"| {first} | {' | '.join(columns)} |", f"| --- |{' ---: |' * len(columns)}"]
+    return "\n".join([*lines, *(f"| {name} | {' | '.join(str(row[one]) for one in columns)} |" for name, row in rows)])
+
+
+def main() -> int:
+    """Attack all readers or commands, print the table and every bad outcome; return 1 if there is one."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--kills", action="store_true", help="kill and signal commands instead of damaging inputs")
+    parser.add_argument("--count", type=int, help="inputs of each reader (100), or kills of each command (2)")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--only", nargs="+", help="the readers or commands of these names alone")
+    parser.add_argument("--page", type=Path, help="page whose table is replaced")
+    arguments = parser.parse_args()
+    if arguments.kills:
+        mark, counts, lines = "kills", *attack_commands(arguments.count or 2, arguments.seed, arguments.only)
+        written = table("command", kills.COUNTS, counts)
+    else:
+        mark, counts, lines = "attack", *attack_inputs(arguments.count or 100, arguments.seed, arguments.only)
+        written = table("input", OUTCOMES, counts)
+    print(written, *lines, sep="\n")
     if arguments.page:
-        head, _, rest = arguments.page.read_text().partition(START)
-        arguments.page.write_text(f"{head}{START}\n{table(counts)}\n{END}{rest.partition(END)[2]}")
+        start, end = f"<!-- {mark} -->", f"<!-- /{mark} -->"
+        head, _, rest = arguments.page.read_text().partition(start)
+        arguments.page.write_text(f"{head}{start}\n{written}\n{end}{rest.partition(end)[2]}")
     return int(bool(lines))
 
 

@@ -1,16 +1,23 @@
 """Damaged inputs are refused in one line that names them, or accepted rightly: `make attack` on a smaller scale."""
 
+import gc
+import json
+import signal
 import subprocess
 import sys
+import warnings
 from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hydra.utils import instantiate
 
-from attack import run_attack
+from attack import kills, run_attack
+from attack.callables import call_in_json, write_pickle
 from attack.mutations import change_bytes, change_json, change_lines, change_yaml
 from attack.readers import Reader
+from attack.writers import Writer
 
 SCRIPT = Path(run_attack.__file__)
 
@@ -18,7 +25,7 @@ SCRIPT = Path(run_attack.__file__)
 @pytest.mark.slow
 def test_no_damaged_input_hangs_floods_or_passes_unseen(tmp_path):
     page = tmp_path / "page.md"
-    page.write_text(f"before\n{run_attack.START}\nold\n{run_attack.END}\nafter\n")
+    page.write_text("before\n<!-- attack -->\nold\n<!-- /attack -->\nafter\n")
     command = [sys.executable, str(SCRIPT), "--count", "12", "--seed", "1", "--page", str(page)]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=600)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -67,3 +74,38 @@ def test_each_outcome_is_recognised(tmp_path, monkeypatch):
         assert outcomes == Counter({expected: 3})
         assert bool(lines) == (expected in run_attack.BAD)
         assert path.read_bytes() == b"right"
+
+
+def test_a_callable_that_is_executed_is_counted(tmp_path):
+    canary, pickled, path = tmp_path / "canary", tmp_path / "calls.pkl", tmp_path / "file.json"
+    write_pickle(pickled, canary)
+    path.write_bytes(b"{}")
+
+    def change(content, rng):
+        return call_in_json(content, canary, pickled, rng)
+
+    def read(path):
+        instantiate(json.loads(path.read_text()))
+
+    with warnings.catch_warnings(action="ignore", category=ResourceWarning):  # of files that the callables open
+        outcomes, lines = run_attack.attack(Reader("file", b"{}", (change,), read, path, canary=canary), 40, 0)
+        gc.collect()
+    assert outcomes["callables executed"] > 20
+    assert len(lines) >= outcomes["callables executed"]
+    assert not canary.exists()
+
+
+@pytest.mark.parametrize(
+    ("command", "status", "output", "expected"),
+    [
+        ("score", 143, "interrupted by SIGTERM; run the command again to resume", True),
+        ("train", 0, "interrupted by SIGTERM; run the command again to resume", True),
+        ("train", 143, "interrupted by SIGTERM; run the command again to resume", False),
+        ("score", 0, "interrupted by SIGTERM; run the command again to resume", False),
+        ("score", 143, "", False),
+        ("score", 143, "Traceback\ninterrupted by SIGTERM; run the command again to resume", False),
+    ],
+)
+def test_the_end_of_a_signalled_command_is_compared_with_the_documented_one(command, status, output, expected):
+    end = kills.End(status, output, was_running=True, num_orphans=0)
+    assert kills.is_as_documented(Writer(command, command, ()), signal.SIGTERM, end) == expected

@@ -1,20 +1,18 @@
 """Commands that are killed with SIGKILL or stopped by signals, in subprocesses."""
 
 import json
-import os
 import random
-import shutil
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
 import torch
 
-from commands import QUIET, start, train, wait_until
-from tiny_run import assert_same_leaves, overrides_of_tiny_run
+from attack.kills import attack
+from attack.writers import RUN, WRITERS, make_folder
+from commands import start, train, wait_until
+from tiny_run import assert_same_leaves
 from twostream.runs import read_run
 
 NUM_ITERATIONS = 202
@@ -43,13 +41,13 @@ def test_a_run_killed_at_random_moments_is_bit_identical_to_an_uninterrupted_one
     killed.mkdir()
     code, output = train(uninterrupted, *arguments)
     assert code == 0, output
-    run_dir = killed / "runs/synthetic/smoke/full/seed0"
+    run_dir = killed / RUN
     moments = random.Random(0)
     for _ in range(num_kills):
         kill_after_a_checkpoint(start(killed, *arguments), run_dir, moments.uniform(0, 1))
     code, output = train(killed, *arguments)
     assert code == 0, output
-    one, other = (end_of(tmp_path / name / "runs/synthetic/smoke/full/seed0") for name in ("uninterrupted", "killed"))
+    one, other = (end_of(tmp_path / name / RUN) for name in ("uninterrupted", "killed"))
     assert one["iteration"] == NUM_ITERATIONS
     for part in ("state_dict", "optimizer_states", "lr_schedulers", "averaged_generator", "processes", "best"):
         assert_same_leaves(one[part], other[part])
@@ -69,76 +67,17 @@ def iteration_of(run_dir: Path) -> int:
     return end_of(run_dir)["iteration"] if path.is_file() else 0
 
 
-RUN = "runs/synthetic/smoke/full/seed0"
-SMOKE = "runs=runs/synthetic/smoke"
-SPEC = Path(__file__).parents[2] / "experiments/table3_at_module.yaml"
-
-
 @pytest.fixture(scope="module")
-def trained(people_parent, tmp_path_factory) -> Path:
-    """A folder with a trained and evaluated run."""
-    folder = tmp_path_factory.mktemp("trained")
-    overrides = overrides_of_tiny_run(people_parent, folder)
-    words = [word for word in overrides if not word.startswith("run_dir=")]
-    code, output = train(folder, *words, "scoring.metrics=[ssim,psnr]")
-    assert code == 0, output
-    return folder
-
-
-def begin(command: str, folder: Path, *arguments: str) -> subprocess.Popen:
-    return subprocess.Popen(
-        [sys.executable, "-c", f"from twostream.cli.main import run; run({command!r})", *arguments],
-        cwd=folder,
-        env={**os.environ, **QUIET},
-        text=True,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-    )
-
-
-def content_of(folder: Path) -> dict[str, bytes]:
-    """All files of a folder, hidden ones too, but for empty locks and the dates that matplotlib writes into a PDF."""
-    paths = [path for path in folder.rglob("*") if path.is_file() and path.suffix != ".pdf"]
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in paths if path.stat().st_size}
+def writers_folder(tmp_path_factory) -> Path:
+    return make_folder(tmp_path_factory.mktemp("writers"))
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("command", "arguments"),
-    [
-        ("evaluate", [f"run={RUN}", "device=cpu", "split=val", "scoring.metrics=[ssim,psnr]", "scoring.batch_size=1"]),
-        (
-            "score",
-            [f"images={RUN}/images", "targets=people", "metrics=[ssim,psnr]", "scoring.batch_size=1"],
-        ),
-        ("table", [SMOKE, f"specs=[{SPEC}]"]),
-        ("report", [SMOKE, f"specs=[{SPEC}]", "figures=[]"]),
-        ("export", [f"run={RUN}", "out=package", "onnx=false"]),
-        ("generate", ["source=people", "joints=joints.csv", "pose=walk", f"model={RUN}", "device=cpu"]),
-    ],
-)
-def test_a_command_killed_at_random_moments_leaves_what_an_undisturbed_one_leaves(
-    trained, people_folder, tmp_path, command, arguments
-):
-    folders = [tmp_path / name for name in ("undisturbed", "killed")]
-    for folder in folders:
-        shutil.copytree(trained, folder)
-        shutil.copytree(people_folder / "test", folder / "people")
-        shutil.copy(people_folder / "annotation-test.csv", folder / "joints.csv")
-    began = time.monotonic()
-    process = begin(command, folders[0], *arguments)
-    output, _ = process.communicate(timeout=300)
-    assert process.returncode == 0, output
-    moments, seconds = random.Random(command), time.monotonic() - began
-    for fraction in (moments.uniform(0.3, 0.7), moments.uniform(0.7, 1)):
-        process = begin(command, folders[1], *arguments)
-        time.sleep(fraction * seconds)
-        process.kill()
-        process.communicate()
-    process = begin(command, folders[1], *arguments)
-    output, _ = process.communicate(timeout=300)
-    assert process.returncode == 0, output
-    assert content_of(folders[1]) == content_of(folders[0])
+@pytest.mark.parametrize("writer", [pytest.param(writer, id=writer.name) for writer in WRITERS])
+def test_a_command_that_is_killed_or_signalled_leaves_what_an_undisturbed_one_leaves(writers_folder, writer):
+    counts, defects = attack(writer, writers_folder, count=1, seed=1)
+    assert not defects, defects[0]
+    assert counts["kills"] + counts["signals"] > 0
 
 
 STAGES = {

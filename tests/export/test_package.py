@@ -124,7 +124,14 @@ def test_another_config_is_refused(package):
             r"config\.json and model\.safetensors: .*: expected float32 of shape \(.*\), got float32 of shape",
         ),
         ({"generator": {**generator, "num_blocks": 1}}, r"model\.safetensors: .*: expected nothing, got float32"),
-        ({"weights_sha256": "0" * 64}, r"model\.safetensors: expected SHA-256 0000.*, got [0-9a-f]{64}$"),
+        (
+            {"weights_sha256": "0" * 64},
+            r"model\.safetensors: expected the SHA-256 '0000.*' of config\.json, got [0-9a-f]{64}$",
+        ),
+        (
+            {"weights_sha256": ["x" * 1000]},
+            r"expected the SHA-256 \['x{118}\.\.\. .* of config\.json, got [0-9a-f]{64}$",
+        ),
         (
             {"generator": [1]},
             r"config\.json and .*: generator: expected the description of a Module, got that of a list",

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from twostream.runs import cause_of
-from twostream.signals import Interrupted, interruptible
+from twostream.signals import Interrupted, interruptible, raise_lost
 
 EXPECTED = (ValueError, OSError, ImportError)
 
@@ -43,6 +43,7 @@ def exit_on_error(log: logging.Logger) -> Iterator[None]:
     try:
         yield
     except Exception as error:
+        raise_lost()
         cause = cause_of(error)
         show_traceback = not isinstance(cause, EXPECTED) or os.environ.get("HYDRA_FULL_ERROR") == "1"
         log.error("%s: %s", type(cause).__name__, cause, exc_info=error if show_traceback else None)
