@@ -18,7 +18,7 @@ from twostream.data.frame import Frame
 from twostream.data.keypoints import JOINT_NAMES, MISSING, NUM_JOINTS
 from twostream.data.pose import Heatmaps
 from twostream.data.pose_estimators import PoseEstimator
-from twostream.model_package import CONFIG, WEIGHTS, find_model, is_package, read_config, read_weights
+from twostream.model_package import CONFIG, WEIGHTS, find_model, is_package, read_config, read_image_size, read_weights
 from twostream.nets.inspection import attention_matrices
 from twostream.nets.warp import WarpGenerator
 from twostream.registry import build, build_as
@@ -89,9 +89,9 @@ class PoseTransfer:
             checkpoint = load_checkpoint(where)
             model = checkpoint["hyper_parameters"]["data"]
             generator = load_generator(checkpoint, chosen, averaged, str(where))
-        height, width = model["image_size"]
-        heatmaps = build_as(Callable, model["heatmaps"], f"{where}: heatmaps")
-        return cls(generator, (height, width), heatmaps, chosen, estimator)
+        image_size = read_image_size(model, str(where))
+        heatmaps = build_as(Callable, model.get("heatmaps"), f"{where}: heatmaps")
+        return cls(generator, image_size, heatmaps, chosen, estimator)
 
     @overload
     def __call__(

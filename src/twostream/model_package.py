@@ -1,6 +1,6 @@
 """A model package: the generator of a run as a folder to share, with a config, weights, a model card and ONNX."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -52,13 +52,19 @@ def read_config(folder: Path) -> dict[str, Any]:
     config = read_json(path)
     if not isinstance(config, dict) or not config.keys() >= KEYS or config["format"] != FORMAT:
         raise ValueError(f"{path}: expected the config of a model package of format {FORMAT}, from twostream-export")
-    size = config["image_size"]
-    if not (isinstance(size, list) and len(size) == 2 and all(type(side) is int and side > 0 for side in size)):
-        raise ValueError(f"{path}: image_size: expected [height, width] in pixels, got {quoted(size)}")
+    read_image_size(config, str(path))
     if (got := sha256_of(folder / WEIGHTS)) != config["weights_sha256"]:
         expected = quoted(config["weights_sha256"])
         raise ValueError(f"{folder / WEIGHTS}: expected the SHA-256 {expected} of {CONFIG}, got {got}")
     return config
+
+
+def read_image_size(config: object, where: str) -> tuple[int, int]:
+    """Return the `image_size` of a config, height and width in pixels. Raises ValueError that begins with `where`."""
+    size = config.get("image_size") if isinstance(config, Mapping) else None
+    if not (isinstance(size, Sequence) and len(size) == 2 and all(type(side) is int and side > 0 for side in size)):
+        raise ValueError(f"{where}: image_size: expected [height, width] in pixels, got {quoted(size)}")
+    return size[0], size[1]
 
 
 def write_weights(path: Path, weights: Mapping[str, Tensor], dtype: str) -> None:

@@ -25,8 +25,16 @@ TINY = tuple(
     word for word in overrides_of_tiny_run(Path("data"), Path()) if not word.startswith(("run_dir=", "variant="))
 )
 TRAIN = (*TINY, *METRICS, "trainer.val_check_interval=4", "schedule.constant_iterations=6")
-# Files that tell when a run was killed, resumed and how fast it was, and when data were written.
-HISTORY = (".verified.json", "run.json", "train.log", "metrics.csv", "previous.ckpt", "checkpoint.sha256")
+# Files that tell when a run was killed, resumed and how fast it was, when data were written, and where a sweep is.
+HISTORY = (
+    ".verified.json",
+    "multirun.yaml",
+    "run.json",
+    "train.log",
+    "metrics.csv",
+    "previous.ckpt",
+    "checkpoint.sha256",
+)
 PARTS = ("iteration", "state_dict", "optimizer_states", "lr_schedulers", "averaged_generator", "processes", "best")
 
 
