@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 PARENT, REASON = "TWOSTREAM_PARENT", "TWOSTREAM_REASON"
 MAX_REASON = 4096  # bytes
 OUTPUT = "output.log"
-STOP_SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)  # of a user, a scheduler, submitit
+FORWARDED = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)  # of a user, a scheduler, submitit
 
 
 class JobError(CompactHydraException):
@@ -162,7 +162,7 @@ def _run(command: Sequence[str], environment: Mapping[str, str], output: IO[str]
             signals.append(number)
         process.terminate()
 
-    handlers = {number: signal.signal(number, forward) for number in STOP_SIGNALS}
+    handlers = {number: signal.signal(number, forward) for number in FORWARDED}
     try:
         while process.poll() is None:
             # A signal that arrives just before a wait without a limit would be handled only after it.
