@@ -1,9 +1,12 @@
 import logging
 import os
 import signal
+import sys
 import time
+from importlib import import_module
 
 import pytest
+from omegaconf import OmegaConf
 
 from twostream import signals
 from twostream.cli.errors import exit_on_error, exit_on_signal
@@ -52,6 +55,37 @@ def test_a_signal_that_other_code_catches_is_named_when_that_code_fails(caplog):
         half_imported()
     assert exited.value.code == 143
     assert caplog.messages == ["interrupted by SIGTERM; run the command again to resume"]
+
+
+def test_a_signal_waits_while_a_config_is_composed():
+    read = []
+
+    def resolver():
+        signal.raise_signal(signal.SIGTERM)
+        return "value"
+
+    def read_config():
+        read.append(OmegaConf.create({"key": "${of_test:}"}).key)
+        time.sleep(5)
+
+    OmegaConf.register_new_resolver("of_test", resolver, replace=True)
+    with pytest.raises(Interrupted, match="SIGTERM"), interruptible():
+        read_config()
+    assert read == ["value"]
+
+
+def test_a_signal_waits_while_a_module_is_imported(tmp_path, monkeypatch):
+    (tmp_path / "slow_to_import.py").write_text("import signal\nsignal.raise_signal(signal.SIGTERM)\nDONE = True\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "slow_to_import", raising=False)
+
+    def import_it():
+        import_module("slow_to_import")
+        time.sleep(5)
+
+    with pytest.raises(Interrupted), interruptible():
+        import_it()
+    assert sys.modules.pop("slow_to_import").DONE
 
 
 def test_a_second_signal_does_not_disturb_the_clean_up_unless_it_comes_later(monkeypatch):

@@ -8,12 +8,17 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from types import FrameType
 from typing import Any
 
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
 # Seconds in which a signal is not repeated: a scheduler and a sweep may both send it. Later ones count, because Python
 # ignores what is raised in a destructor.
 PAUSE = 1.0
+# Packages that may catch what a handler raises, or be unusable after it: imports, and the composition of a config.
+# Neither lasts, so a signal waits for their end; RETRY is in seconds.
+DEFERRED_BY = ("importlib", "omegaconf")
+RETRY = 0.05
 _raised: list["Interrupted"] = []  # by `interruptible`, while it lasts
 
 
@@ -33,16 +38,18 @@ class Interrupted(BaseException):
         return name if self.iteration is None else f"{name} at iteration {self.iteration}"
 
 
-def on_stop(act: Callable[[int], None]) -> dict[int, Any]:
+def on_stop(act: Callable[[int, FrameType | None], None]) -> dict[int, Any]:
     """Act on each stop signal that this process does not ignore, as nohup makes it; return the handlers before.
+
+    `act` gets the number of the signal and the frame in which it arrived.
 
     A forked process, such as a worker of a loader, ends on a signal, and leaves Ctrl-C to its parent.
     """
     process = os.getpid()
 
-    def handle(number: int, _: Any) -> None:
+    def handle(number: int, frame: FrameType | None) -> None:
         if os.getpid() == process:
-            act(number)
+            act(number, frame)
         elif number != signal.SIGINT:
             signal.signal(number, signal.SIG_DFL)
             signal.raise_signal(number)
@@ -53,12 +60,19 @@ def on_stop(act: Callable[[int], None]) -> dict[int, Any]:
 
 @contextmanager
 def interruptible() -> Iterator[None]:
-    """Raise Interrupted where the main thread is when a stop signal arrives; then none is heard any more."""
+    """Raise Interrupted where the main thread is when a stop signal arrives; then none is heard any more.
+
+    While a module is imported or a config is composed, the signal waits.
+    """
     last = -math.inf
 
-    def stop(number: int) -> None:
+    def stop(number: int, frame: FrameType | None) -> None:
         nonlocal last
-        if time.monotonic() - last > PAUSE:
+        if is_deferred(frame):
+            again = threading.Timer(RETRY, signal_main_thread, (number,))
+            again.daemon = True
+            again.start()
+        elif time.monotonic() - last > PAUSE:
             last = time.monotonic()
             _raised.append(Interrupted(number))
             raise _raised[-1]
@@ -75,11 +89,17 @@ def interruptible() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def raise_lost() -> None:
-    """Raise Interrupted again if a stop signal has arrived: other code has caught it, and then failed.
+def is_deferred(frame: FrameType | None) -> bool:
+    """Return whether a signal that arrives in this frame has to wait: one of DEFERRED_BY has called it."""
+    while frame is not None:
+        if frame.f_globals.get("__name__", "").partition(".")[0] in DEFERRED_BY:
+            return True
+        frame = frame.f_back
+    return False
 
-    An import that is interrupted may hide why, and leave a module that lacks what others expect of it.
-    """
+
+def raise_lost() -> None:
+    """Raise Interrupted again if a stop signal has arrived: other code has caught it, and then failed."""
     if _raised:
         raise _raised[-1]
 
@@ -95,3 +115,10 @@ def become_worker() -> None:
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
+
+
+def signal_main_thread(number: int) -> None:
+    """Send the main thread a signal, from another thread; what it waits for ends."""
+    ident = threading.main_thread().ident
+    assert ident is not None
+    signal.pthread_kill(ident, number)

@@ -46,7 +46,7 @@ class Preemption(Callback):
         if self.received:
             raise Interrupted(self.received, module_of(trainer).iteration)
 
-    def _receive(self, number: int) -> None:
+    def _receive(self, number: int, _: object) -> None:
         self.received = number
 
     def _agreed(self, trainer: Trainer, iteration: int) -> int:

@@ -22,6 +22,7 @@ from typing_extensions import override
 from twostream.files import open_log
 from twostream.registry import model_config
 from twostream.runs import check_same_config, is_finished, read_run, update_run
+from twostream.signals import signal_main_thread
 
 log = logging.getLogger(__name__)
 
@@ -185,9 +186,6 @@ def _watch_parent(parent: int) -> None:
     def watch() -> None:
         while os.getppid() == parent:
             time.sleep(0.5)
-        main_thread = threading.main_thread().ident
-        assert main_thread is not None
-        # Not to this thread, where the signal would not wake the main one.
-        signal.pthread_kill(main_thread, signal.SIGTERM)
+        signal_main_thread(signal.SIGTERM)
 
     threading.Thread(target=watch, daemon=True).start()
