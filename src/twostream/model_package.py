@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor
 
 from twostream.files import atomic_write, quoted, read_json, sha256_of
@@ -73,7 +73,8 @@ def write_weights(path: Path, weights: Mapping[str, Tensor], dtype: str) -> None
         raise ValueError(f"dtype: expected {' or '.join(DTYPES)}, got {quoted(dtype)}")
     tensors = {name: tensor.detach().cpu().to(DTYPES[dtype]).contiguous() for name, tensor in weights.items()}
     with atomic_write(path) as temporary:
-        save_file(tensors, temporary, metadata={"format": "pt"})
+        # Not by save_file, whose errors of a full disk are no OSError.
+        temporary.write_bytes(save(tensors, metadata={"format": "pt"}))
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:

@@ -108,7 +108,7 @@ class Attack:
             self._add_defect(f"{end.num_orphans} processes were left", end)
 
     def _count_temporary_files(self, folder: Path, end: End) -> None:
-        left = [path for path in folder.rglob(".*") if REMAINS.fullmatch(path.name) or path.name.endswith(".partial")]
+        left = remains(folder)
         left += set(self.temporary.iterdir()) - self.caches
         self.caches |= set(left)  # counted once
         self.counts["temporary files"] += len(left)
@@ -170,6 +170,11 @@ def disturb(writer: Writer, folder: Path, temporary: Path, moment: Moment | None
             os.kill(orphan, signal.SIGKILL)
         output.seek(0)
         return End(process.returncode, output.read(), was_running, len(orphans))
+
+
+def remains(folder: Path) -> list[Path]:
+    """Return the temporary files of writers in a folder."""
+    return [path for path in folder.rglob(".*") if REMAINS.fullmatch(path.name) or path.name.endswith(".partial")]
 
 
 def stamps(folder: Path) -> dict[Path, tuple[int, int]]:

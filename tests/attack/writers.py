@@ -5,6 +5,7 @@ import pickle
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -46,10 +47,13 @@ class Writer:
     command: str
     arguments: tuple[str, ...]
 
-    def start(self, folder: Path, output: IO[str] | None = None, **environment: str) -> subprocess.Popen[str]:
-        """Start the command in a folder; its output goes to a file, without one to a pipe."""
+    def start(
+        self, folder: Path, output: IO[str] | None = None, inside: Sequence[str] = (), **environment: str
+    ) -> subprocess.Popen[str]:
+        """Start the command in a folder, within another command; its output goes to a file, without one to a pipe."""
+        code = f"from twostream.cli.main import run; run({self.command!r})"
         return subprocess.Popen(
-            [sys.executable, "-c", f"from twostream.cli.main import run; run({self.command!r})", *self.arguments],
+            [*inside, sys.executable, "-c", code, *self.arguments],
             cwd=folder,
             # matplotlib writes this date into a PDF.
             env={**os.environ, **QUIET, "SOURCE_DATE_EPOCH": "0", **environment},

@@ -9,7 +9,7 @@ import pytest
 from commands import call, train
 from twostream.cli import find_spec
 from twostream.cli.jobs import quote_numbered_options, variant_name
-from twostream.cli.train import run
+from twostream.cli.train import main, run
 
 
 @pytest.mark.parametrize(
@@ -51,6 +51,18 @@ def test_a_long_name_is_truncated_and_stays_unique():
 )
 def test_numbered_options_are_quoted(given, expected):
     assert quote_numbered_options([given]) == [expected]
+
+
+@pytest.mark.parametrize(
+    ("option", "package"),
+    [("hydra/launcher=joblib", "joblib"), ("hydra/launcher=slurm", "submitit"), ("hparams_search=optuna", "optuna")],
+)
+def test_an_option_whose_package_is_missing_names_the_extra(monkeypatch, caplog, option, package):
+    monkeypatch.setattr(sys, "argv", ["twostream-train", "-m", option])
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(SystemExit):
+        main()
+    assert caplog.messages == [f"ImportError: {option} needs {package}: pip install 'twostream[sweep]'"]
 
 
 @pytest.mark.parametrize("override", ["variant=../../../x", "data.name=../../x", "seed=../x", "variant=.."])

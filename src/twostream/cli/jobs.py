@@ -6,6 +6,8 @@ from collections.abc import Sequence
 
 from omegaconf import OmegaConf
 
+from twostream.extras import require
+
 # Groups and keys that are in the folder's path already or do not change the result.
 NOT_IN_VARIANT = (
     *("data", "scale", "ablation", "seed", "trainer", "logger", "callbacks", "hydra", "evaluate", "variant"),
@@ -13,6 +15,8 @@ NOT_IN_VARIANT = (
 )
 OF_TRAINING = ("weights.vgg19",)  # of these groups, but changes the result
 DATA_NOT_IN_VARIANT = ("data.cache", "data.num_workers")
+# Options of a sweep and the packages that they need.
+PACKAGES = {"hydra/launcher=joblib": "joblib", "hydra/launcher=slurm": "submitit", "hparams_search=optuna": "optuna"}
 MAX_NAME = 200  # characters; file systems allow 255
 
 
@@ -50,6 +54,16 @@ def register_resolvers() -> None:
     OmegaConf.register_new_resolver("folder", folder_name, replace=True)
     # As PATN counts: the incomplete batch at the end of an epoch is dropped.
     OmegaConf.register_new_resolver("iterations", lambda epochs, pairs, batch: epochs * (pairs // batch), replace=True)
+
+
+def require_packages(arguments: Sequence[str]) -> None:
+    """Raise ImportError, in one line with the extra, if an option of a sweep needs a package that is not installed.
+
+    Hydra would say that it does not know the option.
+    """
+    for argument in arguments:
+        if argument in PACKAGES:
+            require(f"{argument} needs", "sweep", PACKAGES[argument])
 
 
 def quote_numbered_options(arguments: Sequence[str]) -> list[str]:

@@ -12,7 +12,7 @@ from omegaconf import DictConfig
 
 from twostream.cli import CONF
 from twostream.cli.errors import exit_on_error, exit_on_signal
-from twostream.cli.jobs import quote_numbered_options
+from twostream.cli.jobs import quote_numbered_options, require_packages
 from twostream.cli.options import check_options
 from twostream.cli.processes import end_with_parent, run_job, tell_sweep
 from twostream.files import open_log, write_json
@@ -120,6 +120,8 @@ def main() -> None:
     """Run the command."""
     warnings.filterwarnings("ignore", message=".*LeafSpec", category=FutureWarning)
     end_with_parent()
+    with exit_on_error(log):
+        require_packages(sys.argv[1:])
     sys.argv[1:] = quote_numbered_options(sys.argv[1:])
     run()
 
