@@ -1,4 +1,6 @@
 import logging
+import subprocess
+import sys
 
 import pytest
 
@@ -22,3 +24,20 @@ def test_an_expected_error_is_one_line(caplog):
 def test_an_unexpected_error_has_its_traceback(caplog):
     assert exit_status(KeyError("x")) == 1
     assert caplog.records[0].exc_info
+
+
+def test_a_reader_that_has_ended_is_no_error():
+    code = "import logging; from twostream.cli.errors import exit_on_error\n"
+    code += "with exit_on_error(logging.getLogger()):\n    while True: print('row', flush=True)"
+    pipe = subprocess.PIPE
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=pipe, stderr=pipe, text=True)
+    assert process.stdout.readline() == "row\n"
+    process.stdout.close()
+    assert process.stderr.read() == ""
+    assert process.wait() == 141
+    process.stderr.close()
+
+
+def test_a_broken_pipe_to_another_process_is_an_error(caplog):
+    assert exit_status(BrokenPipeError(32, "Broken pipe")) == 1
+    assert caplog.messages == ["BrokenPipeError: [Errno 32] Broken pipe"]

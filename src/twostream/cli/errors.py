@@ -3,10 +3,12 @@
 import io
 import logging
 import os
+import select
 import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import IO
 
 from twostream.runs import cause_of
 from twostream.signals import Interrupted, interruptible, raise_lost
@@ -37,6 +39,7 @@ def exit_on_error(log: logging.Logger) -> Iterator[None]:
     """Log an error and exit with status 1: in one line if it is of an expected type, else with its traceback.
 
     HYDRA_FULL_ERROR=1 shows every traceback. A character that the terminal does not have is shown as a question mark.
+    If the reader of what is printed has ended, as `head` does, the command ends silently, with the status 141.
     """
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")
@@ -44,7 +47,17 @@ def exit_on_error(log: logging.Logger) -> Iterator[None]:
         yield
     except Exception as error:
         raise_lost()
+        if isinstance(error, BrokenPipeError) and is_unread(sys.stdout):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what Python flushes when it ends
+            raise SystemExit(128 + signal.SIGPIPE) from None
         cause = cause_of(error)
         show_traceback = not isinstance(cause, EXPECTED) or os.environ.get("HYDRA_FULL_ERROR") == "1"
         log.error("%s: %s", type(cause).__name__, cause, exc_info=error if show_traceback else None)
         raise SystemExit(1) from None
+
+
+def is_unread(stream: IO[str]) -> bool:
+    """Return whether a stream is a pipe whose reader has ended."""
+    poll = select.poll()
+    poll.register(stream.fileno(), 0)
+    return any(event & select.POLLERR for _, event in poll.poll(0))
