@@ -25,10 +25,10 @@ LAUNCH_joblib = hydra/launcher=joblib hydra.launcher.n_jobs=$(or $(JOBS),$(shell
 LAUNCH_slurm = hydra/launcher=slurm $(JOBS:%=hydra.launcher.array_parallelism=%)
 LAUNCH = $(if $(filter undefined,$(origin LAUNCH_$(LAUNCHER))),$(error LAUNCHER: expected auto, one, joblib or slurm, got $(LAUNCHER)),$(LAUNCH_$(LAUNCHER)))
 
-.PHONY: help install lint pip-audit format test test-all audit attack attack-kills data ablations status train evaluate table figures report bench demo dashboard lock clean
+.PHONY: help install lint pip-audit format test test-all audit attack attack-kills attack-surroundings data ablations status train evaluate table figures report bench demo dashboard lock clean
 
 help: ## list the targets and knobs
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-20s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo; echo "  knobs: DATA=$(DATA) SCALE=$(SCALE) (smoke, small, medium, paper) SEEDS=$(SEEDS) (0,1,2) RUN=FOLDER SOURCE=ZIP_OR_FOLDER MODELS=MODEL,... (of the demo) LAUNCHER=$(LAUNCHER) (one: one job at a time; joblib, slurm; auto: joblib without a GPU) JOBS=$(JOBS) (at a time) LOGGER=$(LOGGER) (csv, wandb) PYTHON=$(PYTHON) (3.11 to 3.13)"
 
 install: $(BIN)/.installed ## create .venv with the locked packages
@@ -56,8 +56,10 @@ audit: install ## compare networks, training, metrics and statistics with indepe
 	$(BIN)/pytest -n 2 -m "" --audit=docs/audit.md
 attack: install ## give every reader damaged inputs, write the table of docs/reliability.md; 2.5 minutes
 	$(BIN)/python tests/attack/run_attack.py --page docs/reliability.md
-attack-kills: install ## kill and signal every command that writes, write the other table of docs/reliability.md
-	$(BIN)/python tests/attack/run_attack.py --kills --page docs/reliability.md
+attack-surroundings: install ## run commands on full disks and in odd folders, write another table of it; 10 minutes
+	$(BIN)/python tests/attack/run_attack.py surroundings --page docs/reliability.md
+attack-kills: install ## kill and signal every command that writes, write another table of it; 10 minutes
+	$(BIN)/python tests/attack/run_attack.py kills --page docs/reliability.md
 data: install ## prepare the dataset DATA (market1501, deepfashion, deepfashion_176) from the download in SOURCE
 	$(BIN)/twostream-prepare data=$(DATA) 'source="$(SOURCE)"'
 ablations: install ## train and evaluate the unfinished ones of the nine ablations, print Tables 3 to 5, write a report

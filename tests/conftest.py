@@ -11,6 +11,7 @@ import torch
 from jaxtyping import install_import_hook
 from omegaconf import DictConfig
 
+from attack.writers import make_folder
 from audit import Comparison, largest_difference, write_page
 from tiny_run import compose_config, overrides_of_tiny_run, tiny_people
 from twostream.types import PosePair
@@ -71,6 +72,11 @@ def people_parent(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def people_folder(people_parent: Path) -> Path:
     return tiny_people().prepare(people_parent)
+
+
+@pytest.fixture(scope="session")
+def writers_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_folder(tmp_path_factory.mktemp("writers"))
 
 
 @pytest.fixture

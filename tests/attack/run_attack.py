@@ -1,6 +1,7 @@
-"""Damage every input many times, or kill every command that writes (`--kills`), and count what happens.
+"""Damage every input many times (`inputs`), or attack every command that writes, and count what happens.
 
-`make attack` and `make attack-kills` write the tables of docs/reliability.md.
+`kills` kills and signals the commands, `surroundings` runs them on full disks and in other odd places. `make attack`,
+`make attack-kills` and `make attack-surroundings` write the tables of docs/reliability.md.
 """
 
 import argparse
@@ -11,7 +12,7 @@ import tempfile
 import time
 import zlib
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,7 +22,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from attack import kills
+from attack import kills, surroundings
 from attack.readers import Reader, readers
 from attack.writers import WRITERS, Writer, make_folder
 from tiny_run import compose_config, overrides_of_tiny_run, tiny_people
@@ -166,18 +167,20 @@ def attack_inputs(count: int, seed: int, only: Sequence[str] | None) -> tuple[di
     return counts, lines
 
 
-def attack_commands(count: int, seed: int, only: Sequence[str] | None) -> tuple[dict[str, Counter[str]], list[str]]:
-    """Kill and signal all commands that write, or those of some names; return the counts and a text for each defect."""
+def attack_commands(
+    attack_one: Callable[[Writer, Path], tuple[Any, list[str]]], only: Sequence[str] | None
+) -> tuple[dict[str, Any], list[str]]:
+    """Attack all commands that write, or those of some names; return the counts and a text for each defect."""
     writers = [writer for writer in WRITERS if only is None or writer.name in only]
     with tempfile.TemporaryDirectory() as parent, ThreadPoolExecutor(NUM_COMMANDS) as pool:
         folder = make_folder(Path(parent))
 
-        def attack_one(writer: Writer) -> tuple[Counter[str], list[str]]:
-            counts, defects = kills.attack(writer, folder, count, seed)
-            print(f"{writer.name}: {dict(counts)}", *defects, sep="\n", file=sys.stderr, flush=True)
+        def attack_and_show(writer: Writer) -> tuple[Any, list[str]]:
+            counts, defects = attack_one(writer, folder)
+            print(f"{writer.name}: {counts}", *defects, sep="\n", file=sys.stderr, flush=True)
             return counts, defects
 
-        done = list(pool.map(attack_one, writers))
+        done = list(pool.map(attack_and_show, writers))
     counts = {writer.name: one for writer, (one, _) in zip(writers, done, strict=True)}
     return counts, [text for _, texts in done for text in texts]
 
@@ -189,24 +192,50 @@ def table(first: str, columns: Sequence[str], counts: dict[str, Counter[str]]) -
     return "\n".join([*lines, *(f"| {name} | {' | '.join(str(row[one]) for one in columns)} |" for name, row in rows)])
 
 
+def write_kills(arguments: argparse.Namespace) -> tuple[str, list[str]]:
+    """Kill and signal commands; return the table and the defects."""
+
+    def kill(writer: Writer, folder: Path) -> tuple[Counter[str], list[str]]:
+        return kills.attack(writer, folder, arguments.count or 2, arguments.seed)
+
+    counts, defects = attack_commands(kill, arguments.only)
+    return table("command", kills.COUNTS, counts), defects
+
+
+def write_surroundings(arguments: argparse.Namespace) -> tuple[str, list[str]]:
+    """Run commands in odd surroundings; return the table and the defects."""
+
+    def run(writer: Writer, folder: Path) -> tuple[dict[str, Counter[str]], list[str]]:
+        return surroundings.attack(writer, folder, arguments.seed)
+
+    of_commands, defects = attack_commands(run, arguments.only)
+    names = [one.name for one in surroundings.SURROUNDINGS]
+    counts = {name: sum((one[name] for one in of_commands.values()), Counter()) for name in names}
+    return table("surroundings", surroundings.COUNTS, counts), defects
+
+
+def write_inputs(arguments: argparse.Namespace) -> tuple[str, list[str]]:
+    """Damage inputs; return the table and the bad outcomes."""
+    counts, lines = attack_inputs(arguments.count or 100, arguments.seed, arguments.only)
+    return table("input", OUTCOMES, counts), lines
+
+
+ATTACKS = {"inputs": write_inputs, "kills": write_kills, "surroundings": write_surroundings}
+
+
 def main() -> int:
     """Attack all readers or commands, print the table and every bad outcome; return 1 if there is one."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--kills", action="store_true", help="kill and signal commands instead of damaging inputs")
+    parser.add_argument("attack", nargs="?", choices=ATTACKS, default="inputs")
     parser.add_argument("--count", type=int, help="inputs of each reader (100), or kills of each command (2)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", nargs="+", help="the readers or commands of these names alone")
     parser.add_argument("--page", type=Path, help="page whose table is replaced")
     arguments = parser.parse_args()
-    if arguments.kills:
-        mark, counts, lines = "kills", *attack_commands(arguments.count or 2, arguments.seed, arguments.only)
-        written = table("command", kills.COUNTS, counts)
-    else:
-        mark, counts, lines = "attack", *attack_inputs(arguments.count or 100, arguments.seed, arguments.only)
-        written = table("input", OUTCOMES, counts)
+    written, lines = ATTACKS[arguments.attack](arguments)
     print(written, *lines, sep="\n")
     if arguments.page:
-        start, end = f"<!-- {mark} -->", f"<!-- /{mark} -->"
+        start, end = f"<!-- {arguments.attack} -->", f"<!-- /{arguments.attack} -->"
         head, _, rest = arguments.page.read_text().partition(start)
         arguments.page.write_text(f"{head}{start}\n{written}\n{end}{rest.partition(end)[2]}")
     return int(bool(lines))

@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 from hydra.utils import instantiate
 
-from attack import kills, run_attack
+from attack import kills, run_attack, surroundings
 from attack.callables import call_in_json, write_pickle
 from attack.mutations import change_bytes, change_json, change_lines, change_yaml
 from attack.readers import Reader
-from attack.writers import Writer
+from attack.writers import WRITERS, Writer
 
 SCRIPT = Path(run_attack.__file__)
 
@@ -25,7 +25,7 @@ SCRIPT = Path(run_attack.__file__)
 @pytest.mark.slow
 def test_no_damaged_input_hangs_floods_or_passes_unseen(tmp_path):
     page = tmp_path / "page.md"
-    page.write_text("before\n<!-- attack -->\nold\n<!-- /attack -->\nafter\n")
+    page.write_text("before\n<!-- inputs -->\nold\n<!-- /inputs -->\nafter\n")
     command = [sys.executable, str(SCRIPT), "--count", "12", "--seed", "1", "--page", str(page)]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=600)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -35,6 +35,16 @@ def test_no_damaged_input_hangs_floods_or_passes_unseen(tmp_path):
     assert page.read_text().startswith("before\n")
     assert page.read_text().endswith("\nafter\n")
     assert "old" not in page.read_text()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not surroundings.can_mount(), reason="this process may not mount file systems")
+@pytest.mark.parametrize("name", ["train", "evaluate", "table", "export", "generate"])
+def test_a_full_disk_or_an_odd_folder_damages_nothing(writers_folder, name):
+    (writer,) = (one for one in WRITERS if one.name == name)
+    counts, defects = surroundings.attack(writer, writers_folder, seed=1)
+    assert not defects, defects[0]
+    assert counts["full disk"]["refused"] == 1
 
 
 @pytest.mark.parametrize("change", [change_bytes, change_lines, change_json, change_yaml])

@@ -35,6 +35,7 @@ HISTORY = (
     "metrics.csv",
     "previous.ckpt",
     "checkpoint.sha256",
+    "changes.diff",
 )
 PARTS = ("iteration", "state_dict", "optimizer_states", "lr_schedulers", "averaged_generator", "processes", "best")
 

@@ -2,7 +2,6 @@ import math
 
 import pytest
 import torch
-import yaml
 
 from tiny_run import fit, read_curves
 from twostream.callbacks.run_log import RunLog, resumed
@@ -115,6 +114,4 @@ def test_training_writes_all_iterations_the_logged_ssim_and_the_provenance(tiny_
     provenance = read_provenance(run_dir)
     assert (run_dir / "changes.diff").is_file() == provenance["dirty"]
     assert (read_run(run_dir).state, read_run(run_dir).reason) == ("running", "kept")
-    hparams = yaml.safe_load((run_dir / "logs/hparams.yaml").read_text())
-    assert hparams["provenance"] == provenance
-    assert hparams["generator"]["num_blocks"] == 2
+    assert [path.name for path in (run_dir / "logs").iterdir()] == ["metrics.csv"]

@@ -135,3 +135,17 @@ def test_wandb_logs_offline_in_addition_to_the_csv(tmp_path, tiny):
     run_dir = tmp_path / "runs/synthetic/smoke/full/seed0"
     assert list(run_dir.glob("wandb/offline-run-*/run-*.wandb"))
     assert (run_dir / "logs/metrics.csv").is_file()
+
+
+@pytest.mark.parametrize("name", ["file", "odd${e}"])
+def test_a_folder_that_cannot_be_made_is_one_line(tmp_path, monkeypatch, name):
+    folder = tmp_path / name
+    monkeypatch.setattr(sys, "argv", ["twostream-train"])
+    if name == "file":
+        (tmp_path / "runs").touch()
+        folder = tmp_path
+    folder.mkdir(exist_ok=True)
+    monkeypatch.chdir(folder)
+    with pytest.raises(SystemExit, match=r"Not a directory: 'runs|without \${, which Hydra") as exited:
+        run()
+    assert "\n" not in str(exited.value)

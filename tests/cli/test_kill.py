@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from attack.kills import attack
-from attack.writers import RUN, WRITERS, make_folder
+from attack.writers import RUN, WRITERS
 from commands import start, train, wait_until
 from tiny_run import assert_same_leaves
 from twostream.runs import read_run
@@ -65,11 +65,6 @@ def kill_after_a_checkpoint(process, run_dir: Path, seconds: float):
 def iteration_of(run_dir: Path) -> int:
     path = run_dir / "checkpoints" / "last.ckpt"
     return end_of(run_dir)["iteration"] if path.is_file() else 0
-
-
-@pytest.fixture(scope="module")
-def writers_folder(tmp_path_factory) -> Path:
-    return make_folder(tmp_path_factory.mktemp("writers"))
 
 
 @pytest.mark.slow

@@ -1,10 +1,16 @@
-"""Names of runs, and overrides on the command line."""
+"""Names and folders of runs, and overrides on the command line."""
 
 import hashlib
+import os
 import re
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
-from omegaconf import OmegaConf
+from hydra.core.hydra_config import HydraConfig
+from hydra.experimental.callback import Callback
+from omegaconf import DictConfig, OmegaConf
+from typing_extensions import override
 
 from twostream.extras import require
 
@@ -26,8 +32,8 @@ def variant_name(ablation: str, overrides: Sequence[str]) -> str:
     A name that is too long for a folder is truncated and ends with a hash.
     """
     others = []
-    for override in sorted(overrides):
-        key, _, value = override.lstrip("+~").replace("'", "").partition("=")
+    for argument in sorted(overrides):
+        key, _, value = argument.lstrip("+~").replace("'", "").partition("=")
         group = re.split(r"[/.@]", key)[0]
         is_of_data = key.startswith(("data.", "data/")) and key not in DATA_NOT_IN_VARIANT
         if is_of_data or key in OF_TRAINING or group not in NOT_IN_VARIANT:
@@ -46,6 +52,30 @@ def folder_name(key: str, value: object) -> str:
         # Hydra, which is about to make the folder, would show an error of a resolver with its traceback.
         raise SystemExit(f"{key}: expected the name of a folder, without /, got {name!r}")
     return name
+
+
+class CheckFolder(Callback):
+    """Makes the folder of a run, or of a sweep, before Hydra does, whose error would have a traceback."""
+
+    @override
+    def on_run_start(self, config: DictConfig, **_: Any) -> None:
+        self._check(config, "run")
+
+    @override
+    def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
+        self._check(config, "sweep")
+
+    def _check(self, config: DictConfig, key: str) -> None:
+        HydraConfig.instance().set_config(config)  # as Hydra does next, for the interpolations
+        folder = Path(config.hydra[key].dir)
+        if "${" in str(folder.absolute()):
+            raise SystemExit(f"{folder.absolute()}: expected a path without ${{, which Hydra would replace")
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise SystemExit(f"{type(error).__name__}: {error}") from None
+        if not os.access(folder, os.W_OK):
+            raise SystemExit(f"{folder}: expected a folder that can be written to")
 
 
 def register_resolvers() -> None:

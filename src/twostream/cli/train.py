@@ -4,11 +4,13 @@ import logging
 import sys
 import warnings
 from pathlib import Path
+from typing import IO
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
+from typing_extensions import override
 
 from twostream.cli import CONF
 from twostream.cli.errors import exit_on_error, exit_on_signal
@@ -41,9 +43,18 @@ def run(cfg: DictConfig) -> float | None:
     return None
 
 
+class LogFile(logging.StreamHandler[IO[str]]):
+    """Writes what is logged to a file; what a full disk has no room for is on the terminal alone."""
+
+    @override
+    def handleError(self, record: logging.LogRecord) -> None:
+        if not isinstance(sys.exc_info()[1], OSError):
+            super().handleError(record)
+
+
 def log_to(path: Path) -> None:
     """Append what is logged to a file too, in the format of the terminal. Raises OSError if it is a link."""
-    handler = logging.StreamHandler(open_log(path, "a"))
+    handler = LogFile(open_log(path, "a"))
     handler.setFormatter(logging.getLogger().handlers[0].formatter)
     logging.getLogger().addHandler(handler)
 

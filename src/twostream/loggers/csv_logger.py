@@ -1,10 +1,12 @@
 """Log curves to a CSV file that a resumed run appends to."""
 
 from pathlib import Path
+from typing import Any
 
 from pytorch_lightning.loggers import CSVLogger
 from pytorch_lightning.loggers.csv_logs import ExperimentWriter
 from pytorch_lightning.loggers.logger import rank_zero_experiment
+from typing_extensions import override
 
 from twostream.loggers.curve_csv import read_curves
 
@@ -31,5 +33,10 @@ class _Appender(ExperimentWriter):
         if path.is_file():
             self.metrics_keys, _ = read_curves(path)
 
+    @override
+    def log_hparams(self, params: dict[str, Any]) -> None:
+        """Write nothing: `config.json` and `run.json` hold them."""
+
+    @override
     def _check_log_dir_exists(self) -> None:
         """Keep the file, which Lightning's method removes."""
