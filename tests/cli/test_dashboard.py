@@ -2,6 +2,7 @@ import json
 import re
 import subprocess
 import sys
+from base64 import b64decode
 from pathlib import Path
 
 import pytest
@@ -108,6 +109,33 @@ def test_the_workspace_has_sections_for_metrics_tables_curves_and_images(folder,
     assert [(panel.y, panel.metric_regex) for panel in sections["sigma"]] == [([], "^sigma/block_.*$")]
     runs = workspace.runset_settings
     assert runs.filters == "Metric('JobType') = 'train' and Tags() in ['synthetic'] and Tags() in ['smoke']"
+
+
+def test_the_workspace_can_be_viewed_without_the_server(folder, add_run, capsys):
+    add_run("full", {"ssim/patn": 0.3125, "pckh/evaluator": 0.4})
+    add_run("no_at_module", {"ssim/patn": 0.25})
+    for variant, loss in {"full": 1, "no_at_module": 2}.items():
+        run_dir = folder / variant / "seed0"
+        (run_dir / "logs").mkdir()
+        (run_dir / "logs/metrics.csv").write_text(f"step,train/l1,sigma/block_1\n10,{loss},0\n20,0.5,1\n")
+        (run_dir / "samples").mkdir()
+        for name in ("000010.png", "000020.png", "correspondence_000010.png"):
+            Image.new("RGB", (2, 2)).save(run_dir / "samples" / name)
+    out = folder.parent / "view.html"
+    dashboard.main(compose_dashboard(f"runs={folder}", f"view={out}"))
+    assert capsys.readouterr().out == f"{out}\n"
+    page = out.read_text()
+    headings = re.findall(r"<summary>(.+)</summary>", page)
+    names = ["Final metrics (2)", "Tables (3)", "Generator losses (1)", "sigma of the AT-blocks (1)", "Images (3)"]
+    assert headings == [*names, "Settings that differ (1)"]
+    captions = re.findall(r"<figcaption>(.+)</figcaption>", page)
+    images = [f"{name}, {variant}" for name in ("samples", "correspondence") for variant in ("full", "no_at_module")]
+    assert captions == ["SSIM", "PCKh (evaluator)", "train/l1", "sigma/block_.*", *images]
+    first = re.search(r'src="data:image/svg[^,]+,([^"]+)"', page)
+    bars = b64decode(first[1]).decode()
+    assert "0.312" in bars
+    assert "0.25" in bars
+    assert "| 2s-ATN (Full) | 0.312 | 0.320 |" in " ".join(page.split())
 
 
 def test_the_report_shows_each_table_with_its_runs(tables):

@@ -1,6 +1,8 @@
-"""`twostream-dashboard`: upload offline runs to Weights & Biases and build a workspace and a report of them."""
+"""`twostream-dashboard`: a workspace and a report of runs on Weights & Biases, or a view of it without a server."""
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from omegaconf import DictConfig
 
@@ -19,16 +21,43 @@ from twostream.loggers.wandb_dashboard import (
 )
 from twostream.report.figures import load_figure
 from twostream.report.page import write_report
-from twostream.tables.results import collect
-from twostream.tables.spec import load_spec
+from twostream.report.workspace_view import write_workspace_view
+from twostream.tables.results import Results, collect
+from twostream.tables.spec import Spec, check, load_spec
 
 
 def main(cfg: DictConfig) -> None:
-    """Update W&B with the runs in the folder `cfg.runs` and print the addresses of workspace and report."""
-    check_online()
+    """Update W&B with the runs in the folder `cfg.runs` and print the addresses of workspace and report.
+
+    With `cfg.view`, write the workspace to that file instead, without W&B's server, and print its path.
+    """
     require("figures need", "figures", "matplotlib")
+    if cfg.view:
+        require("W&B needs", "wandb", "wandb", "wandb_workspaces")
+        tables = read_tables(cfg)
+        check(any(table.runs for table in tables), "runs", "an evaluated run", f"none in {cfg.runs}")
+        workspace = make_workspace(cfg, WandbProject("nobody", cfg.project), tables)
+        print(write_workspace_view(workspace, tables, Path(cfg.runs), Path(cfg.view)))
+        return
+    check_online()
     for address in make_dashboard(cfg).values():
         print(address)
+
+
+def read_tables(cfg: DictConfig) -> list[Results]:
+    """Read the results of the specs that the data have a table for."""
+    parent, data, scale = split_runs_folder(Path(cfg.runs))
+    return [collect(spec, parent, data, scale, list(cfg.seeds)) for spec in read_specs(cfg, data)]
+
+
+def read_specs(cfg: DictConfig, data: str) -> list[Spec]:
+    """Read the specs of tables of a dataset."""
+    return [spec for spec in (load_spec(find_spec(path)) for path in cfg.specs) if spec.is_for(data)]
+
+
+def make_workspace(cfg: DictConfig, project: WandbProject, tables: Sequence[Results]) -> Any:
+    """Build the workspace of tables; nothing is saved."""
+    return build_workspace(project, tables, cfg.curves, list(cfg.images), logged_names(Path(cfg.runs)))
 
 
 def make_dashboard(cfg: DictConfig) -> dict[str, str]:
@@ -39,9 +68,8 @@ def make_dashboard(cfg: DictConfig) -> dict[str, str]:
     import wandb
 
     folder = Path(cfg.runs)
-    parent, data, scale = place = split_runs_folder(folder)
-    specs = [spec for spec in (load_spec(find_spec(path)) for path in cfg.specs) if spec.is_for(data)]
-    tables = [collect(spec, parent, data, scale, list(cfg.seeds)) for spec in specs]
+    place = split_runs_folder(folder)
+    specs, tables = read_specs(cfg, place[1]), read_tables(cfg)
     try:
         entity = cfg.entity or wandb.Api().default_entity
         if not entity:
@@ -53,7 +81,7 @@ def make_dashboard(cfg: DictConfig) -> dict[str, str]:
             figures = [load_figure(find_spec(spec)) for spec in cfg.figures]
             report_page = write_report(specs, figures, *place, list(cfg.seeds), folder / "report.html", cfg.max_pairs)
         log_tables(tables, folder, project, report_page)
-        workspace = build_workspace(project, tables, cfg.curves, list(cfg.images), logged_names(folder))
+        workspace = make_workspace(cfg, project, tables)
         numbered = [table for table in tables if table.spec.number is not None]
         report = build_report(project, numbered, list(cfg.report_curves))
         return save_dashboard(workspace, report, folder / ADDRESSES)

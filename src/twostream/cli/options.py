@@ -115,6 +115,7 @@ class Report(Runs):
 class Dashboard(Report):
     """Options of `twostream-dashboard`."""
 
+    view: str | None = None
     project: str = ""
     entity: str | None = None
     curves: dict[str, list[str]] = field(default_factory=dict)

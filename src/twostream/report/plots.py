@@ -1,4 +1,4 @@
-"""Plots for light and dark pages: validation curves, and a forest plot of differences."""
+"""Plots for light and dark pages: curves, bars, and a forest plot of differences."""
 
 from collections.abc import Mapping, Sequence
 from io import StringIO
@@ -63,6 +63,15 @@ def plot_curves(curves: Mapping[str, Sequence[Curve]], metric: str, over_time: b
     axes.set_xlabel("minutes of training" if over_time else "iterations")
     axes.set_ylabel(metric)
     axes.legend(frameon=False, labelcolor=INK, fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
+    return figure
+
+
+def plot_bars(values: Mapping[str, float]) -> Any:
+    """Plot labelled values as bars, below one another."""
+    figure, axes = _axes(6.4, 0.5 + 0.26 * len(values))
+    bars = axes.barh(list(values), list(values.values()), color=[f"C{number % 10}" for number in range(len(values))])
+    axes.bar_label(bars, fmt="%.3g", padding=3, color=INK, fontsize=8)
+    axes.invert_yaxis()
     return figure
 
 
