@@ -3,6 +3,7 @@
 import json
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -149,3 +150,12 @@ def test_a_folder_that_cannot_be_made_is_one_line(tmp_path, monkeypatch, name):
     with pytest.raises(SystemExit, match=r"Not a directory: 'runs|without \${, which Hydra") as exited:
         run()
     assert "\n" not in str(exited.value)
+
+
+def test_a_full_disk_is_one_line_before_anything_is_written(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["twostream-train", "-m"])
+    monkeypatch.setattr("shutil.disk_usage", lambda folder: SimpleNamespace(free=5))
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit, match=r"^runs: expected at least 1,000,000 bytes of space on its disk, got 5$"):
+        run()
+    assert [path.name for path in tmp_path.rglob("*")] == ["runs"]

@@ -3,6 +3,7 @@
 import hashlib
 import os
 import re
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ OF_TRAINING = ("weights.vgg19",)  # of these groups, but changes the result
 DATA_NOT_IN_VARIANT = ("data.cache", "data.num_workers")
 # Options of a sweep and the packages that they need.
 PACKAGES = {"hydra/launcher=joblib": "joblib", "hydra/launcher=slurm": "submitit", "hparams_search=optuna": "optuna"}
+MIN_FREE = 1_000_000  # bytes: Hydra's record of a sweep, the log and the first files of a run
 MAX_NAME = 200  # characters; file systems allow 255
 
 
@@ -76,6 +78,8 @@ class CheckFolder(Callback):
             raise SystemExit(f"{type(error).__name__}: {error}") from None
         if not os.access(folder, os.W_OK):
             raise SystemExit(f"{folder}: expected a folder that can be written to")
+        if (free := shutil.disk_usage(folder).free) < MIN_FREE:
+            raise SystemExit(f"{folder}: expected at least {MIN_FREE:,} bytes of space on its disk, got {free:,}")
 
 
 def register_resolvers() -> None:
