@@ -53,7 +53,7 @@ SURROUNDINGS = (
     Surroundings("no folder for temporary files", environment={"TMPDIR": "/nonexistent"}),
     Surroundings("no home", environment={"HOME": "/nonexistent"}),
     Surroundings("ASCII terminal", environment={"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONIOENCODING": "ascii"}),
-    Surroundings("folder with an odd name", folder="a b,c=d'${e}ü[0]"),
+    Surroundings("folder with an odd name", folder="a b,c=d'$eü[0]"),
     Surroundings("missing file", is_file_missing=True),
 )
 
