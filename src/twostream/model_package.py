@@ -16,7 +16,9 @@ FORMAT = 1  # of config.json
 MODELS = Path(__file__).parent / "models"
 DEFAULT_MODEL = "warp-64x32"  # of MODELS
 KEYS = {"format", "generator", "heatmaps", "image_size", "averaged", "weights_sha256"}
-DTYPES = {"float32": torch.float32, "float16": torch.float16}
+DTYPES = {"float32": torch.float32, "float16": torch.float16, "int8": torch.int8}
+SCALE = ".scale"  # ends the name of the scales of a tensor in int8
+INT8_MAX, TINY = 127, 1e-30
 
 
 def packaged_models() -> list[str]:
@@ -68,10 +70,23 @@ def read_image_size(config: object, where: str) -> tuple[int, int]:
 
 
 def write_weights(path: Path, weights: Mapping[str, Tensor], dtype: str) -> None:
-    """Write the weights of a generator as safetensors, in float32 or float16. Raises ValueError for another dtype."""
+    """Write the weights of a generator as safetensors, in one of DTYPES. Raises ValueError for another dtype.
+
+    In int8 a weight with more than one axis is stored as integers and a scale for each row of its first axis,
+    `NAME.scale` in float32; biases are in float16.
+    """
     if dtype not in DTYPES:
         raise ValueError(f"dtype: expected {' or '.join(DTYPES)}, got {quoted(dtype)}")
-    tensors = {name: tensor.detach().cpu().to(DTYPES[dtype]).contiguous() for name, tensor in weights.items()}
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
+    if dtype == "int8":
+        matrices = {name: tensor for name, tensor in tensors.items() if tensor.ndim > 1}
+        scales = {name: tensor.abs().flatten(1).amax(1) / INT8_MAX for name, tensor in matrices.items()}
+        tensors = {name: tensor.half() for name, tensor in tensors.items()}
+        for name, scale in scales.items():
+            tensors[name] = _rows_times(matrices[name], 1 / scale.clamp_min(TINY)).round().to(torch.int8)
+            tensors[name + SCALE] = scale
+    else:
+        tensors = {name: tensor.to(DTYPES[dtype]) for name, tensor in tensors.items()}
     with atomic_write(path) as temporary:
         # Not by save_file, whose errors of a full disk are no OSError.
         temporary.write_bytes(save(tensors, metadata={"format": "pt"}))
@@ -80,14 +95,29 @@ def write_weights(path: Path, weights: Mapping[str, Tensor], dtype: str) -> None
 def read_weights(path: Path) -> dict[str, Tensor]:
     """Read the weights of a package, in float32.
 
-    Raises ValueError, naming the file, if it is damaged or has a tensor of another dtype than float32 and float16.
+    Raises ValueError, naming the file, if it is damaged, has a tensor of another dtype than DTYPES, or integers without
+    a scale for each row.
     """
     try:
         weights = load_file(path)
     except (SafetensorError, OSError) as error:
         raise ValueError(f"{path}: expected weights in safetensors, got: {error}") from None
+    read = {}
     for name, tensor in weights.items():
         if tensor.dtype not in DTYPES.values():
             got = str(tensor.dtype).removeprefix("torch.")
             raise ValueError(f"{path}: {name}: expected {' or '.join(DTYPES)}, got {got}")
-    return {name: tensor.float() for name, tensor in weights.items()}
+        if tensor.dtype == torch.int8:
+            scale = weights.get(name + SCALE)
+            if scale is None or scale.shape != tensor.shape[:1] or scale.dtype == torch.int8:
+                got = "none" if scale is None else f"{scale.dtype} of {tuple(scale.shape)}"
+                raise ValueError(f"{path}: {name}{SCALE}: expected a scale for each row of {name}, got {got}")
+            read[name] = _rows_times(tensor.float(), scale.float())
+        elif weights.get(name.removesuffix(SCALE), tensor).dtype != torch.int8:
+            read[name] = tensor.float()
+    return read
+
+
+def _rows_times(tensor: Tensor, factors: Tensor) -> Tensor:
+    """Multiply each row of the first axis with its factor."""
+    return tensor * factors.reshape(-1, *[1] * (tensor.ndim - 1))

@@ -56,7 +56,7 @@ def generate(model, person):
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-@pytest.mark.parametrize(("dtype", "steps"), [("float32", 0), ("float16", 2)])
+@pytest.mark.parametrize(("dtype", "steps"), [("float32", 0), ("float16", 2), ("int8", 12)])
 def test_a_package_generates_what_its_run_generates(runs, person, tmp_path, name, dtype, steps):
     export_run(runs[name], tmp_path / "package", dtype=dtype, onnx=False)
     expected = generate(PoseTransfer.load(runs[name], "cpu"), person)
@@ -85,15 +85,16 @@ def test_the_card_says_what_is_not_known(package):
     assert not (package / "examples.png").exists()
 
 
-def test_half_precision_is_half_as_large(runs, tmp_path):
+def test_half_precision_is_half_as_large_and_integers_a_quarter(runs, tmp_path):
     sizes = {}
-    for dtype in ("float32", "float16"):
+    for dtype in ("float32", "float16", "int8"):
         export_run(runs["two_stream"], tmp_path / dtype, dtype=dtype, onnx=False)
         sizes[dtype] = (tmp_path / dtype / "model.safetensors").stat().st_size
-    assert sizes["float16"] < 0.65 * sizes["float32"]  # a header is in both
-    with pytest.raises(ValueError, match="dtype: expected float32 or float16, got 'int8'"):
-        export_run(runs["warp"], tmp_path / "int8", dtype="int8", onnx=False)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["float16", "float32"]
+    assert sizes["float16"] < 0.65 * sizes["float32"]  # a header is in all
+    assert sizes["int8"] < 0.7 * sizes["float16"]
+    with pytest.raises(ValueError, match="dtype: expected float32 or float16 or int8, got 'int4'"):
+        export_run(runs["warp"], tmp_path / "int4", dtype="int4", onnx=False)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["float16", "float32", "int8"]
 
 
 def test_a_package_is_replaced_and_other_folders_are_not(runs, package, tmp_path):
@@ -167,7 +168,11 @@ def test_damaged_weights_are_refused(package):
             PoseTransfer.load(package, "cpu")
     save_file({**weights, name: weights[name].int()}, path)
     edit(package, weights_sha256=sha256_of(path))
-    with pytest.raises(ValueError, match=rf"model\.safetensors: {name}: expected float32 or float16, got int32"):
+    with pytest.raises(ValueError, match=rf"model\.safetensors: {name}: expected float32 or .* or int8, got int32"):
+        PoseTransfer.load(package, "cpu")
+    save_file({**weights, name: weights[name].to(torch.int8)}, path)
+    edit(package, weights_sha256=sha256_of(path))
+    with pytest.raises(ValueError, match=rf"{name}\.scale: expected a scale for each row of {name}, got none"):
         PoseTransfer.load(package, "cpu")
     path.write_bytes(b"no weights")
     edit(package, weights_sha256=sha256_of(path))

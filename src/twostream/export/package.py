@@ -35,7 +35,7 @@ def export_run(run_dir: Path, out: Path, averaged: bool = False, dtype: str = "f
         run_dir: the folder of a trained run; the values of its evaluation, if there is one, go into the model card.
         out: folder of the package; one that exists is replaced.
         averaged: the averaged weights of a run with `averaging=ema`.
-        dtype: of the weights, float32 or float16.
+        dtype: of the weights, float32, float16 or int8.
         onnx: write an ONNX file too and compare it with PyTorch.
 
     Raises ImportError if a package for ONNX files is missing, ValueError if the run isn't trained, `out` is a folder
