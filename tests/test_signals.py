@@ -74,6 +74,16 @@ def test_a_signal_waits_while_a_config_is_composed():
     assert read == ["value"]
 
 
+def test_a_signal_that_waits_when_the_work_ends_is_reported():
+    def end():
+        OmegaConf.register_new_resolver("of_test", lambda: signal.raise_signal(signal.SIGTERM), replace=True)
+        assert OmegaConf.create({"key": "${of_test:}"}).key is None
+
+    with pytest.raises(Interrupted, match="SIGTERM"), interruptible():
+        end()
+    time.sleep(2 * signals.RETRY)  # ignored: the process is about to end
+
+
 def test_a_signal_waits_while_a_module_is_imported(tmp_path, monkeypatch):
     (tmp_path / "slow_to_import.py").write_text("import signal\nsignal.raise_signal(signal.SIGTERM)\nDONE = True\n")
     monkeypatch.syspath_prepend(tmp_path)

@@ -19,7 +19,7 @@ PAUSE = 1.0
 # Neither lasts, so a signal waits for their end; RETRY is in seconds.
 DEFERRED_BY = ("importlib", "omegaconf")
 RETRY = 0.05
-_raised: list["Interrupted"] = []  # by `interruptible`, while it lasts
+_heard: list["Interrupted"] = []  # by `interruptible`, while it lasts
 
 
 class Interrupted(BaseException):
@@ -69,22 +69,24 @@ def interruptible() -> Iterator[None]:
     def stop(number: int, frame: FrameType | None) -> None:
         nonlocal last
         if is_deferred(frame):
+            _heard.append(Interrupted(number))
             again = threading.Timer(RETRY, signal_main_thread, (number,))
             again.daemon = True
             again.start()
         elif time.monotonic() - last > PAUSE:
             last = time.monotonic()
-            _raised.append(Interrupted(number))
-            raise _raised[-1]
+            _heard.append(Interrupted(number))
+            raise _heard[-1]
 
     handlers = on_stop(stop)
     try:
         yield
+        raise_lost()
     except Interrupted:
         handlers = dict.fromkeys(handlers, signal.SIG_IGN)
         raise
     finally:
-        _raised.clear()
+        _heard.clear()
         for number, handler in handlers.items():
             signal.signal(number, handler)
 
@@ -99,9 +101,9 @@ def is_deferred(frame: FrameType | None) -> bool:
 
 
 def raise_lost() -> None:
-    """Raise Interrupted again if a stop signal has arrived: other code has caught it, and then failed."""
-    if _raised:
-        raise _raised[-1]
+    """Raise Interrupted if a stop signal has arrived: it waits, or other code has caught what was raised."""
+    if _heard:
+        raise _heard[-1]
 
 
 def become_worker() -> None:
