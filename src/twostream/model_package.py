@@ -14,7 +14,7 @@ from twostream.files import atomic_write, quoted, read_json, sha256_of
 CONFIG, WEIGHTS, ONNX, CARD = "config.json", "model.safetensors", "model.onnx", "README.md"
 FORMAT = 1  # of config.json
 MODELS = Path(__file__).parent / "models"
-DEFAULT_MODEL = "warp-64x32"  # of MODELS
+DEFAULT_MODEL = "warp-128x64"  # of MODELS
 KEYS = {"format", "generator", "heatmaps", "image_size", "averaged", "weights_sha256"}
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "int8": torch.int8}
 SCALE = ".scale"  # ends the name of the scales of a tensor in int8
