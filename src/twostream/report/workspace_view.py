@@ -57,7 +57,8 @@ def _panel(panel: Any, runs: Mapping[str, Sequence[Path]], tables: Sequence[Resu
         figure = plot_bars({name: value for name, value in values.items() if value is not None})
         return {"title": title, "images": [("", data_uri(svg(figure).encode(), SVG))]}
     if kind == "MediaBrowser":
-        files = {name: sorted(folders[0].glob(IMAGES[title])) for name, folders in runs.items()}
+        pattern = IMAGES.get(title, f"samples/{title}*.png")
+        files = {name: sorted(folders[0].glob(pattern)) for name, folders in runs.items()}
         images = [(name, data_uri(paths[-1].read_bytes(), PNG)) for name, paths in files.items() if paths]
         return {"title": title, "images": images}
     if kind == "MarkdownPanel":
