@@ -24,7 +24,7 @@ from synthetic_people.evaluator import Evaluator, EvaluatorNet, EvaluatorOutput,
 from synthetic_people.people import SyntheticPeople
 from twostream.data.dataset import to_unit_range
 from twostream.data.images import read_image
-from twostream.data.keypoints import FLIPPED, read_annotations
+from twostream.data.keypoints import FLIPPED, JointFrame, read_annotations
 from twostream.data.pairs import identity_of
 from twostream.data.pose import gaussian_heatmaps, joints_to_tensor, person_mask
 from twostream.files import sha256_of
@@ -149,7 +149,7 @@ class LabelledImages(NamedTuple):
 def read_labelled_images(people: SyntheticPeople, root: Path) -> LabelledImages:
     """Read the training split of a set of synthetic people, in the order of its identities."""
     height, width = people.image_size
-    joints = read_annotations(root / "annotation-train.csv", width, height)
+    joints = read_annotations(root / "annotation-train.csv", JointFrame(height, width))
     images = np.stack([read_image(root / "train" / name, (height, width)) for name in joints])
     masks = np.stack([person_mask(array, (height, width)) for array in joints.values()])
     return LabelledImages(

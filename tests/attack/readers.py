@@ -40,7 +40,7 @@ class Reader:
 def readers(run: Path, package: Path, people: Path, spec: Path) -> list[Reader]:
     """Return all readers, given an evaluated run, its package, a folder of synthetic people and the spec of a table."""
     from twostream.data.images import read_image
-    from twostream.data.keypoints import read_annotations
+    from twostream.data.keypoints import JointFrame, read_annotations
     from twostream.data.pairs import read_pairs
     from twostream.data.pose_files import read_poses
     from twostream.data.pose_sources import find_poses
@@ -75,9 +75,10 @@ def readers(run: Path, package: Path, people: Path, spec: Path) -> list[Reader]:
     scratch, last = package.parent, run / "checkpoints/last.ckpt"
     image = next((people / "test").iterdir())
     files = write_files(scratch, image)
+    frame = JointFrame(height=None, width=16)
     lines, values = (change_lines, change_bytes), (change_json, change_bytes)
     listed: list[tuple[str, Path, tuple[Change, ...], Callable[[Path], Any]]] = [
-        ("annotations", people / "annotation-test.csv", lines, lambda path: read_annotations(path, 16)),
+        ("annotations", people / "annotation-test.csv", lines, lambda path: read_annotations(path, frame)),
         ("pairs", people / "pairs-test.csv", lines, read_pairs),
         ("image, JPEG", image, (change_bytes,), read_image),
         ("image, PNG", files["photo.png"], (change_bytes,), read_image),

@@ -12,7 +12,7 @@ from commands import call
 from tflite_models import save_landmarks
 from tiny_run import compose_config
 from twostream.cli.annotate import main
-from twostream.data.keypoints import read_annotations
+from twostream.data.keypoints import ANY_FRAME, read_annotations
 
 
 def test_a_folder_of_photos_is_annotated_by_blazepose(tmp_path, capsys):
@@ -24,7 +24,7 @@ def test_a_folder_of_photos_is_annotated_by_blazepose(tmp_path, capsys):
     main(compose_config("annotate", *folders, "pose_estimator=blazepose", f"pose_estimator.model={model}"))
     assert capsys.readouterr().out.startswith("BlazePose: 18 joints in 1 images\n")
     # The canvas' corner is 24 pixels above and 76 to the left of the image, whose scale is 1.
-    assert np.unique(read_annotations(tmp_path / "out.csv", None)["a.jpg"], axis=0).tolist() == [[26, 24]]
+    assert np.unique(read_annotations(tmp_path / "out.csv", ANY_FRAME)["a.jpg"], axis=0).tolist() == [[26, 24]]
 
 
 def test_a_folder_of_photos_is_annotated(tmp_path, pose_file):
@@ -38,7 +38,7 @@ def test_a_folder_of_photos_is_annotated(tmp_path, pose_file):
         "both shoulders and both hips found in 2 of them",
         "annotation.csv",
     ]
-    joints = read_annotations(tmp_path / "annotation.csv", None)
+    joints = read_annotations(tmp_path / "annotation.csv", ANY_FRAME)
     assert {name: np.unique(array, axis=0).tolist() for name, array in joints.items()} == {
         "a.jpg": [[32, 24]],
         "b.png": [[50, 40]],

@@ -8,7 +8,7 @@ from commands import call
 from tiny_run import compose_config, overrides_of_tiny_run
 from twostream.cli.train import train_and_evaluate
 from twostream.data.images import read_image
-from twostream.data.keypoints import read_annotations
+from twostream.data.keypoints import JointFrame, read_annotations
 
 pytestmark = pytest.mark.slow
 
@@ -27,7 +27,7 @@ def folder(people_folder, tmp_path):
     (tmp_path / "people").mkdir()
     for name in names:
         shutil.copy(people_folder / "test" / name, tmp_path / "people")
-    joints = read_annotations(people_folder / "annotation-test.csv", 16)
+    joints = read_annotations(people_folder / "annotation-test.csv", JointFrame(None, 16))
     poses = []
     for name in names:
         # The centres of pixels, enlarged.

@@ -10,7 +10,7 @@ from PIL import Image
 from commands import call
 from tiny_run import compose_config
 from twostream.cli.prepare import run_step
-from twostream.data.keypoints import read_annotations, write_annotations
+from twostream.data.keypoints import ANY_FRAME, read_annotations, write_annotations
 from twostream.data.pairs import matching_pairs, read_pairs
 
 
@@ -21,7 +21,7 @@ def test_a_zip_becomes_a_data_folder(tmp_path, people_folder, pose_file):
             for path in (people_folder / split).iterdir():
                 Image.open(path).resize((64, 128)).save(tmp_path / "large.jpg")
                 file.write(tmp_path / "large.jpg", f"Market-1501-v15.09.15/bounding_box_{split}/{path.name}")
-    joints = read_annotations(people_folder / "annotation-test.csv", None)
+    joints = read_annotations(people_folder / "annotation-test.csv", ANY_FRAME)
     published = tmp_path / "market-annotation-test.csv"
     write_annotations(published, {name: np.where(array == -1, -1, array * 4) for name, array in joints.items()})
     settings = ["data=market1501", "source=market.zip", "num_workers=1", f"pose_estimator.pose_weights={pose_file}"]
@@ -45,7 +45,7 @@ def test_the_pairs_step_writes_the_pairs_of_an_annotation_file(tmp_path, people_
     annotations, out = people_folder / "annotation-train.csv", tmp_path / "out/pairs.csv"
     run_step(compose_config("prepare", "step=pairs", f"annotations={annotations}", f"out={out}"))
     pairs = read_pairs(out)
-    assert pairs == matching_pairs(read_annotations(annotations, None))
+    assert pairs == matching_pairs(read_annotations(annotations, ANY_FRAME))
     assert capsys.readouterr().out.splitlines() == [f"{len(pairs)} pairs", str(out)]
 
 

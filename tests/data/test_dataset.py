@@ -8,7 +8,7 @@ from PIL import Image
 from twostream.data import dataset as dataset_module
 from twostream.data.dataset import AnnotatedImages, PairDataset, read_split, to_pose_pair, to_uint8, to_unit_range
 from twostream.data.images import read_image
-from twostream.data.keypoints import read_annotations, write_annotations
+from twostream.data.keypoints import ANY_FRAME, read_annotations, write_annotations
 from twostream.data.manifest import CHECKS, MANIFEST
 from twostream.data.pose import gaussian_heatmaps
 
@@ -63,7 +63,7 @@ def test_a_pair_of_an_unknown_name_is_refused_with_file_and_line(folder):
 
 def test_joints_of_another_frame_are_refused(folder):
     path = folder / "annotation-test.csv"
-    joints = read_annotations(path, None)
+    joints = read_annotations(path, ANY_FRAME)
     next(iter(joints.values()))[1] = (5, 30)
     write_annotations(path, joints)
     with pytest.raises(ValueError, match=r"annotation-test\.csv:2: x = 30 belongs to another frame: expected -3 to 18"):

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from twostream.data.keypoints import HEADER, read_annotations, write_annotations
+from twostream.data.keypoints import ANY_FRAME, HEADER, JointFrame, read_annotations, write_annotations
 from twostream.data.pairs import read_pairs
 
 NAMES = [f"{identity:04d}_c1s1_000001_{box:02d}.jpg" for identity in (1, 2) for box in (1, 2)]
@@ -69,14 +69,14 @@ def is_placed(message, path, content):
 @RUNS
 @given(content=files(ANNOTATIONS, HEADER), width=st.sampled_from([None, 64, 176, 256]))
 def test_any_annotation_file_loads_or_is_refused_by_name(folder, content, width):
-    joints = load(folder / "annotation.csv", content, lambda path: read_annotations(path, width))
+    joints = load(folder / "annotation.csv", content, lambda path: read_annotations(path, JointFrame(None, width)))
     for name, array in (joints or {}).items():
         assert name.strip()
         assert array.shape == (18, 2)
         assert np.issubdtype(array.dtype, np.integer)
     if joints:
         write_annotations(folder / "again.csv", joints)
-        again = read_annotations(folder / "again.csv", width)
+        again = read_annotations(folder / "again.csv", JointFrame(None, width))
         assert list(again) == list(joints)
         assert all(np.array_equal(again[name], joints[name]) for name in joints)
 
@@ -97,7 +97,7 @@ def test_the_files_are_neither_all_valid_nor_all_refused(folder):
     @RUNS
     @given(content=near_misses(ANNOTATIONS))
     def collect(content):
-        outcomes.add(load(folder / "annotation.csv", content, lambda path: read_annotations(path, None)) is None)
+        outcomes.add(load(folder / "annotation.csv", content, lambda path: read_annotations(path, ANY_FRAME)) is None)
 
     collect()
     assert outcomes == {True, False}

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from twostream.data.keypoints import FLIPPED, JOINT_NAMES, LIMBS, found, read_annotations
+from twostream.data.keypoints import ANY_FRAME, FLIPPED, JOINT_NAMES, LIMBS, JointFrame, found, read_annotations
 
 HEADER = "name:keypoints_y:keypoints_x"
 ROW = "0001_c1s1_000001_01.jpg: " + str([0, 5] + [-1] * 16) + ": " + str([0, -7] + [-1] * 16)
@@ -25,7 +25,7 @@ def test_a_flip_swaps_left_and_right():
 
 
 def test_y_is_before_x_and_only_minus_one_is_missing(tmp_path):
-    joints = read_annotations(write(tmp_path / "a.csv", HEADER, ROW), None)["0001_c1s1_000001_01.jpg"]
+    joints = read_annotations(write(tmp_path / "a.csv", HEADER, ROW), ANY_FRAME)["0001_c1s1_000001_01.jpg"]
     assert joints[:3].tolist() == [[0, 0], [5, -7], [-1, -1]]
     assert found(joints)[:3].tolist() == [True, True, False]
 
@@ -35,11 +35,11 @@ def test_y_is_before_x_and_only_minus_one_is_missing(tmp_path):
 def test_variants_in_use_are_read(tmp_path, header, row):
     name = "fashion/WOMEN/Shorts/id_00000748/01_2_side.jpg"
     other = row.replace("0001_c1s1_000001_01.jpg", name)
-    assert list(read_annotations(write(tmp_path / "a.csv", header, row, other), None)) == [
+    assert list(read_annotations(write(tmp_path / "a.csv", header, row, other), ANY_FRAME)) == [
         "0001_c1s1_000001_01.jpg",
         name,
     ]
-    assert read_annotations(write(tmp_path / "a.csv", header, ""), None) == {}
+    assert read_annotations(write(tmp_path / "a.csv", header, ""), ANY_FRAME) == {}
 
 
 JOINTS = f"{[1] * 18}"
@@ -71,13 +71,13 @@ JOINTS = f"{[1] * 18}"
 )
 def test_malformed_files_are_refused_with_file_and_line(tmp_path, lines, message):
     with pytest.raises(ValueError, match=message):
-        read_annotations(write(tmp_path / "a.csv", *lines), None)
+        read_annotations(write(tmp_path / "a.csv", *lines), ANY_FRAME)
 
 
 def test_bytes_that_are_not_text_are_refused_with_the_file(tmp_path):
     (tmp_path / "a.csv").write_bytes(HEADER.encode() + b"\n\xff")
     with pytest.raises(ValueError, match=r"a\.csv: expected UTF-8 text, got byte 0xff at offset 29"):
-        read_annotations(tmp_path / "a.csv", None)
+        read_annotations(tmp_path / "a.csv", ANY_FRAME)
 
 
 def test_missing_joints_written_as_zero_are_refused(tmp_path):
@@ -86,10 +86,10 @@ def test_missing_joints_written_as_zero_are_refused(tmp_path):
     with pytest.raises(
         ValueError, match=r"a\.csv:4: 2 joints are at \(0, 0\), and no joint of the file is -1: expected -1 for both"
     ):
-        read_annotations(write(tmp_path / "a.csv", HEADER, complete, "", zeros), None)
-    assert len(read_annotations(write(tmp_path / "a.csv", HEADER, zeros, ROW), None)) == 2
+        read_annotations(write(tmp_path / "a.csv", HEADER, complete, "", zeros), ANY_FRAME)
+    assert len(read_annotations(write(tmp_path / "a.csv", HEADER, zeros, ROW), ANY_FRAME)) == 2
     one_corner = f"x.jpg: {[0, *range(1, 18)]}: {[0, *range(1, 18)]}"
-    assert found(read_annotations(write(tmp_path / "a.csv", HEADER, one_corner), None)["x.jpg"]).all()
+    assert found(read_annotations(write(tmp_path / "a.csv", HEADER, one_corner), ANY_FRAME)["x.jpg"]).all()
 
 
 def rows_of(*xs: int) -> list[str]:
@@ -112,7 +112,7 @@ def rows_of(*xs: int) -> list[str]:
     ],
 )
 def test_joints_outside_the_image_are_read(tmp_path, width, xs):
-    joints = read_annotations(write(tmp_path / "a.csv", *rows_of(*xs)), width)
+    joints = read_annotations(write(tmp_path / "a.csv", *rows_of(*xs)), JointFrame(None, width))
     assert [array[1].tolist() for array in joints.values()] == [[60, x] for x in xs]
 
 
@@ -127,7 +127,7 @@ def test_joints_outside_the_image_are_read(tmp_path, width, xs):
 )
 def test_x_of_another_frame_is_refused_with_file_line_and_value(tmp_path, width, xs, message):
     with pytest.raises(ValueError, match=rf"{re.escape(message)} for images of width {width}; use the annotations"):
-        read_annotations(write(tmp_path / "a.csv", *rows_of(*xs)), width)
+        read_annotations(write(tmp_path / "a.csv", *rows_of(*xs)), JointFrame(None, width))
 
 
 def test_y_of_another_frame_is_refused_with_file_line_and_value(tmp_path):
@@ -135,17 +135,17 @@ def test_y_of_another_frame_is_refused_with_file_line_and_value(tmp_path):
     path.write_text(f"{HEADER}\na.jpg: {[0] * 17 + [157]}: {[9] * 18}\nb.jpg: {[0] * 17 + [30_000]}: {[9] * 18}\n")
     message = r"a\.csv:3: y = 30000 belongs to another frame: expected -29 to 156 for images of height 128"
     with pytest.raises(ValueError, match=message.replace("a\\.csv:3: y = 30000", r"a\.csv:2: y = 157")):
-        read_annotations(path, 64, 128)
+        read_annotations(path, JointFrame(128, 64))
     path.write_text(path.read_text().replace("157", "156"))
     with pytest.raises(ValueError, match=message):
-        read_annotations(path, 64, 128)
-    assert len(read_annotations(path, 64)) == 2
+        read_annotations(path, JointFrame(128, 64))
+    assert len(read_annotations(path, JointFrame(None, 64))) == 2
 
 
 @pytest.mark.parametrize("width", [64, 176, 256])
 def test_missing_joints_are_in_every_frame(tmp_path, width):
     rows = [f"{i}.jpg: {[-1] * 18}: {[-1] * 18}" for i in range(2)]
-    assert len(read_annotations(write(tmp_path / "a.csv", HEADER, *rows), width)) == 2
+    assert len(read_annotations(write(tmp_path / "a.csv", HEADER, *rows), JointFrame(None, width))) == 2
 
 
 @pytest.mark.parametrize("row", ["{}", "{}:1:2:3", "{}: [1]: [1]", "a.jpg: {}: [1]", "a.jpg: [{}]: [1]"])
@@ -154,7 +154,7 @@ def test_a_long_line_is_quoted_by_its_beginning(tmp_path, row):
     long = "1" * 1_000_000
     for lines in ([HEADER, row.format(long)], [long, ROW]):
         with pytest.raises(ValueError, match=r"a\.csv:\d: expected .*\.\.\. \(1,000,0\d\d characters\)$") as error:
-            read_annotations(write(path, *lines), None)
+            read_annotations(write(path, *lines), ANY_FRAME)
         assert len(str(error.value)) < len(str(path)) + 250
 
 
@@ -162,4 +162,4 @@ def test_a_long_line_is_quoted_by_its_beginning(tmp_path, row):
 def test_names_that_are_not_in_the_folder_are_refused_with_file_and_line(tmp_path, name):
     path = write(tmp_path / "a.csv", HEADER, f"{name}: {JOINTS}: {JOINTS}")
     with pytest.raises(ValueError, match=r"a\.csv:2: expected the name of an image in the folder of images, got '"):
-        read_annotations(path, None)
+        read_annotations(path, ANY_FRAME)

@@ -12,7 +12,7 @@ from torchvision.models.detection import KeypointRCNN_ResNet50_FPN_Weights, keyp
 
 from onnx_models import constant, save_detector, save_onnx, save_rtmpose
 from twostream.data import pose_estimators as estimators
-from twostream.data.keypoints import found, read_annotations
+from twostream.data.keypoints import ANY_FRAME, found, read_annotations
 from twostream.data.pose_estimators import (
     KeypointRCNNEstimator,
     PoseEstimator,
@@ -338,8 +338,8 @@ def test_a_folder_is_annotated_in_the_order_of_names(tmp_path):
     (tmp_path / "notes.txt").write_text("not an image")
     out = tmp_path / "new" / "annotation.csv"
     joints = annotate(tmp_path, Corners(), out)
-    assert list(joints) == list(read_annotations(out, None)) == ["a.png", "b.JPG"]
-    assert all((array == joints[name]).all() for name, array in read_annotations(out, None).items())
+    assert list(joints) == list(read_annotations(out, ANY_FRAME)) == ["a.png", "b.JPG"]
+    assert all((array == joints[name]).all() for name, array in read_annotations(out, ANY_FRAME).items())
     assert joints["a.png"][[NOSE, RIGHT_SHOULDER]].tolist() == [MISSING, [49, 39]]
     assert joints["b.JPG"][RIGHT_SHOULDER].tolist() == [19, 29]
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from twostream.data.keypoints import read_annotations, write_annotations
+from twostream.data.keypoints import ANY_FRAME, read_annotations, write_annotations
 from twostream.prepare.deepfashion import DeepFashion
 from twostream.prepare.market1501 import Market1501
 from twostream.prepare.pipeline import Request, prepare
@@ -55,7 +55,7 @@ class TinyDownload:
 def synthetic_images(people_folder: Path):
     """Yield split, name, image and joints of the synthetic people."""
     for split in ("train", "test"):
-        for name, joints in sorted(read_annotations(people_folder / f"annotation-{split}.csv", None).items()):
+        for name, joints in sorted(read_annotations(people_folder / f"annotation-{split}.csv", ANY_FRAME).items()):
             with Image.open(people_folder / split / name) as file:
                 yield split, name, file.convert("RGB"), joints
 

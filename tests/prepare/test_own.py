@@ -6,7 +6,7 @@ from PIL import Image
 
 from twostream.data.dataset import read_split
 from twostream.data.images import read_image
-from twostream.data.keypoints import read_annotations
+from twostream.data.keypoints import JointFrame, read_annotations
 from twostream.files import read_json
 from twostream.prepare.own import OwnPhotos, prepare_own
 
@@ -100,7 +100,7 @@ def test_an_interrupted_preparation_resumes(photos, tmp_path, monkeypatch):
     finished = Estimator()
     assert prepare_own(PRESET, photos, finished, {}, tmp_path / "own") == manifest
     assert finished.calls == 0
-    assert read_annotations(tmp_path / "own/annotation-test.csv", SIZE[1])
+    assert read_annotations(tmp_path / "own/annotation-test.csv", JointFrame(None, SIZE[1]))
 
 
 def test_other_photos_settings_and_files_are_refused(photos, tmp_path):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from twostream.data.dataset import PairDataset
-from twostream.data.keypoints import read_annotations, write_annotations
+from twostream.data.keypoints import ANY_FRAME, JointFrame, read_annotations, write_annotations
 from twostream.data.pairs import matching_pairs, read_pairs
 
 TOP = "In-shop Clothes Retrieval Benchmark"
@@ -51,7 +51,7 @@ def test_the_wide_frame_copies_images(fashion, prepare_tiny, source, tables, tmp
     )
     for split, joints in fashion.joints.items():
         assert {path.name for path in (tmp_path / "data" / split).iterdir()} == joints.keys()
-        prepared = read_annotations(tmp_path / f"data/annotation-{split}.csv", width=256)
+        prepared = read_annotations(tmp_path / f"data/annotation-{split}.csv", JointFrame(None, 256))
         assert all((prepared[name] == joints[name]).all() for name in joints)
         assert read_pairs(tmp_path / f"data/pairs-{split}.csv") == matching_pairs(joints)
     assert manifest["annotation_frame"] == {"train": 256, "test": 256}
@@ -63,7 +63,7 @@ def test_the_wide_frame_copies_images(fashion, prepare_tiny, source, tables, tmp
 def test_the_narrow_frame_crops_images_and_shifts_joints(fashion, prepare_tiny, source, tables, tmp_path):
     manifest, _ = prepare_tiny("deepfashion_176", source, tables)
     for split, joints in fashion.joints.items():
-        prepared = read_annotations(tmp_path / f"data/annotation-{split}.csv", width=176)
+        prepared = read_annotations(tmp_path / f"data/annotation-{split}.csv", JointFrame(None, 176))
         for name, array in joints.items():
             x = np.where((array[:, 0] == -1) | (array[:, 1] == 39), -1, array[:, 1] - 40)
             assert prepared[name][:, 1].tolist() == x.tolist()
@@ -78,7 +78,7 @@ def test_annotations_of_the_narrow_frame_are_detected(fashion, prepare_tiny, sou
     tables = write_lists(fashion.annotate(tmp_path / "tables", shift=-40), fashion)
     manifest, _ = prepare_tiny("deepfashion", source, tables)
     assert manifest["annotation_frame"] == {"train": 176, "test": 176}
-    prepared = read_annotations(tmp_path / "data/annotation-train.csv", None)
+    prepared = read_annotations(tmp_path / "data/annotation-train.csv", ANY_FRAME)
     assert all((prepared[name] == joints).all() for name, joints in fashion.joints["train"].items())
 
 
@@ -111,7 +111,7 @@ def test_published_files_may_name_paths_and_spell_fashion_in_two_ways(fashion, p
         (tables / f"fasion-resize-pairs-{split}.csv").write_text("\n".join(pairs))
     manifest, _ = prepare_tiny("deepfashion", source, tables)
     for split, joints in fashion.joints.items():
-        assert read_annotations(tmp_path / f"data/annotation-{split}.csv", None).keys() == joints.keys()
+        assert read_annotations(tmp_path / f"data/annotation-{split}.csv", ANY_FRAME).keys() == joints.keys()
         assert read_pairs(tmp_path / f"data/pairs-{split}.csv") == matching_pairs(joints)[:5]
     assert manifest["pairs"]["train"] == "file fasion-resize-pairs-train.csv"
 

@@ -8,7 +8,7 @@ from synthetic_people.body import BodyShape
 from synthetic_people.clothes import _CLOTH_COLOURS as CLOTH_COLOURS
 from synthetic_people.clothes import GARMENT_CLASSES, LEGWEAR, Cloth, Outfit, garment_classes
 from synthetic_people.primitives import NUM_PARTS, Part
-from twostream.data.keypoints import read_annotations
+from twostream.data.keypoints import ANY_FRAME, read_annotations
 from twostream.data.pairs import identity_of
 
 RED = (190 / 255, 30 / 255, 40 / 255)
@@ -71,7 +71,7 @@ def test_the_drawn_person_is_the_rendered_one(tmp_path, monkeypatch):
     monkeypatch.setattr(people, "render_view", remember)
     root = settings.prepare(tmp_path)
     drawn = [("train", 0), ("train", 1), ("train", 2), ("test", 0), ("test", 1)]
-    names = [name for split in people.SPLITS for name in read_annotations(root / f"annotation-{split}.csv", None)]
+    names = [name for split in people.SPLITS for name in read_annotations(root / f"annotation-{split}.csv", ANY_FRAME)]
     # Two views a person, in the persons' order.
     for i, (split, identity) in enumerate(drawn):
         name, outfit, *_ = settings.draw(split, identity)

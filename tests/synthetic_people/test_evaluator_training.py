@@ -26,7 +26,7 @@ from synthetic_people.evaluator_training import (
 from synthetic_people.people import SyntheticPeople
 from twostream.cli import CONF
 from twostream.data.images import read_image
-from twostream.data.keypoints import JOINT_NAMES, read_annotations
+from twostream.data.keypoints import ANY_FRAME, JOINT_NAMES, read_annotations
 from twostream.data.pose import person_mask
 
 SIZE = (32, 16)
@@ -61,7 +61,7 @@ def never(*_):
 
 def test_labels_are_the_ground_truth_of_the_images(labelled, people_root):
     root = people_root / PEOPLE.key()
-    annotations = read_annotations(root / "annotation-train.csv", None)
+    annotations = read_annotations(root / "annotation-train.csv", ANY_FRAME)
     assert [tuple(tensor.shape) for tensor in labelled] == [(8, 3, *SIZE), (8, 18, 2), (8, 1, *SIZE), (8,)]
     for i, (name, joints) in enumerate(annotations.items()):
         assert (read_image(root / "train" / name) == labelled.images[i].permute(1, 2, 0).numpy()).all()

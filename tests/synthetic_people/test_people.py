@@ -12,7 +12,7 @@ from PIL import Image
 
 from commands import wait_until
 from synthetic_people import SyntheticPeople, people
-from twostream.data.keypoints import read_annotations
+from twostream.data.keypoints import ANY_FRAME, read_annotations
 from twostream.data.pairs import identity_of, read_pairs
 
 
@@ -43,7 +43,7 @@ def test_the_layout_is_that_of_market1501(root):
         names = sorted(path.name for path in (root / split).iterdir())
         assert len(names) == num_images
         assert {identity_of(name) for name in names} == identities
-        assert sorted(read_annotations(root / f"annotation-{split}.csv", None)) == names
+        assert sorted(read_annotations(root / f"annotation-{split}.csv", ANY_FRAME)) == names
         assert {name for pair in read_pairs(root / f"pairs-{split}.csv") for name in pair} <= set(names)
         with Image.open(root / split / names[0]) as image:
             assert image.size == (16, 32)
@@ -152,7 +152,7 @@ def test_views_are_those_of_the_files_without_writing_any(root):
     for stem, view in small().views("test", 0):
         with np.load(root / "surface-test" / f"{stem}.npz") as surface:
             np.testing.assert_array_equal(surface["part"], view.part)
-        assert (read_annotations(root / "annotation-test.csv", None)[f"{stem}.jpg"] == view.joints).all()
+        assert (read_annotations(root / "annotation-test.csv", ANY_FRAME)[f"{stem}.jpg"] == view.joints).all()
 
 
 @pytest.mark.slow

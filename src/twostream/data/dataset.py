@@ -13,7 +13,7 @@ from torch.utils.data import Dataset
 
 from twostream.data.augment import Augmentation
 from twostream.data.images import check_headers, decode_images, read_image
-from twostream.data.keypoints import JointArray, read_annotations
+from twostream.data.keypoints import JointArray, JointFrame, read_annotations
 from twostream.data.manifest import unless_passed
 from twostream.data.pairs import Pair, read_pairs
 from twostream.data.pose import Heatmaps, joints_to_tensor
@@ -147,8 +147,7 @@ def read_split(root: Path, split: str, image_size: tuple[int, int]) -> tuple[dic
     Raises ValueError with file and line for a malformed line, a pair of an unknown name, a file without pairs, and
     joints of another frame than images of this height and width.
     """
-    height, width = image_size
-    joints = read_annotations(root / f"annotation-{split}.csv", width, height)
+    joints = read_annotations(root / f"annotation-{split}.csv", JointFrame(*image_size))
     return joints, read_pairs(root / f"pairs-{split}.csv", known=joints)
 
 

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping
 from pathlib import Path, PurePath
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Int
@@ -52,21 +53,35 @@ JointArray = Int[np.ndarray, "18 2"]
 """Joints of an image as (y, x) in pixels; (-1, -1) for a missing joint."""
 
 
+class JointFrame(NamedTuple):
+    """The images in whose pixels joints are given, by their height and width; None for a side of any length."""
+
+    height: int | None
+    width: int | None
+
+    def check(self, joints: Int[np.ndarray, "n 18 2"], places: list[str]) -> None:
+        """Raise ValueError for joints of another frame, beginning with the place of the first, `FILE:LINE`."""
+        if self.width is not None:
+            _check_x(joints, places, self.width)
+        if self.height is not None:
+            lowest, highest = -reach(self.height), self.height - 1 + reach(self.height)
+            _check_range(joints, places, "y", lowest, highest, f"height {self.height}")
+
+
+ANY_FRAME = JointFrame(None, None)
+"""For a caller that finds out the frame itself."""
+
+
 def found(joints: Int[np.ndarray, "*n 18 2"]) -> Bool[np.ndarray, "*n 18"]:
     """Return which joints were found: those without -1. Other negative coordinates are outside the image."""
     return (joints != MISSING).all(axis=-1)
 
 
-def read_annotations(path: Path, width: int | None, height: int | None = None) -> dict[str, JointArray]:
-    """Read an annotation file into image name -> joints, in the file's order.
-
-    Args:
-        path: the file.
-        width: of the images in pixels, to which x must belong; None for a caller that finds out the frame itself.
-        height: of the images in pixels, to which y must belong; None if it is not known.
+def read_annotations(path: Path, frame: JointFrame) -> dict[str, JointArray]:
+    """Read an annotation file of joints in a frame into image name -> joints, in the file's order.
 
     Raises:
-        ValueError: a line is malformed; the message has file, line and value.
+        ValueError: a line is malformed or has joints of another frame; the message has file, line and value.
         FileNotFoundError: the file does not exist.
     """
     lines = read_text(path).splitlines()
@@ -88,10 +103,7 @@ def read_annotations(path: Path, width: int | None, height: int | None = None) -
     if annotations:
         stacked = np.stack(list(annotations.values()))
         _check_missing(stacked, places)
-        if width is not None:
-            _check_frame(stacked, places, width)
-        if height is not None:
-            _check_range(stacked, places, "y", -reach(height), height - 1 + reach(height), f"height {height}")
+        frame.check(stacked, places)
     return annotations
 
 
@@ -140,7 +152,7 @@ def _check_missing(joints: Int[np.ndarray, "n 18 2"], places: list[str]) -> None
         )
 
 
-def _check_frame(joints: Int[np.ndarray, "n 18 2"], places: list[str], width: int) -> None:
+def _check_x(joints: Int[np.ndarray, "n 18 2"], places: list[str], width: int) -> None:
     """Refuse x that belongs to images of another width.
 
     DeepFashion's images of width 176 are those of width 256 without 40 pixels at each side, and joints are not clipped:

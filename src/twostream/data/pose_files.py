@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from twostream.data.keypoints import MISSING, NUM_JOINTS, read_annotations
+from twostream.data.keypoints import ANY_FRAME, MISSING, NUM_JOINTS, read_annotations
 from twostream.data.pose_estimators import COCO_INDEX, COCO_SHOULDERS, NECK, NUM_COCO_JOINTS
 from twostream.files import read_json
 
@@ -29,7 +29,7 @@ def read_poses(path: Path) -> dict[str, Joints]:
     Raises ValueError, in one line with the file, for another content.
     """
     if path.suffix.lower() == ".csv":
-        rows = read_annotations(path, None)
+        rows = read_annotations(path, ANY_FRAME)
         return {name: np.where(joints == MISSING, np.nan, joints).astype(float) for name, joints in rows.items()}
     if path.suffix.lower() != ".json":
         raise ValueError(f"{path}: expected an annotation file (.csv) or JSON (.json) of OpenPose or COCO")

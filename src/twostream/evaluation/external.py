@@ -11,7 +11,7 @@ from typing import ClassVar
 
 from tqdm import tqdm
 
-from twostream.data.keypoints import JointArray, read_annotations
+from twostream.data.keypoints import JointArray, JointFrame, read_annotations
 from twostream.data.pairs import Pair, joined_name
 from twostream.files import IMAGE_SUFFIXES, first_lines
 from twostream.metrics.metric import Panel, ScoredPair
@@ -195,8 +195,8 @@ def find_pairs(layout: TwoFolders | Strips, images: Path, targets: Path | None, 
     """
     joints: dict[str, JointArray] = {}
     if annotations is not None:
-        height, width = _panel_size(layout.true_folder(images, targets), layout.num_panels)
-        read = read_annotations(annotations, width, height)
+        size = _panel_size(layout.true_folder(images, targets), layout.num_panels)
+        read = read_annotations(annotations, JointFrame(*size))
         joints = {joined_name(name) or name: array for name, array in read.items()}
     return layout.find(images, targets, joints)
 

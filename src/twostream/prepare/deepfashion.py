@@ -10,7 +10,7 @@ from PIL import Image
 from typing_extensions import override
 
 from twostream.data.images import FORMATS, read_image
-from twostream.data.keypoints import CROP, MISSING, NARROW, WIDE, JointArray
+from twostream.data.keypoints import CROP, MISSING, NARROW, WIDE, JointArray, JointFrame
 from twostream.data.manifest import SPLITS
 from twostream.data.pairs import joined_name
 from twostream.files import quoted
@@ -36,7 +36,7 @@ class DeepFashion(Preset):
     layout = "img/WOMEN/CATEGORY/id_00000000/00_0_view.jpg and the like"
     archives = ("img.zip", "img_highres.zip")
     list_files = (("train.lst", "test.lst"), (PARTITION,))
-    joints_height = WIDE
+    joints_frame = JointFrame(height=WIDE, width=None)
     prefixes = ("fasion-resize", "fashion-resize", "fasion", "fashion")
     published: Mapping[str, int] = {
         "num_train_images": 48_674,

@@ -10,7 +10,7 @@ import torch
 from tqdm import tqdm
 
 from twostream.data.images import read_image
-from twostream.data.keypoints import JointArray, read_annotations, write_annotations
+from twostream.data.keypoints import JointArray, JointFrame, read_annotations, write_annotations
 from twostream.data.manifest import MANIFEST, SPLITS, TABLES, names_in, verify
 from twostream.data.pairs import Pair, draw_pairs, matching_pairs
 from twostream.data.pose_estimators import PoseEstimator
@@ -101,7 +101,7 @@ def estimate_joints(
 
     The annotation file `unfinished` is renewed every 500 images; those in it are not estimated again.
     """
-    joints = read_annotations(unfinished, image_size[1], image_size[0]) if unfinished.is_file() else {}
+    joints = read_annotations(unfinished, JointFrame(*image_size)) if unfinished.is_file() else {}
     todo = [name for name in names if name not in joints]
     for number, name in enumerate(tqdm(todo, desc=f"Annotate {folder.name}", unit="image", disable=None), start=1):
         image = torch.from_numpy(read_image(folder / name)).permute(2, 0, 1)

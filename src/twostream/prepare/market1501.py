@@ -10,7 +10,7 @@ from PIL import Image
 from typing_extensions import override
 
 from twostream.data.images import read_image
-from twostream.data.keypoints import MISSING, JointArray, found
+from twostream.data.keypoints import MISSING, JointArray, JointFrame, found
 from twostream.data.manifest import SPLITS
 from twostream.prepare.sources import AS_DOWNLOADED, Preset
 
@@ -37,8 +37,7 @@ class Market1501(Preset):
     layout = "bounding_box_train/*.jpg and bounding_box_test/*.jpg"
     archives = ("Market-1501-v15.09.15.zip",)
     prefixes = ("market",)
-    joints_width = 64
-    joints_height = 128
+    joints_frame = JointFrame(height=128, width=64)
     published: Mapping[str, int] = {
         "num_train_images": 12_936,
         "num_train_pairs": 263_632,

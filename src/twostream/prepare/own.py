@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from twostream.data.frame import Frame
 from twostream.data.images import read_image
-from twostream.data.keypoints import MISSING, TORSO, JointArray, found, read_annotations, write_annotations
+from twostream.data.keypoints import MISSING, TORSO, JointArray, JointFrame, found, read_annotations, write_annotations
 from twostream.data.manifest import MANIFEST, SPLITS, verify, write_manifest
 from twostream.data.pairs import matching_pairs, write_pairs
 from twostream.data.pose import joints_to_tensor
@@ -154,7 +154,7 @@ def _write_images(
     """Write the image of each photo and return the joints in its frame; all -1 for a photo without a person."""
     height, width = preset.image_size
     unfinished = root / UNFINISHED
-    joints = read_annotations(unfinished, width) if unfinished.is_file() else {}
+    joints = read_annotations(unfinished, JointFrame(height, width)) if unfinished.is_file() else {}
     todo = [(root / split / name, path) for split, members in images.items() for name, path in members.items()]
     for number, (path, photo) in enumerate(tqdm(todo, desc="Prepare photos", unit="image", disable=None), start=1):
         if path.name in joints:

@@ -15,7 +15,7 @@ from itertools import chain
 from pathlib import Path, PurePosixPath
 
 from twostream.data.images import read_image
-from twostream.data.keypoints import JointArray, read_annotations
+from twostream.data.keypoints import JointArray, JointFrame, read_annotations
 from twostream.files import MAX_IMAGE_BYTES, MAX_TABLE_BYTES, atomic_write, read_bytes
 
 KINDS = {"annotations": "annotation", "pairs": "pairs"}  # of tables, with the word in their file names
@@ -150,8 +150,7 @@ class Preset(ABC):
     archives: tuple[str, ...]  # file names of zips inside a download that contain the images, the best first
     list_files: tuple[tuple[str, ...], ...] = ()  # alternatives of files that split the images; none if folders do
     prefixes: tuple[str, ...]  # of published annotation and pair files, PREFIX-annotation-train.csv
-    joints_width: int | None = None  # of the images that published joints are for, in pixels; None for `to_frame`
-    joints_height: int  # of these images
+    joints_frame: JointFrame  # of published joints; where its width is None, `to_frame` finds it out
     published: Mapping[str, int]  # the paper's pairs and the published files' images, by their key in the manifest
     num_drawn: Mapping[str, int] = {}  # published pairs of a split that are a random draw of those of the pair rule
     draw_hash: Mapping[str, str] = {}  # `pairs_hash` of the published draw
@@ -211,7 +210,7 @@ class Preset(ABC):
         """
         if not path.is_file():
             raise ValueError(f"annotations: file not found: {path}")
-        annotations = read_annotations(path, self.joints_width, self.joints_height)
+        annotations = read_annotations(path, self.joints_frame)
         joints = {self.plain_name(name): array for name, array in annotations.items()}
         if not joints:
             raise ValueError(f"{path}: expected annotated images, got none")
