@@ -8,6 +8,8 @@ MODELS ?=
 LAUNCHER ?= auto
 JOBS ?=
 LOGGER ?= csv
+ITERATIONS ?= 90000
+OPTIONS ?=
 PYTHON ?= python3
 
 BIN := .venv/bin
@@ -23,13 +25,15 @@ LAUNCH_auto = $(if $(GPUS),,$(LAUNCH_joblib))
 GPUS = $(shell nvidia-smi -L 2>/dev/null)
 LAUNCH_joblib = hydra/launcher=joblib hydra.launcher.n_jobs=$(or $(JOBS),$(shell getconf _NPROCESSORS_ONLN))
 LAUNCH_slurm = hydra/launcher=slurm $(JOBS:%=hydra.launcher.array_parallelism=%)
+# Two thirds of the iterations at a constant rate (Sec. 4), however many they are.
+SCHEDULE = schedule.constant_iterations=$(shell expr $(ITERATIONS) \* 2 / 3) schedule.decay_iterations=$(shell expr $(ITERATIONS) / 3)
 LAUNCH = $(if $(filter undefined,$(origin LAUNCH_$(LAUNCHER))),$(error LAUNCHER: expected auto, one, joblib or slurm, got $(LAUNCHER)),$(LAUNCH_$(LAUNCHER)))
 
-.PHONY: help install lint pip-audit format test test-all audit attack attack-kills attack-surroundings data ablations status train evaluate table figures report bench demo dashboard lock clean
+.PHONY: help install lint pip-audit format test test-all audit attack attack-kills attack-surroundings data ablations paper status train evaluate table figures report bench demo dashboard lock clean
 
 help: ## list the targets and knobs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-20s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
-	@echo; echo "  knobs: DATA=$(DATA) SCALE=$(SCALE) (smoke, small, medium, paper) SEEDS=$(SEEDS) (0,1,2) RUN=FOLDER SOURCE=ZIP_OR_FOLDER MODELS=MODEL,... (of the demo) LAUNCHER=$(LAUNCHER) (one: one job at a time; joblib, slurm; auto: joblib without a GPU) JOBS=$(JOBS) (at a time) LOGGER=$(LOGGER) (csv, wandb) PYTHON=$(PYTHON) (3.11 to 3.13)"
+	@echo; echo "  knobs: DATA=$(DATA) SCALE=$(SCALE) (smoke, small, medium, paper) SEEDS=$(SEEDS) (0,1,2) RUN=FOLDER SOURCE=ZIP_OR_FOLDER MODELS=MODEL,... (of the demo) LAUNCHER=$(LAUNCHER) (one: one job at a time; joblib, slurm; auto: joblib without a GPU) JOBS=$(JOBS) (at a time) LOGGER=$(LOGGER) (csv, wandb) ITERATIONS=$(ITERATIONS) OPTIONS=KEY=VALUE (of paper) PYTHON=$(PYTHON) (3.11 to 3.13)"
 
 install: $(BIN)/.installed ## create .venv with the locked packages
 $(BIN)/.installed: requirements.lock pyproject.toml
@@ -66,6 +70,12 @@ ablations: install ## train and evaluate the unfinished ones of the nine ablatio
 	@status=0; $(BIN)/twostream-train -m $(CHOICE) $(LAUNCH) sweep=ablations || status=$$?; \
 	$(BIN)/twostream-status $(RUNS) unless_done=true; $(BIN)/twostream-table $(RUNS) || status=$$?; \
 	$(BIN)/twostream-report $(RUNS) || status=$$?; exit $$status
+paper: install ## on a GPU: benchmarks; full, w/o AT-module and PATN on DATA at SCALE; the ablations at small; resumes
+	for part in inference training scaling curves loader startup; do \
+	  test -f runs/benchmark/cuda/$$part.json || $(BIN)/twostream-benchmark "parts=[$$part]" device=cuda || exit; done
+	$(BIN)/twostream-train -m $(CHOICE) $(LAUNCH) performance=gpu $(SCHEDULE) ablation=full,no_at_module,patn 'variant=$${ablation}' $(OPTIONS)
+	$(BIN)/twostream-table $(RUNS) 'specs=[experiments/table1_market.yaml,experiments/table3_at_module.yaml]'
+	$(MAKE) ablations DATA=synthetic SCALE=small
 status: install ## show the state of the ablations and all other runs, until all have ended
 	@$(BIN)/twostream-status $(RUNS) watch=true
 train: install ## train and evaluate the full model
