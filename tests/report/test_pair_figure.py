@@ -6,12 +6,25 @@ import pytest
 from PIL import Image
 
 from twostream.cli import CONF
+from twostream.data.pairs import identity_of
 from twostream.evaluation.generated_run import image_name
 from twostream.files import write_json
 from twostream.registry import model_config
 from twostream.report.curves_figure import CurvesSpec
 from twostream.report.figures import load_figure, make_figure
-from twostream.report.pair_figure import CELL_HEIGHT, DPI, INPUTS, Column, FigureSpec, PairImages, draw_columns
+from twostream.report.pair_figure import (
+    CELL_HEIGHT,
+    DPI,
+    INPUTS,
+    Column,
+    FigureSpec,
+    Method,
+    PairImages,
+    draw_columns,
+    make_pair_figure,
+)
+from twostream.report.selection import Selection
+from twostream.runs import results_folder
 from twostream.tables.spec import load_spec
 
 EXPERIMENTS = Path(CONF).resolve().parent / "experiments"
@@ -73,6 +86,27 @@ def test_a_figure_shows_runs_and_folders_on_equal_pairs(runs, spec, tmp_path, mo
     ]
     for column, level in zip(columns[3:], (50, 100, 200), strict=True):
         assert all(image.shape == (32, 16, 3) and abs(int(image[5, 5, 0]) - level) < 5 for image in column.images)
+
+
+def test_a_figure_shows_validation_pairs(runs, tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr("twostream.report.pair_figure.draw_columns", lambda *arguments: drawn.append(arguments))
+    run_dir = runs[0] / "full/seed0"
+    results = results_folder(run_dir, "val")
+    write_json(results / "metrics.json", {"run": {"data_hash": "a"}})
+    (results / "images").mkdir()
+    data = PairImages.of_run(run_dir, "val")
+    assert {identity_of(name) for pair in data.pairs for name in pair}.isdisjoint(
+        identity_of(name) for pair in runs[1].pairs for name in pair
+    )
+    for pair in data.pairs:
+        red(150).save(results / "images" / image_name(pair))
+    spec = FigureSpec("Validation", [Method("one", "full")], pairs=Selection(split="val", count=1), inputs=["target"])
+    make_pair_figure(spec, runs[0], 0, tmp_path)
+    [(columns, _, _)] = drawn
+    assert spec.caption == "1 pairs at equal distances in the list of validation pairs"
+    assert [column.images[0][5, 5, 0] for column in columns[1:]] == [150]
+    assert (columns[0].images[0] == data.image(data.pairs[0][1])).all()
 
 
 def test_the_files_have_the_resolution_of_print(tmp_path):

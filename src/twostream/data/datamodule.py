@@ -33,6 +33,11 @@ class Source(Protocol):
         ...
 
 
+def images_of(split: str) -> str:
+    """Return the folder of a split's images: those of validation are held out from the training split."""
+    return "test" if split == "test" else "train"
+
+
 @dataclass(eq=False)
 class PairDataModule(LightningDataModule):
     """Serves the pose pairs of a data folder: a stream of training pairs, and pairs of held-out identities.

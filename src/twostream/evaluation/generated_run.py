@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from twostream.data.datamodule import PairDataModule
+from twostream.data.datamodule import PairDataModule, images_of
 from twostream.data.dataset import PairDataset, to_pose_pair
 from twostream.data.pairs import Pair, identity_of, spread
 from twostream.nets.inspection import Inputs
@@ -51,8 +51,8 @@ class GeneratedRun:
 
     @property
     def true_images(self) -> Path:
-        """The folder of the true images; the identities of validation are held out from the training split."""
-        return self.data.folder / ("test" if self.split == "test" else "train")
+        """The folder of the true images."""
+        return self.data.folder / images_of(self.split)
 
     def image_path(self, pair: Pair) -> Path:
         """Return the path of a pair's generated image."""

@@ -1,4 +1,4 @@
-"""Figures of test pairs: the results of several methods side by side, as in Figures 4 and 5 of the paper."""
+"""Figures of pairs: the results of several methods side by side, as in Figures 4 and 5 of the paper."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,11 +10,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import UInt8
 
-from twostream.data.datamodule import PairDataModule
+from twostream.data.datamodule import PairDataModule, images_of
 from twostream.data.dataset import read_split
 from twostream.data.images import read_image
 from twostream.data.keypoints import JointArray
-from twostream.data.pairs import Pair
+from twostream.data.pairs import Pair, split_identities
 from twostream.data.pose import joints_to_tensor
 from twostream.data.visualize import draw_pose
 from twostream.evaluation.external import NameIndex, image_names, source_and_target
@@ -23,7 +23,7 @@ from twostream.files import atomic_write, read_object
 from twostream.metrics.metric import Panel
 from twostream.registry import build_as
 from twostream.report.selection import Selection, select
-from twostream.runs import CONFIG
+from twostream.runs import CONFIG, results_folder
 from twostream.tables.spec import check
 
 RgbArray = UInt8[np.ndarray, "h w 3"]
@@ -58,7 +58,7 @@ class Method:
 
 @dataclass
 class FigureSpec:
-    """A figure: test pairs as rows, their inputs and several methods as columns."""
+    """A figure: pairs as rows, their inputs and several methods as columns."""
 
     title: str
     methods: list[Method]
@@ -88,7 +88,7 @@ class Column(NamedTuple):
 
 @dataclass(frozen=True)
 class PairImages:
-    """The test pairs that runs share, with their images and joints."""
+    """The pairs of a split that runs share, with their images and joints."""
 
     folder: Path  # of the true images
     pairs: list[Pair]
@@ -96,15 +96,18 @@ class PairImages:
     image_size: tuple[int, int]
 
     @classmethod
-    def of_run(cls, run_dir: Path) -> "PairImages":
-        """Return the test pairs of a run's data. Raises ValueError if they are missing."""
+    def of_run(cls, run_dir: Path, split: str = "test") -> "PairImages":
+        """Return the pairs of a split, test or val, of a run's data. Raises ValueError if they are missing."""
         config = read_object(run_dir / CONFIG, "data")
         if config is None:
             raise ValueError(f"{run_dir}: expected the folder of a run, got none with {CONFIG}")
         data = build_as(PairDataModule, config["data"], f"{run_dir / CONFIG}: data")
         data.look_beside(run_dir)
-        joints, pairs = read_split(data.folder, "test", data.size)
-        return cls(data.folder / "test", pairs, joints, data.size)
+        held_in = images_of(split)
+        joints, pairs = read_split(data.folder, held_in, data.size)
+        if split == "val":
+            _, pairs = split_identities(pairs, data.num_val_identities, data.num_val_pairs)
+        return cls(data.folder / held_in, pairs, joints, data.size)
 
     def image(self, name: str) -> RgbArray:
         """Read a true image."""
@@ -142,13 +145,18 @@ def make_pair_figure(spec: FigureSpec, runs: Path, seed: int, out: Path) -> list
     Methods whose run is not evaluated are left out. Raises ValueError if none is left, for runs on different data, and
     for images that are missing.
     """
-    folders = {method.variant: runs / method.variant / f"seed{seed}" for method in spec.methods if method.variant}
+    split = spec.pairs.split
+    folders = {
+        method.variant: results_folder(runs / method.variant / f"seed{seed}", split)
+        for method in spec.methods
+        if method.variant
+    }
     evaluated = {variant: folder for variant, folder in folders.items() if (folder / "metrics.json").is_file()}
     check(len(evaluated) > 0, f"{runs}", f"an evaluated run of seed {seed} of {', '.join(folders)}", "none")
     hashes = {str(folder): _data_hash(folder / "metrics.json") for folder in evaluated.values()}
     check(len(set(hashes.values())) == 1, "methods", "runs on the same data", hashes)
-    first = next(iter(evaluated.values()))
-    data = PairImages.of_run(first)
+    variant, first = next(iter(evaluated.items()))
+    data = PairImages.of_run(runs / variant / f"seed{seed}", split)
     pairs = select(spec.pairs, data.pairs, data.joints, first / "scores.csv")
     inputs = [(kind, [data.input(kind, pair, spec.poses_over_images) for pair in pairs]) for kind in spec.inputs]
     columns = [Column(INPUTS[kind], images) for kind, images in inputs]

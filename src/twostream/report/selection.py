@@ -1,4 +1,4 @@
-"""Rules that choose test pairs for a figure, so that no pair is chosen by hand."""
+"""Rules that choose pairs for a figure, so that no pair is chosen by hand."""
 
 import random
 from collections.abc import Callable, Mapping, Sequence
@@ -15,7 +15,7 @@ from twostream.tables.spec import check
 
 @dataclass
 class Selection:
-    """Which test pairs a figure shows.
+    """Which pairs of a split, test or val, a figure shows.
 
     - `every`: pairs at equal distances in the order of the file of pairs.
     - `random`: pairs drawn by `seed`.
@@ -31,24 +31,28 @@ class Selection:
     count: int = 6
     seed: int = 0
     metric: str = "ssim/standard"  # a column of scores.csv, the larger the better
+    split: str = "test"
 
     def __post_init__(self) -> None:
+        check(self.split in SPLIT_NAMES, "pairs.split", f"one of {', '.join(SPLIT_NAMES)}", self.split)
         check(self.rule in RULES, "pairs.rule", f"one of {', '.join(RULES)}", self.rule)
         check(self.count >= 1, "pairs.count", "at least 1", self.count)
 
     @property
     def text(self) -> str:
         """The rule in words, for captions."""
-        return RULES[self.rule].format(count=self.count, seed=self.seed, metric=self.metric)
+        split = SPLIT_NAMES[self.split]
+        return RULES[self.rule].format(split=split, count=self.count, seed=self.seed, metric=self.metric)
 
 
+SPLIT_NAMES = {"test": "test", "val": "validation"}
 RULES = {
-    "every": "{count} pairs at equal distances in the list of test pairs",
-    "random": "{count} random test pairs, seed {seed}",
-    "pose_change": "the {count} targets of the largest change of pose",
-    "occlusion": "the {count} targets with most joints that the source does not show",
-    "best": "the {count} targets of the highest {metric} of the first method",
-    "worst": "the {count} targets of the lowest {metric} of the first method",
+    "every": "{count} pairs at equal distances in the list of {split} pairs",
+    "random": "{count} random {split} pairs, seed {seed}",
+    "pose_change": "the {count} {split} targets of the largest change of pose",
+    "occlusion": "the {count} {split} targets with most joints that the source does not show",
+    "best": "the {count} {split} targets of the highest {metric} of the first method",
+    "worst": "the {count} {split} targets of the lowest {metric} of the first method",
 }
 
 
@@ -59,7 +63,7 @@ def select(
 
     Args:
         selection: the rule.
-        pairs: all test pairs in the order of their file.
+        pairs: all pairs of the split in the order of their file.
         joints: of all images in the pairs.
         scores: the `scores.csv` that `best` and `worst` read.
 
