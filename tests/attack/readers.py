@@ -56,7 +56,7 @@ def readers(run: Path, package: Path, people: Path, spec: Path) -> list[Reader]:
     from twostream.weights import load_state
 
     def write_table(path: Path) -> None:
-        write_tables([path], run.parents[3], "synthetic", "smoke", [0], scratch / "tables")
+        write_tables(results.collect_all([path], run.parents[1], [0]), scratch / "tables")
 
     def load(path: Path) -> None:
         PoseTransfer.load(path if path.suffix == ".ckpt" else path.parent, "cpu")

@@ -26,8 +26,7 @@ from twostream.loggers.wandb_dashboard import (
     upload_offline_runs,
 )
 from twostream.runs import run_lock
-from twostream.tables.results import collect
-from twostream.tables.spec import load_spec
+from twostream.tables.results import collect_all
 from wandb_files import written
 
 # From the classes of wandb-workspaces, when they are imported.
@@ -71,7 +70,7 @@ def add_run(folder):
 
 
 def read_tables(folder, specs=SPECS, seeds=(0,)):
-    return [collect(load_spec(spec), folder.parents[1], folder.parent.name, folder.name, list(seeds)) for spec in specs]
+    return collect_all(specs, folder, list(seeds))
 
 
 @pytest.fixture

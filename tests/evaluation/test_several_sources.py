@@ -19,6 +19,7 @@ from twostream.evaluation.run_evaluation import evaluate_run, generate_run
 from twostream.inference import PoseTransfer
 from twostream.runs import clear_outputs, results_folder
 from twostream.tables.render import write_tables
+from twostream.tables.results import collect_all
 
 CPU = torch.device("cpu")
 SPEC = Path(__file__).parents[2] / "experiments/table_sources.yaml"
@@ -55,7 +56,7 @@ def test_the_results_have_a_folder_and_a_row_of_their_own(run, tmp_path):
     assert "2 source images of each person" in two["run"]["notes"]
     assert one["values"] != two["values"]
     assert ("correspondence", "pck@0.1") in {(entry["metric"], entry["protocol"]) for entry in two["missing"]}
-    write_tables([SPEC], run[1].parents[3], "synthetic", "smoke", [0], tmp_path)
+    write_tables(collect_all([SPEC], run[1].parents[1], [0]), tmp_path)
     with (tmp_path / "table_sources.csv").open(newline="") as file:
         found = {(row["variant"], row["metric"]): row["value"] for row in csv.DictReader(file)}
     for name, content in (("warp", one), ("warp@2", two)):

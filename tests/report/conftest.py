@@ -7,15 +7,14 @@ from twostream.cli import CONF
 from twostream.cli.train import train_and_evaluate
 from twostream.report.figures import load_figure
 from twostream.report.page import write_report
-from twostream.tables.results import Results, collect
-from twostream.tables.spec import load_spec
+from twostream.tables.results import Results, collect_all
 
 EXPERIMENTS = Path(CONF).resolve().parent / "experiments"
 
 
 @pytest.fixture(scope="session")
 def specs():
-    return [load_spec(EXPERIMENTS / f"{name}.yaml") for name in ("table3_at_module", "correspondence")]
+    return [EXPERIMENTS / f"{name}.yaml" for name in ("table3_at_module", "correspondence")]
 
 
 @pytest.fixture(scope="session")
@@ -31,13 +30,13 @@ def runs(people_parent, tmp_path_factory):
 def report_run(runs, specs):
     """The path of the report of that run."""
     figures = [load_figure(EXPERIMENTS / f"figure{name}.yaml") for name in ("5", "_correspondence")]
-    out = runs / "synthetic" / "smoke" / "report.html"
-    return write_report(specs, figures, runs, "synthetic", "smoke", [0], out, max_pairs=4)
+    folder = runs / "synthetic" / "smoke"
+    return write_report(collect_all(specs, folder, [0]), figures, folder / "report.html", max_pairs=4)
 
 
 @pytest.fixture
 def make_results(runs, specs):
     def make() -> Results:
-        return collect(specs[0], runs, "synthetic", "smoke", [0])
+        return collect_all(specs[:1], runs / "synthetic/smoke", [0])[0]
 
     return make

@@ -14,6 +14,7 @@ from twostream.report.figures import make_figure
 from twostream.report.page import table_context, write_report
 from twostream.report.pair_browser import PER_ROW, sprite
 from twostream.report.plots import Curve, Interval, plot_curves, plot_forest, read_curve, svg
+from twostream.tables.results import collect_all
 
 
 class Page(HTMLParser):
@@ -117,7 +118,7 @@ def test_plots_are_equal_for_equal_values_and_have_real_text():
 
 def test_without_a_result_there_is_no_report(specs, tmp_path):
     with pytest.raises(ValueError, match=r"smoke: expected an evaluated run of seeds 0, 1, got none"):
-        write_report(specs, [], tmp_path, "synthetic", "smoke", [0, 1], tmp_path / "report.html")
+        write_report(collect_all(specs, tmp_path / "synthetic/smoke", [0, 1]), [], tmp_path / "report.html")
     assert not (tmp_path / "report.html").exists()
 
 

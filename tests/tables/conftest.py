@@ -64,7 +64,7 @@ def runs(tmp_path):
 @pytest.fixture
 def collected(spec_path, runs):
     """Collects the runs of the spec as it is when this is called."""
-    return lambda seeds=(0,), data="synthetic": collect(load_spec(spec_path), runs, data, "smoke", seeds)
+    return lambda seeds=(0,), data="synthetic": collect(load_spec(spec_path), runs / data / "smoke", seeds)
 
 
 @pytest.fixture

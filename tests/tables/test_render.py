@@ -11,6 +11,7 @@ from twostream.files import sha256_of
 from twostream.metrics.lpips import LPIPS, LPIPSNet
 from twostream.metrics.protocols import STANDARD
 from twostream.tables.render import latex, markdown, markdown_table, short_text, values_csv, write_tables
+from twostream.tables.results import collect_all
 from twostream.weights import WeightStore
 
 MARKDOWN = r"""## Table 9: A table & its title.
@@ -114,7 +115,7 @@ def test_tables_are_written_and_printed_in_short_form(spec_path, runs, add_run, 
     out = tmp_path / "new" / "tables"
     other = spec_path.with_name("table10_test.yaml")
     other.write_text(spec_path.read_text())
-    printed = write_tables([spec_path, other], runs, "synthetic", "smoke", [0], out)
+    printed = write_tables(collect_all([spec_path, other], runs / "synthetic/smoke", [0]), out)
     short = f"""Table 9: A table & its title.
 | Method     |  SSIM | paper | PCKh | paper | runs |
 | ---------- | ----: | ----: | ---: | ----: | ---: |
@@ -147,7 +148,7 @@ def test_short_form_leaves_out_columns_that_do_not_fit(spec_path, collected, add
 def test_write_tables_writes_nothing_on_a_wrong_file(spec_path, runs, add_run, tmp_path):
     add_run("full", {"ssim": 0.31}).write_text("{")
     with pytest.raises(ValueError, match="expected JSON"):
-        write_tables([spec_path], runs, "synthetic", "smoke", [0], tmp_path / "out")
+        write_tables(collect_all([spec_path], runs / "synthetic/smoke", [0]), tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
@@ -242,7 +243,7 @@ def test_table_for_other_data_is_skipped(spec_path, runs, tmp_path):
     other.write_text(spec_path.read_text() + "only_data: [market1501]\n")
     own = spec_path.with_name("own.yaml")
     own.write_text(spec_path.read_text() + "only_data: [market1501, synthetic]\ncompare_with: full\n")
-    printed = write_tables([other, own], runs, "synthetic", "smoke", [0], tmp_path / "out")
+    printed = write_tables(collect_all([other, own], runs / "synthetic/smoke", [0]), tmp_path / "out")
     assert printed.count("Table 9") == 1
     names = ["own-differences.csv", "own.csv", "own.md", "own.tex"]
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == names

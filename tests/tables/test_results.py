@@ -125,7 +125,7 @@ def test_more_columns_are_shown_where_a_run_has_a_value(collected, add_run):
 
 def test_results_on_validation_pairs_are_read_from_their_folder(spec_path, runs, add_run):
     def collect_validation():
-        return collect(load_spec(spec_path), runs, "synthetic", "smoke", [0], split="val")
+        return collect(load_spec(spec_path), runs / "synthetic/smoke", [0], split="val")
 
     path = add_run("full", {"ssim": 0.31})
     path.with_name("run.json").write_text(json.dumps({"state": "done"}))

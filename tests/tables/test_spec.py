@@ -251,7 +251,7 @@ def test_the_tables_of_the_field_hold_published_numbers(name, tmp_path):
     assert {spec.cited[0].label: spec.cited[0].paper} == numbers_of(OF_GFLA[name], labels[1:])
     assert [column.label for column in spec.columns] == labels
     assert {row.variant for row in spec.rows} == {"full", "patn"}
-    table = markdown(collect(spec, tmp_path, spec.only_data[0], "paper", [0]))
+    table = markdown(collect(spec, tmp_path / spec.only_data[0] / "paper", [0]))
     assert "| Method | SSIM | published |" in re.sub(" +", " ", table)
     assert (
         "cited: numbers from IMAGPose (Shen and Tang 2024), Table 1; Def-GAN: GFLA (Ren et al. 2020), Table 1, without"

@@ -6,7 +6,8 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from twostream.cli import find_spec, split_runs_folder
+from twostream.cli import find_spec
+from twostream.cli.table import read_tables
 from twostream.extras import require
 from twostream.loggers.wandb_dashboard import (
     ADDRESSES,
@@ -22,8 +23,8 @@ from twostream.loggers.wandb_dashboard import (
 from twostream.report.figures import load_figure
 from twostream.report.page import write_report
 from twostream.report.workspace_view import write_workspace_view
-from twostream.tables.results import Results, collect
-from twostream.tables.spec import Spec, check, load_spec
+from twostream.tables.results import Results
+from twostream.tables.spec import check
 
 
 def main(cfg: DictConfig) -> None:
@@ -44,17 +45,6 @@ def main(cfg: DictConfig) -> None:
         print(address)
 
 
-def read_tables(cfg: DictConfig) -> list[Results]:
-    """Read the results of the specs that the data have a table for."""
-    parent, data, scale = split_runs_folder(Path(cfg.runs))
-    return [collect(spec, parent, data, scale, list(cfg.seeds)) for spec in read_specs(cfg, data)]
-
-
-def read_specs(cfg: DictConfig, data: str) -> list[Spec]:
-    """Read the specs of tables of a dataset."""
-    return [spec for spec in (load_spec(find_spec(path)) for path in cfg.specs) if spec.is_for(data)]
-
-
 def make_workspace(cfg: DictConfig, project: WandbProject, tables: Sequence[Results]) -> Any:
     """Build the workspace of tables; nothing is saved."""
     return build_workspace(project, tables, cfg.curves, list(cfg.images), logged_names(Path(cfg.runs)))
@@ -68,8 +58,7 @@ def make_dashboard(cfg: DictConfig) -> dict[str, str]:
     import wandb
 
     folder = Path(cfg.runs)
-    place = split_runs_folder(folder)
-    specs, tables = read_specs(cfg, place[1]), read_tables(cfg)
+    tables = read_tables(cfg)
     try:
         entity = cfg.entity or wandb.Api().default_entity
         if not entity:
@@ -79,7 +68,7 @@ def make_dashboard(cfg: DictConfig) -> dict[str, str]:
         report_page = None
         if any(table.runs for table in tables):
             figures = [load_figure(find_spec(spec)) for spec in cfg.figures]
-            report_page = write_report(specs, figures, *place, list(cfg.seeds), folder / "report.html", cfg.max_pairs)
+            report_page = write_report(tables, figures, folder / "report.html", cfg.max_pairs)
         log_tables(tables, folder, project, report_page)
         workspace = make_workspace(cfg, project, tables)
         numbered = [table for table in tables if table.spec.number is not None]

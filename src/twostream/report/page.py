@@ -14,8 +14,8 @@ from twostream.report.pair_browser import browser_data
 from twostream.report.plots import Interval, plot_curves, plot_forest, read_curve, svg
 from twostream.tables import content
 from twostream.tables.comparison import Comparison, compare
-from twostream.tables.results import Results, collect
-from twostream.tables.spec import Column, Row, Spec, check
+from twostream.tables.results import Results
+from twostream.tables.spec import Column, Row, check
 
 CURVES = {"val/ssim": "SSIM of validation pairs", "val/l1": "L1 loss of validation pairs"}
 SVG = "image/svg+xml"
@@ -37,23 +37,14 @@ METRICS = {
 }
 
 
-def write_report(
-    specs: Sequence[Spec],
-    figures: Sequence[Figure],
-    runs: Path,
-    data: str,
-    scale: str,
-    seeds: Sequence[int],
-    out: Path,
-    max_pairs: int = 100,
-) -> Path:
-    """Write the report of the runs in `<runs>/<data>/<scale>/`, with its figures next to it; return the path of `out`.
+def write_report(tables: Sequence[Results], figures: Sequence[Figure], out: Path, max_pairs: int = 100) -> Path:
+    """Write the report of tables of one folder of runs, with its figures next to it; return the path of `out`.
 
-    Images are those of the first of the `seeds` of which any run is evaluated. Raises ValueError if there is none.
+    Images are those of the first seed of which any run is evaluated. Raises ValueError if there is none.
     """
-    tables = [collect(spec, runs, data, scale, seeds) for spec in specs if spec.is_for(data)]
+    check(len(tables) > 0, "specs", "a table for these data", "none")
+    folder, seeds = tables[0].folder, tables[0].seeds
     labels = {row.variant: row.label for table in reversed(tables) for row in table.spec.rows}
-    folder = runs / data / scale
     found = {key for table in tables for key in table.runs}
     check(bool(found), f"{folder}", f"an evaluated run of seeds {', '.join(map(str, seeds))}", "none")
     seed = next(seed for seed in seeds if any(seed == other for _, other in found))
@@ -62,7 +53,7 @@ def write_report(
     environment = Environment(loader=PackageLoader("twostream.report"), autoescape=True, trim_blocks=True)
     page = environment.get_template("report.html").render(
         data=content.data_text(tables[0]),
-        scale=scale,
+        scale=tables[0].scale,
         seeds=seeds,
         seed=seed,
         tables=[table_context(table) for table in tables],

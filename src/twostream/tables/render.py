@@ -11,8 +11,8 @@ from typing import Any
 from twostream.files import write_text
 from twostream.tables import content
 from twostream.tables.comparison import Comparison, compare
-from twostream.tables.results import Results, collect
-from twostream.tables.spec import Column, Row, load_spec
+from twostream.tables.results import Results
+from twostream.tables.spec import Column, Row
 
 WIDTH = 120  # characters of a short table
 VALUE_FIELDS = [
@@ -34,27 +34,12 @@ LATEX = str.maketrans(
 )
 
 
-def write_tables(
-    spec_paths: Sequence[Path],
-    runs: Path,
-    data: str,
-    scale: str,
-    seeds: Sequence[int],
-    out: Path,
-    split: str = "test",
-) -> str:
-    """Write `out/<spec>.md`, `.csv` and `.tex` for each spec that is for `data`, each file atomically.
+def write_tables(tables: Sequence[Results], out: Path) -> str:
+    """Write `out/<spec>.md`, `.csv` and `.tex` for each table, each file atomically.
 
-    A table that compares its rows has its differences in `<spec>-differences.csv`.
-
-    Returns:
-        All tables in short form for a terminal, then one line for each run without a result.
-
-    Raises:
-        ValueError: for a wrong spec, metrics.json, bootstrap.json or list of seeds; nothing is written then.
+    A table that compares its rows has its differences in `<spec>-differences.csv`. Returns all tables in short form for
+    a terminal, then one line for each run without a result.
     """
-    specs = [load_spec(path) for path in spec_paths]
-    tables = [collect(spec, runs, data, scale, seeds, split) for spec in specs if spec.is_for(data)]
     files: dict[str, str] = {}
     parts = []
     for table in tables:
@@ -65,9 +50,12 @@ def write_tables(
         parts.append(short_text(table, out / f"{name}.md") + "\n")
     for name, text in files.items():
         write_text(out / name, text)
-    missing = {key: reason for table in tables for key, reason in table.missing.items()}
-    lines = [f"{data}/{scale}/{variant}/seed{seed}: {why}" for (variant, seed), why in missing.items()]
-    return "\n".join(parts + lines)
+    missing = {
+        f"{table.data}/{table.scale}/{variant}/seed{seed}": reason
+        for table in tables
+        for (variant, seed), reason in table.missing.items()
+    }
+    return "\n".join(parts + [f"{run}: {reason}" for run, reason in missing.items()])
 
 
 def short_text(results: Results, path: Path) -> str:

@@ -10,7 +10,7 @@ import numpy as np
 
 from twostream.files import quoted, read_json, read_object
 from twostream.runs import results_folder
-from twostream.tables.spec import Column, Row, Spec, check, check_image_size, check_unique, from_config
+from twostream.tables.spec import Column, Row, Spec, check, check_image_size, check_unique, from_config, load_spec
 
 RunKey = tuple[str, int]  # variant and seed
 
@@ -101,11 +101,20 @@ class Results:
     """The runs of one table; `missing` has the reason for each run without a result."""
 
     spec: Spec
-    data: str
-    scale: str
+    folder: Path  # of one dataset's runs at one scale, `.../<data>/<scale>`
     seeds: tuple[int, ...]
     runs: Mapping[RunKey, Run]
     missing: Mapping[RunKey, str]
+
+    @property
+    def data(self) -> str:
+        """Name of the dataset."""
+        return self.folder.absolute().parent.name
+
+    @property
+    def scale(self) -> str:
+        """Name of the scale."""
+        return self.folder.absolute().name
 
     def values(self, row: Row, column: Column) -> dict[int, Value]:
         """Return the values of a row and column by seed, without the seeds that have none."""
@@ -121,8 +130,14 @@ class Results:
         return self.spec.columns + self.more_columns()
 
 
-def collect(spec: Spec, runs: Path, data: str, scale: str, seeds: Sequence[int], split: str = "test") -> Results:
-    """Read the results of `runs/<data>/<scale>/<variant>/seed<k>/` on a split, for every row of the table.
+def collect_all(specs: Sequence[Path], folder: Path, seeds: Sequence[int], split: str = "test") -> list[Results]:
+    """Read the results of the specs that are for the dataset of a folder of runs, as `collect` does."""
+    data = folder.absolute().parent.name
+    return [collect(spec, folder, seeds, split) for spec in map(load_spec, specs) if spec.is_for(data)]
+
+
+def collect(spec: Spec, folder: Path, seeds: Sequence[int], split: str = "test") -> Results:
+    """Read the results of `<folder>/<variant>/seed<k>/` on a split, for every row of the table.
 
     `warp@2` is the variant `warp` evaluated with two source images of each person.
 
@@ -134,17 +149,18 @@ def collect(spec: Spec, runs: Path, data: str, scale: str, seeds: Sequence[int],
     check_unique("seeds", map(str, seeds))
     found: dict[RunKey, Run] = {}
     missing: dict[RunKey, str] = {}
+    table = Results(spec, folder, tuple(seeds), found, missing)
     for variant, seed in itertools.product((row.variant for row in spec.rows), seeds):
         trained, _, num_sources = variant.partition("@")
-        folder = runs / data / scale / trained / f"seed{seed}"
-        results = results_folder(folder, split, int(num_sources or 1))
-        if reason := _reason_missing(folder, results):
+        run_dir = folder / trained / f"seed{seed}"
+        results = results_folder(run_dir, split, int(num_sources or 1))
+        if reason := _reason_missing(run_dir, results):
             missing[variant, seed] = reason
             continue
         run = found[variant, seed] = read_run(results)
-        got, expected = (run.data, run.scale, run.variant, run.seed), (data, scale, variant, seed)
+        got, expected = (run.data, run.scale, run.variant, run.seed), (table.data, table.scale, variant, seed)
         check(got == expected, f"{results / 'metrics.json'}: run", f"{expected} as its folder", got)
-    return Results(spec, data, scale, tuple(seeds), found, missing)
+    return table
 
 
 def read_run(folder: Path) -> Run:
