@@ -60,7 +60,10 @@ def test_a_file_that_states_no_size_is_limited_too():
         read_bytes(Path("/proc/self/smaps"), 10)
 
 
-@pytest.mark.parametrize("text", ["", "{", "[" * 100_000, "[NaN]", '{"a": -Infinity}', "[" * 50 + "x"])
+@pytest.mark.parametrize(
+    "text",
+    ["", "{", "[" * 100_000, "[NaN]", '{"a": -Infinity}', "[" * 50 + "x", "[1e999]", f"[{2**63}]", f"[{'9' * 5000}]"],
+)
 def test_text_that_is_no_json_is_named(tmp_path, text):
     (tmp_path / "a.json").write_text(text)
     with pytest.raises(ValueError, match=rf"^{tmp_path}/a\.json: expected JSON, got: .+$"):

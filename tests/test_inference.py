@@ -7,7 +7,7 @@ from tiny_run import compose_config, overrides_of_tiny_run
 from twostream.cli.train import train_and_evaluate
 from twostream.data.dataset import read_split
 from twostream.data.frame import Frame
-from twostream.evaluation.generated_run import image_name
+from twostream.data.pairs import image_name
 from twostream.inference import PoseTransfer
 
 WARP = ["generator=warp", "generator.warp.key_channels=4", "variant=warp"]

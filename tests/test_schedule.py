@@ -57,3 +57,10 @@ def test_sigma_can_have_a_rate_of_its_own():
 def test_invalid_numbers_of_iterations_are_refused(counts):
     with pytest.raises(ValueError, match="schedule: expected constant_iterations and decay_iterations"):
         Schedule(1e-4, 0.5, 0.999, *counts)
+
+
+@pytest.mark.parametrize("key", ["learning_rate", "sigma_factor", "discriminator_factor"])
+def test_rates_below_zero_are_refused(key):
+    settings = {"learning_rate": 1e-4, "beta1": 0.5, "beta2": 0.999, "constant_iterations": 1, "decay_iterations": 1}
+    with pytest.raises(ValueError, match=rf"^schedule\.{key}: expected at least 0, got -1$"):
+        Schedule(**settings | {key: -1})

@@ -10,7 +10,7 @@ import torch
 
 from stand_ins import Code
 from tiny_run import assert_same_leaves
-from twostream.weights import MissingWeightsError, WeightFile, WeightStore, load_state, load_tensors
+from twostream.weights import MissingWeightsError, WeightFile, WeightStore, check_tensor, load_state, load_tensors
 
 CONTENT = b"weights"
 DIGEST = hashlib.sha256(CONTENT).hexdigest()
@@ -166,6 +166,22 @@ def test_code_in_a_file_is_not_executed(tmp_path):
     assert not trace.exists()
     torch.load(path, weights_only=False)
     assert trace.exists()
+
+
+def test_a_compressed_file_is_refused_before_it_is_unpacked(tmp_path):
+    torch.save({"weight": torch.zeros(10**6)}, tmp_path / "stored.pth")
+    with zipfile.ZipFile(tmp_path / "stored.pth") as stored, zipfile.ZipFile(tmp_path / "net.pth", "w") as packed:
+        for name in stored.namelist():
+            packed.writestr(name, stored.read(name), zipfile.ZIP_DEFLATED)
+    with pytest.raises(
+        ValueError, match=r"net\.pth: expected a state dict that torch can .*, got: compressed content$"
+    ):
+        load_state(tmp_path / "net.pth")
+
+
+def test_a_tensor_that_repeats_its_values_is_refused():
+    with pytest.raises(ValueError, match=r"^here: expected float32 of shape \(9, 9\), got .* that repeats its values$"):
+        check_tensor(torch.zeros(1).expand(9, 9), torch.zeros(9, 9), "here")
 
 
 @pytest.mark.parametrize("content", [b"", b"no state dict"])

@@ -50,7 +50,7 @@ def build_trainer(cfg: DictConfig) -> pl.Trainer:
             benchmark=not cfg.deterministic,
         )
     except InstantiationException as error:
-        if isinstance(cause := cause_of(error), MisconfigurationException):
+        if isinstance(cause := cause_of(error), MisconfigurationException | TypeError):
             raise ValueError(f"trainer: expected settings that this machine can run: {cause}") from error
         raise
 

@@ -5,6 +5,7 @@ import csv
 import hashlib
 import io
 import json
+import math
 import os
 import re
 import shutil
@@ -61,13 +62,18 @@ def read_text(path: Path, max_bytes: int = MAX_TABLE_BYTES) -> str:
 
 
 def read_json(path: Path) -> Any:
-    """Read a JSON file; None if it does not exist. Raises ValueError naming the file if it holds no JSON."""
+    """Read a JSON file; None if it does not exist.
+
+    Raises ValueError naming the file if it holds no JSON, or numbers that are not finite or have more than 64 bits.
+    """
     try:
-        return json.loads(read_text(path), parse_constant=_no_constant)
+        text = read_text(path)
     except FileNotFoundError:
         return None
-    # A deeply nested file exceeds the parser's recursion limit.
-    except (json.JSONDecodeError, RecursionError) as error:
+    try:
+        return json.loads(text, parse_constant=_no_number, parse_float=_finite, parse_int=_integer)
+    # A deeply nested file exceeds the parser's recursion limit, a number of thousands of digits Python's.
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{path}: expected JSON, got: {error}") from None
 
 
@@ -100,8 +106,22 @@ def read_rows(path: Path) -> tuple[list[str], list[dict[str, str]]]:
     return list(reader.fieldnames or []), rows
 
 
-def _no_constant(name: str) -> None:
-    raise json.JSONDecodeError(f"{name} is no number of JSON", name, 0)
+def _no_number(text: str) -> None:
+    raise ValueError(f"{shortened(text)}, which is no finite number of at most 64 bits")
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        _no_number(text)
+    return number
+
+
+def _integer(text: str) -> int:
+    number = int(text)
+    if abs(number) >= 2**63:
+        _no_number(text)
+    return number
 
 
 def quoted(value: object) -> str:

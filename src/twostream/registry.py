@@ -25,6 +25,7 @@ PAPER_SETTINGS = ("data/_base", "generator/two_stream", "loss/two_stream", "sche
 NOT_OF_PAPER = ("batch_size", "num_val_identities", "num_val_pairs", "num_workers")
 NAME = "option"
 SCALARS = (bool, int, float, str)
+PLAIN = (*SCALARS, NoneType, list, tuple)
 
 
 class Option(NamedTuple):
@@ -198,7 +199,7 @@ def _check_type(value: Any, hint: Any, where: str) -> None:
 
 
 def _fits(value: Any, hint: Any) -> bool:
-    """Whether a plain value fits an annotation of scalars and sequences; others fit any value."""
+    """Whether a value fits an annotation of scalars, sequences and classes; others fit any value."""
     kind, arguments = get_origin(hint), get_args(hint)
     if kind in (Union, UnionType):
         return any(_fits(value, one) for one in arguments)
@@ -211,6 +212,11 @@ def _fits(value: Any, hint: Any) -> bool:
         return is_long and all(map(_fits, value, arguments))
     if kind in (list, tuple, Sequence):
         return isinstance(value, list | tuple) and all(_fits(item, arguments[0]) for item in value)
+    if hint is Path:
+        return isinstance(value, str | Path)
+    # An object is described by a dict; hints such as list are classes too.
+    if inspect.isclass(hint) and hint is not object:
+        return isinstance(value, hint) if hint in (list, tuple, dict) else not isinstance(value, PLAIN)
     return True
 
 

@@ -15,7 +15,7 @@ from twostream.files import quoted
 from twostream.module import TwoStreamModule
 from twostream.registry import MODEL_GROUPS, check_plain
 from twostream.runs import differences
-from twostream.weights import check_tensor, check_tensors
+from twostream.weights import check_tensor, check_tensors, load_safely
 
 log = logging.getLogger(__name__)
 KEYS = {"state_dict", "hyper_parameters", "iteration"}
@@ -40,11 +40,7 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     """
     if not path.is_file():
         raise ValueError(f"checkpoint not found: {path}")
-    try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        reason = str(error).partition("\n")[0]
-        raise ValueError(f"{path}: expected an intact checkpoint that torch can load safely, got: {reason}") from error
+    checkpoint = load_safely(path, "an intact checkpoint")
     if not isinstance(checkpoint, dict) or not checkpoint.keys() >= KEYS:
         raise ValueError(f"{path}: expected a checkpoint of this version with {', '.join(sorted(KEYS))}")
     model, state = checkpoint["hyper_parameters"], checkpoint["state_dict"]
@@ -141,10 +137,15 @@ def _check_optimizers(checkpoint: dict[str, Any], module: TwoStreamModule, path:
         where = f"{path}: optimizer_states[{index}]"
         like = optimizer.state_dict()
         _check_like(state, {"state": {}, "param_groups": like["param_groups"]}, where)
+        if index == 0 and checkpoint["iteration"] and not state["state"]:
+            raise ValueError(f"{where}.state: expected those of the generator's weights, got none")
         for group, expected in zip(state["param_groups"], like["param_groups"], strict=True):
             for key in FIXED:
                 if group[key] != expected[key]:
                     raise ValueError(f"{where}.param_groups: {key}: expected {expected[key]}, got {group[key]}")
+            rate = expected["initial_lr"] * module.schedule.factor(checkpoint["iteration"])
+            if not math.isclose(group["lr"], rate, rel_tol=1e-6, abs_tol=1e-15):
+                raise ValueError(f"{where}.param_groups: lr: expected {rate}, got {group['lr']}")
         parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
         # Of a network that has not been trained yet there is none.
         for number, moments in state["state"].items():
@@ -152,8 +153,9 @@ def _check_optimizers(checkpoint: dict[str, Any], module: TwoStreamModule, path:
                 raise ValueError(f"{where}.state: expected 0 to {len(parameters) - 1}, got {quoted(number)}")
             tensor = parameters[number].detach()
             _check_like(moments, {"step": torch.tensor(0.0), "exp_avg": tensor, "exp_avg_sq": tensor}, where)
-            if moments["step"] < 0 or moments["exp_avg_sq"].min() < 0:
-                raise ValueError(f"{where}.state[{number}]: expected a step and squares of at least 0")
+            if not 0 <= moments["step"] <= checkpoint["iteration"] or moments["exp_avg_sq"].min() < 0:
+                most = checkpoint["iteration"]
+                raise ValueError(f"{where}.state[{number}]: expected a step of 0 to {most} and squares of at least 0")
 
 
 def _check_like(value: Any, like: Any, where: str) -> None:

@@ -21,7 +21,8 @@ class Schedule:
         sigma_factor: factor on the learning rate of the AT-modules' sigma (Eq. 6); 1 in the paper.
         discriminator_factor: factor on the learning rate of the discriminators; 1 in the paper.
 
-    Raises ValueError for a negative number of iterations, or none at all, and for a longer warm-up.
+    Raises ValueError for rates and factors below 0, for a negative number of iterations, or none at all, and for a
+    longer warm-up.
     """
 
     learning_rate: float
@@ -34,6 +35,9 @@ class Schedule:
     discriminator_factor: float = 1.0
 
     def __post_init__(self) -> None:
+        for key in ("learning_rate", "sigma_factor", "discriminator_factor"):
+            if getattr(self, key) < 0:
+                raise ValueError(f"schedule.{key}: expected at least 0, got {getattr(self, key)}")
         if min(self.constant_iterations, self.decay_iterations) < 0 or self.iterations < 1:
             raise ValueError(
                 "schedule: expected constant_iterations and decay_iterations of at least 0 and 1 together, "

@@ -117,13 +117,26 @@ def _download(file: WeightFile, path: Path) -> None:
             raise RuntimeError(f"expected {file.member} with the SHA-256 {file.sha256}, got {digest}")
 
 
-def load_state(path: Path) -> Mapping[str, Tensor]:
-    """Load a state dict onto the CPU without executing code. Raises ValueError if the file holds none."""
+def load_safely(path: Path, kind: str) -> Any:
+    """Load tensors and plain values onto the CPU; nothing is executed.
+
+    Raises ValueError, with `kind` as what was expected, for another file, and for a compressed one, which torch never
+    writes and whose size in memory is not known.
+    """
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        if zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as packed:
+                if any(info.compress_type != zipfile.ZIP_STORED for info in packed.infolist()):
+                    raise ValueError("compressed content")
+        return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         reason = str(error).partition("\n")[0]
-        raise ValueError(f"{display(path)}: expected a state dict that torch can load safely, got: {reason}") from error
+        raise ValueError(f"{display(path)}: expected {kind} that torch can load safely, got: {reason}") from error
+
+
+def load_state(path: Path) -> Mapping[str, Tensor]:
+    """Load a state dict onto the CPU without executing code. Raises ValueError if the file holds none."""
+    state = load_safely(path, "a state dict")
     if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
         raise ValueError(f"{display(path)}: expected a state dict of tensors, got {type(state).__name__}")
     return state
@@ -163,6 +176,8 @@ def described(value: Any) -> str:
     # Of sparse tensors, and of those without a memory of their own, little can be asked.
     if value.layout != torch.strided or value.is_meta or value.is_quantized:
         return f"{value.layout} {value.dtype} of device {value.device}"
+    if value.untyped_storage().nbytes() < value.numel() * value.element_size():
+        return f"{_form(value)} that repeats its values"
     return _form(value)
 
 

@@ -86,6 +86,18 @@ def test_a_broken_source_does_not_keep_the_others_from_being_generated(run, peop
     assert last.startswith("ValueError: people/broken.jpg: expected an image: ")
 
 
+def test_joints_and_poses_of_another_frame_are_refused(run, people_folder, folder):
+    for name, table in (("joints", "joints.csv"), ("pose", "pose.csv")):
+        lines = (people_folder / "annotation-test.csv").read_text().splitlines()
+        wrong = [f"{line.rpartition(':')[0]}: {[3000] * 18}" for line in lines[1:]]
+        (folder / table).write_text("\n".join([lines[0], *wrong]) + "\n")
+        given = {"joints": str(people_folder / "annotation-test.csv"), "pose": "front"} | {name: table}
+        asked = [f"{key}={value}" for key, value in given.items()]
+        done = call("generate", folder, f"model={run}", "source=people", *asked, "device=cpu")
+        assert done.returncode == 1
+        assert f"{name}: expected x of -3 to 18 in this image, got x = 3000" in done.stdout.splitlines()[-1]
+
+
 def test_what_is_missing_is_named_in_one_line(run, folder):
     for arguments, message in (
         (["pose=pose0.json"], "ValueError: joints: expected the joints of "),

@@ -43,6 +43,21 @@ def test_an_unknown_command_is_refused_in_one_line(monkeypatch):
         main.main()
 
 
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("scoring=null", "ValueError: scoring: expected one of default, got null"),
+        ("scoring=[]", "ValueError: scoring: expected one of default, got []"),
+        ("~split", "ValueError: split: expected split=VALUE, got ~split, which would remove the option"),
+    ],
+)
+def test_a_removed_option_and_a_missing_group_are_refused(monkeypatch, caplog, override, message):
+    monkeypatch.setattr(sys, "argv", ["twostream-evaluate", "run=runs", override])
+    with pytest.raises(SystemExit):
+        main.main()
+    assert [record.getMessage() for record in caplog.records] == [message]
+
+
 def test_an_option_is_refused_before_pytorch_is_imported(tmp_path):
     script = (
         "import atexit, sys; atexit.register(lambda: print('torch' in sys.modules)); "

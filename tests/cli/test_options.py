@@ -78,6 +78,9 @@ BAD = [
     ("generate", "fps=abc", "fps: Value 'abc' of type 'str' could not be converted to Float"),
     ("generate", "pose_size=64", "pose_size: "),
     ("export", "onnx=perhaps", "onnx: Value 'perhaps' is not a valid bool"),
+    ("train", "data.root=null", r"data\.root: expected str or Path, got None"),
+    ("train", "performance.compiler=x", r"performance\.compiler: expected Compiler or null, got 'x'"),
+    ("evaluate", "weights.folder=[]", r"weights\.folder: expected"),
     ("prepare", "annotation_frame=wide", "annotation_frame: Value 'wide' of type 'str' could not be converted"),
 ]
 

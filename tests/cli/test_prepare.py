@@ -42,10 +42,12 @@ def test_a_zip_becomes_a_data_folder(tmp_path, people_folder, pose_file):
 
 
 def test_the_pairs_step_writes_the_pairs_of_an_annotation_file(tmp_path, people_folder, capsys):
-    annotations, out = people_folder / "annotation-train.csv", tmp_path / "out/pairs.csv"
+    joints = read_annotations(people_folder / "annotation-train.csv", ANY_FRAME)
+    annotations, out = tmp_path / "annotation.csv", tmp_path / "out/pairs.csv"
+    write_annotations(annotations, {name: np.where(array == -1, -1, array * 4) for name, array in joints.items()})
     run_step(compose_config("prepare", "step=pairs", f"annotations={annotations}", f"out={out}"))
     pairs = read_pairs(out)
-    assert pairs == matching_pairs(read_annotations(annotations, ANY_FRAME))
+    assert pairs == matching_pairs(joints)
     assert capsys.readouterr().out.splitlines() == [f"{len(pairs)} pairs", str(out)]
 
 

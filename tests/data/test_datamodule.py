@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from hydra.utils import instantiate
+from PIL import Image
 
 from tiny_run import fit
 from twostream.build import build_datamodule
@@ -72,7 +73,10 @@ def test_a_missing_folder_is_refused(tiny_config, tmp_path):
             ([f"joint_size={x}"], f"joint_size: expected a finite number above 0, got {x}")
             for x in ("nan", "inf", "-1")
         ),
-        (["joint_size=33"], "joint_size: expected at most 32 pixels for images of 32x16, got 33"),
+        (["joint_size=33"], "joint_size: expected 0.1 to 32 pixels for images of 32x16, got 33"),
+        (["joint_size=1e-30"], "joint_size: expected 0.1 to 32 pixels for images of 32x16, got 1e-30"),
+        (["num_workers=-1"], "num_workers: expected at least 0, got -1"),
+        (["image_size=[8192,16]"], "image_size: expected sides of 1 to 4096 pixels, got 8192x16"),
         (["cache=disk"], "cache: expected auto, none, ram, device, got 'disk'"),
         (["cache=device", "num_workers=1"], "cache=device: expected data.num_workers=0 and data/augmentation=none"),
         (["cache=device", "augmentation=flip"], "cache=device: expected data.num_workers=0 and data/augmentation=none"),
@@ -179,6 +183,15 @@ def test_broken_test_pairs_are_refused_before_the_training(tiny_config, people_f
         file.write("unknown.jpg,other.jpg\n")
     data = build_datamodule(tiny_config("data.source=null", f"data.root={tmp_path / 'data'}"))
     with pytest.raises(ValueError, match=r"pairs-test\.csv:\d+: expected names of annotated images, got 'unknown"):
+        data.setup("fit")
+
+
+def test_broken_test_images_are_refused_before_the_training(tiny_config, people_folder, tmp_path):
+    shutil.copytree(people_folder, tmp_path / "data")
+    path = next((tmp_path / "data/test").iterdir())
+    Image.new("RGB", (16, 48)).save(path)
+    data = build_datamodule(tiny_config("data.source=null", f"data.root={tmp_path / 'data'}"))
+    with pytest.raises(ValueError, match=rf"{path.name}: expected .*32"):
         data.setup("fit")
 
 

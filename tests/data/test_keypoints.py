@@ -142,6 +142,15 @@ def test_y_of_another_frame_is_refused_with_file_line_and_value(tmp_path):
     assert len(read_annotations(path, JointFrame(None, 64))) == 2
 
 
+def test_joints_of_images_of_half_the_size_are_refused(tmp_path):
+    rows = [f"{i}.jpg: {[20 + i] * 18}: {[12 + i] * 18}" for i in range(10)]
+    path = write(tmp_path / "a.csv", HEADER, *rows)
+    assert len(read_annotations(path, JointFrame(64, 32))) == 10
+    message = "the mean joint is at y = 24, x = 16: expected about the middle of images of 128x64"
+    with pytest.raises(ValueError, match=rf"^{path}: {message}"):
+        read_annotations(path, JointFrame(128, 64))
+
+
 @pytest.mark.parametrize("width", [64, 176, 256])
 def test_missing_joints_are_in_every_frame(tmp_path, width):
     rows = [f"{i}.jpg: {[-1] * 18}: {[-1] * 18}" for i in range(2)]

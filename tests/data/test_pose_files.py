@@ -78,8 +78,8 @@ def test_a_file_of_several_poses_numbers_them(tmp_path):
         ),
         ("a.json", '{"people": [4]}', "pose_keypoints_2d: expected .* got none"),
         ("a.json", '{"keypoints": ["a"]}', "keypoints: expected 51 finite numbers"),
-        ("a.json", json.dumps({"keypoints": [1e999] * 51}), "expected JSON, got: Infinity is no number of JSON"),
-        ("a.json", f'{{"keypoints": [{", ".join(["1e999"] * 51)}]}}', "keypoints: expected 51 finite numbers"),
+        ("a.json", json.dumps({"keypoints": [1e999] * 51}), "expected JSON, got: Infinity, which is no finite number"),
+        ("a.json", f'{{"keypoints": [{", ".join(["1e999"] * 51)}]}}', "expected JSON, got: 1e999, which is no finite"),
         ("a.json", json.dumps({"keypoints": [True] * 51}), "keypoints: expected 51 finite numbers"),
     ],
 )

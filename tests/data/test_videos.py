@@ -31,6 +31,14 @@ def test_a_broken_video_is_refused_in_one_line(tmp_path, name):
         list(read_video(tmp_path / name))
 
 
+def test_frames_that_are_too_large_are_not_decoded(tmp_path):
+    size = (16000).to_bytes(2, "little") * 2
+    content = b"GIF89a" + size + b"\x80\0\0" + bytes(6) + b",\0\0\0\0" + size + b"\0\x02\x02D\x01\0;"
+    (tmp_path / "large.gif").write_bytes(content)
+    with pytest.raises(ValueError, match=r"large\.gif: expected a video, got: frames of 16000x16000, more than"):
+        next(read_video(tmp_path / "large.gif"))
+
+
 def test_a_pipe_is_refused(tmp_path):
     os.mkfifo(tmp_path / "pipe.mp4")
     with pytest.raises(ValueError, match=r"pipe\.mp4: expected a regular file, got a pipe"):

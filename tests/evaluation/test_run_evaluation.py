@@ -19,8 +19,8 @@ from twostream.build import build_datamodule, build_scoring
 from twostream.cli import CONF
 from twostream.cli.train import train_and_evaluate
 from twostream.data.dataset import PairDataset
+from twostream.data.pairs import check_image_names, image_name
 from twostream.data.pose import person_mask
-from twostream.evaluation.generated_run import check_image_names, image_name
 from twostream.evaluation.run_evaluation import evaluate_run, generate_run, load_generator, read_correspondence
 from twostream.inference import PoseTransfer
 from twostream.metrics.correspondence import count_correct, read_surface, true_matches

@@ -87,6 +87,12 @@ def reasons_of(missing):
     return {(entry["metric"], entry["protocol"]): entry["reason"] for entry in missing}
 
 
+@pytest.mark.parametrize("change", [{"batch_size": 0}, {"num_workers": -1}])
+def test_numbers_out_of_range_are_refused(settings, change):
+    with pytest.raises(ValueError, match=r"^scoring: expected a batch_size of at least 1"):
+        replace(settings("ssim"), **change)
+
+
 def test_unknown_metrics_are_refused(settings):
     known = ", ".join(METRICS)
     with pytest.raises(ValueError, match=rf"metrics: expected some of {known}, got \['is', 'l1'\]"):

@@ -13,8 +13,7 @@ from tiny_run import compose_config, overrides_of_tiny_run
 from twostream.build import build_scoring
 from twostream.cli.train import train_and_evaluate
 from twostream.data.images import read_image
-from twostream.data.pairs import identity_of
-from twostream.evaluation.generated_run import image_name
+from twostream.data.pairs import identity_of, image_name
 from twostream.evaluation.run_evaluation import evaluate_run, generate_run
 from twostream.inference import PoseTransfer
 from twostream.runs import clear_outputs, results_folder

@@ -40,3 +40,10 @@ def test_a_file_without_curves_is_named(tmp_path, path, content, message):
     for read in (lambda: keep_rows_until(path, 1), lambda: CurveLogger(tmp_path).experiment):
         with pytest.raises(ValueError, match=f"^{path}{message}"):
             read()
+
+
+def test_curves_are_not_written_through_a_link(path):
+    path.symlink_to("elsewhere.csv")
+    with pytest.raises(ValueError, match=f"^{path}: expected a regular file or none, got something else$"):
+        CurveLogger(path.parents[1]).experiment  # noqa: B018
+    assert not path.with_name("elsewhere.csv").exists()

@@ -16,8 +16,7 @@ from twostream.cli import CONF
 from twostream.cli.jobs import register_resolvers
 from twostream.cli.prepare import run_step
 from twostream.cli.train import train_and_evaluate
-from twostream.data.pairs import identity_of, matching_pairs, read_pairs, write_pairs
-from twostream.evaluation.generated_run import image_name
+from twostream.data.pairs import identity_of, image_name, matching_pairs, read_pairs, write_pairs
 
 NUM_TEST_PAIRS = 3
 

@@ -6,8 +6,7 @@ import pytest
 from PIL import Image
 
 from twostream.cli import CONF
-from twostream.data.pairs import identity_of
-from twostream.evaluation.generated_run import image_name
+from twostream.data.pairs import identity_of, image_name
 from twostream.files import write_json
 from twostream.registry import model_config
 from twostream.report.curves_figure import CurvesSpec

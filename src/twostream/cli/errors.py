@@ -28,7 +28,8 @@ def exit_on_signal(name: str) -> Iterator[None]:
             yield
     except Interrupted as stop:
         # Shown on stderr if it arrives before logging is set up.
-        logging.getLogger(f"twostream.cli.{name}").warning("interrupted by %s; run the command again to resume", stop)
+        advice = "" if name == "demo" else "; run the command again to resume"
+        logging.getLogger(f"twostream.cli.{name}").warning("interrupted by %s%s", stop, advice)
         logging.disable()  # torch, half imported, would log its counts
         is_failure = name != "train" or stop.number == signal.SIGINT
         raise SystemExit(128 + stop.number if is_failure else 0) from None

@@ -11,6 +11,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from twostream.data.images import read_image
+from twostream.data.keypoints import reach
 from twostream.data.pose_files import Joints, read_poses
 from twostream.data.pose_sources import Poses, fill_gaps, find_poses
 from twostream.data.videos import check_suffix, write_video
@@ -31,6 +32,8 @@ def main(cfg: DictConfig) -> None:
         raise ValueError(f"fps: expected more than 0 frames per second, got {cfg.fps}")
     model = PoseTransfer.load(cfg.model or DEFAULT_MODEL, cfg.device, cfg.averaged, estimator)
     sources = _sources(Path(cfg.source))
+    if missing := [path for path in sources if not path.exists()]:
+        raise ValueError(f"source: file not found: {missing[0]}")
     joints = {stem_of(name): pose for name, pose in read_poses(Path(cfg.joints)).items()} if cfg.joints else {}
     if estimator is None and (lacking := [path.name for path in sources if stem_of(path.name) not in joints]):
         raise ValueError(f"joints: expected the joints of {lacking[0]}, or a pose_estimator, got neither")
@@ -71,6 +74,7 @@ def generate(
     """Yield the person of an image in each pose; side by side with source and pose on request."""
     try:
         image = Image.fromarray(read_image(source))
+        check_inside(joints, image, "joints")
         view = model.view(image, joints)
     except ValueError as error:
         message = str(error)
@@ -78,10 +82,26 @@ def generate(
     own = view.frame.joints_from_network(view.joints)[0].numpy()
     for pose in poses.joints.values():
         target = torch.from_numpy(pose)[None].float()
+        if not poses.in_network_frame:
+            try:
+                check_inside(pose, image, "pose")
+            except ValueError as error:
+                raise UnusableSource(f"{source}: {error}") from None
         if poses.in_network_frame:
             target = view.frame.joints_from_network(target)
         generated = model(image, target.numpy(), own)
         yield _strip(image, target[0], generated) if side_by_side else generated
+
+
+def check_inside(joints: Joints | None, image: Image.Image, name: str) -> None:
+    """Raise ValueError, beginning with `name`, for joints that are far outside of an image."""
+    if joints is None:
+        return
+    for axis, side, values in zip("yx", (image.height, image.width), joints.T, strict=True):
+        lowest, highest = -reach(side), side - 1 + reach(side)
+        if (outside := (values < lowest) | (values > highest)).any():
+            got = f"{axis} = {values[outside][0]:g}"
+            raise ValueError(f"{name}: expected {axis} of {lowest} to {highest} in this image, got {got}")
 
 
 def _strip(image: Image.Image, target: torch.Tensor, generated: Image.Image) -> Image.Image:

@@ -14,6 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 from typing_extensions import override
 
 from twostream.extras import require
+from twostream.registry import CONF
 
 # Groups and keys that are in the folder's path already or do not change the result.
 NOT_IN_VARIANT = (
@@ -98,6 +99,18 @@ def require_packages(arguments: Sequence[str]) -> None:
     for argument in arguments:
         if argument in PACKAGES:
             require(f"{argument} needs", "sweep", PACKAGES[argument])
+
+
+def check_overrides(arguments: Sequence[str]) -> None:
+    """Raise ValueError for an option that is removed or whose group is set to null: Hydra would show a traceback."""
+    for argument in arguments:
+        key, _, value = argument.partition("=")
+        is_group = (CONF / key).is_dir()
+        if key.startswith("~") and not re.search(r"[./@]", key) and not (CONF / key[1:]).is_dir():
+            raise ValueError(f"{key[1:]}: expected {key[1:]}=VALUE, got {argument}, which would remove the option")
+        if is_group and value.lower() in ("null", "[]", "''", '""'):
+            options = ", ".join(sorted(path.stem for path in (CONF / key).glob("*.yaml") if path.stem[0] != "_"))
+            raise ValueError(f"{key}: expected one of {options}, got {value}")
 
 
 def quote_numbered_options(arguments: Sequence[str]) -> list[str]:

@@ -11,6 +11,7 @@ from omegaconf import DictConfig
 
 from twostream.cli import CONF
 from twostream.cli.errors import exit_on_error, exit_on_signal
+from twostream.cli.jobs import check_overrides
 from twostream.cli.options import check_options
 
 PREFIX = "twostream-"
@@ -60,6 +61,9 @@ def run(name: str) -> None:
         if name == "train":  # composes several configs if it is a sweep
             import_module("twostream.cli.train").main()
             return
+
+        with exit_on_error(logging.getLogger(f"twostream.cli.{name}")):
+            check_overrides(sys.argv[1:])
 
         def run_composed(cfg: DictConfig) -> None:
             with exit_on_error(logging.getLogger(run_composed.__module__)):

@@ -9,21 +9,22 @@ from omegaconf.errors import OmegaConfBaseException
 from twostream.registry import check_arguments
 
 MAX_SEED = 2**32 - 1  # of NumPy
+Group = dict[str, Any] | None  # the option of a config group
 
 
 @dataclass
 class Model:
     """Config groups that a model is made of."""
 
-    data: Any = None
-    generator: Any = None
-    discriminators: Any = None
-    init: Any = None
-    loss: Any = None
-    schedule: Any = None
-    averaging: Any = None
-    performance: Any = None
-    weights: Any = None
+    data: Group = None
+    generator: Group = None
+    discriminators: Group = None
+    init: Group = None
+    loss: Group = None
+    schedule: Group = None
+    averaging: Group = None
+    performance: Group = None
+    weights: Group = None
     seed: int = 0
 
 
@@ -31,10 +32,10 @@ class Model:
 class Train(Model):
     """Options of `twostream-train`."""
 
-    trainer: Any = None
-    logger: Any = None
-    callbacks: Any = None
-    scoring: Any = None
+    trainer: Group = None
+    logger: Group = None
+    callbacks: Group = None
+    scoring: Group = None
     scale: str = ""
     ablation: str = ""
     deterministic: bool = False
@@ -49,8 +50,8 @@ class Evaluate:
     """Options of `twostream-evaluate`."""
 
     run: str
-    weights: Any = None
-    scoring: Any = None
+    weights: Group = None
+    scoring: Group = None
     split: str = ""
     num_sources: int = 1
     device: str = ""
@@ -61,9 +62,9 @@ class Score:
     """Options of `twostream-score`."""
 
     images: str
-    layout: Any = None
-    weights: Any = None
-    scoring: Any = None
+    layout: Group = None
+    weights: Group = None
+    scoring: Group = None
     targets: str | None = None
     annotations: str | None = None
     train_images: str | None = None
@@ -141,8 +142,8 @@ class Generate:
     pose: str
     model: str | None = None
     averaged: bool = False
-    weights: Any = None
-    pose_estimator: Any = None
+    weights: Group = None
+    pose_estimator: Group = None
     joints: str | None = None
     pose_size: list[int] | None = None
     out: str = ""
@@ -159,8 +160,8 @@ class Demo:
 
     models: Any = None
     static: str | None = None
-    weights: Any = None
-    pose_estimator: Any = None
+    weights: Group = None
+    pose_estimator: Group = None
     device: str = ""
     host: str = ""
     port: int = 0
@@ -187,18 +188,18 @@ class Annotate:
 
     images: str
     out: str
-    weights: Any = None
-    pose_estimator: Any = None
+    weights: Group = None
+    pose_estimator: Group = None
 
 
 @dataclass
 class Prepare:
     """Options of `twostream-prepare`."""
 
-    data: Any = None
-    preparation: Any = None
-    weights: Any = None
-    pose_estimator: Any = None
+    data: Group = None
+    preparation: Group = None
+    weights: Group = None
+    pose_estimator: Group = None
     step: str = ""
     source: str | None = None
     annotations: str | None = None

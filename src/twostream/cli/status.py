@@ -19,10 +19,10 @@ def main(cfg: DictConfig) -> None:
     """Print one line per run of the folder `cfg.runs`, and one for all of them; or show them until all have ended."""
     if cfg.watch and sys.stdout.isatty():
         watch(cfg)
-        return
-    runs = collect(cfg)
-    if not cfg.unless_done or any(run.state != "done" for run in runs.values()):
-        print(render_status(runs))
+    else:
+        runs = collect(cfg)
+        if not cfg.unless_done or any(run.state != "done" for run in runs.values()):
+            print(render_status(runs))
     if (report := Path(cfg.runs, "report.html")).is_file() and not cfg.unless_done:
         print(f"Report: {report}")
 

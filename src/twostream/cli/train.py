@@ -14,7 +14,7 @@ from typing_extensions import override
 
 from twostream.cli import CONF
 from twostream.cli.errors import exit_on_error, exit_on_signal
-from twostream.cli.jobs import quote_numbered_options, require_packages
+from twostream.cli.jobs import check_overrides, quote_numbered_options, require_packages
 from twostream.cli.options import check_options
 from twostream.cli.processes import end_with_parent, run_job, tell_sweep
 from twostream.files import open_log, write_json
@@ -76,10 +76,11 @@ def train_and_evaluate(cfg: DictConfig, run_dir: Path) -> None:
     with run_lock(run_dir):
         check_same_config(run_dir, model_config(cfg))
         with track_status(run_dir):
+            scoring = build_scoring(cfg)  # what is wrong there is said before the training, not after it
             if not is_trained(run_dir):
                 train(cfg, run_dir)
             if cfg.evaluate and not (run_dir / "metrics.json").is_file():
-                evaluate_run(run_dir, build_scoring(cfg), choose_device(cfg.trainer.accelerator))
+                evaluate_run(run_dir, scoring, choose_device(cfg.trainer.accelerator))
     log.info("%s is finished", run_dir)
 
 
@@ -87,6 +88,7 @@ def train(cfg: DictConfig, run_dir: Path) -> None:
     """Train the run from its last checkpoint, or from the start. Raises Interrupted on a stop signal."""
     import pytorch_lightning as pl
     import torch
+    from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
     # Lightning's warnings are shown, its hints are not; its import sets the level.
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
@@ -100,7 +102,7 @@ def train(cfg: DictConfig, run_dir: Path) -> None:
     data = build_datamodule(cfg)
     module = build_module(cfg)
     trainer = build_trainer(cfg)
-    checkpoint = find_checkpoint(run_dir, cfg.resume, module, trainer)
+    checkpoint = find_checkpoint(run_dir, str(cfg.resume), module, trainer)
     if is_rank_zero():
         if checkpoint is None:
             clear_outputs(run_dir)
@@ -113,6 +115,8 @@ def train(cfg: DictConfig, run_dir: Path) -> None:
         trainer.fit(module, datamodule=data, ckpt_path=path, weights_only=True)
     except Exception as error:
         name_lost_rank(trainer.strategy, error)
+        if isinstance(error, MisconfigurationException):
+            raise ValueError(f"trainer: expected settings of a GAN's training: {error}") from error
         raise
     # Rank 0 continues alone. torchmetrics would wait for the other ranks, which after an error may not respond.
     if torch.distributed.is_initialized():
@@ -133,6 +137,7 @@ def main() -> None:
     end_with_parent()
     with exit_on_error(log):
         require_packages(sys.argv[1:])
+        check_overrides(sys.argv[1:])
     sys.argv[1:] = quote_numbered_options(sys.argv[1:])
     run()
 

@@ -14,13 +14,16 @@ from typing_extensions import override
 
 from twostream.data.augment import Augmentation
 from twostream.data.dataset import AnnotatedImages, PairDataset, image_names, read_split, to_pose_pair
+from twostream.data.images import check_headers
 from twostream.data.manifest import read_manifest, verify
-from twostream.data.pairs import Pair, split_identities
+from twostream.data.pairs import Pair, check_image_names, split_identities
 from twostream.data.pose import Heatmaps
 from twostream.data.sampling import PairStream, SampledPair
 from twostream.types import ImagePair, PosePair
 
 CACHES = ("auto", "none", "ram", "device")
+MAX_SIDE = 4096  # pixels of an image
+MIN_JOINT = 0.1  # pixels of a drawn joint
 COUNTS = ("batch_size", "num_val_identities", "num_val_pairs", "joint_size", "pairs_per_epoch")
 
 
@@ -81,9 +84,13 @@ class PairDataModule(LightningDataModule):
             value = getattr(self, key)
             if value is not None and not 0 < value < math.inf:
                 raise ValueError(f"data.{key}: expected a finite number above 0, got {value}")
-        if self.joint_size > max(self.size):
+        if self.num_workers < 0:
+            raise ValueError(f"data.num_workers: expected at least 0, got {self.num_workers}")
+        if not 1 <= min(self.size) <= max(self.size) <= MAX_SIDE:
+            raise ValueError(f"data.image_size: expected sides of 1 to {MAX_SIDE} pixels, got {height}x{width}")
+        if not MIN_JOINT <= self.joint_size <= max(self.size):
             raise ValueError(
-                f"data.joint_size: expected at most {max(self.size)} pixels for images of {height}x{width}, "
+                f"data.joint_size: expected {MIN_JOINT} to {max(self.size)} pixels for images of {height}x{width}, "
                 f"got {self.joint_size}"
             )
         if self.cache not in CACHES:
@@ -128,7 +135,10 @@ class PairDataModule(LightningDataModule):
     @override
     def setup(self, stage: str) -> None:
         if stage == "fit":
-            read_split(self.folder, "test", self.size)  # what is wrong there is said before the training, not after it
+            # What is wrong there is said before the training, not after it.
+            _, test_pairs = read_split(self.folder, "test", self.size)
+            check_image_names(test_pairs, f"{self.folder}: test pairs")
+            check_headers([self.folder / "test" / name for name in image_names(test_pairs)], self.size)
         joints, pairs = read_split(self.folder, "train", self.size)
         train_pairs, val_pairs = split_identities(pairs, self.num_val_identities, self.num_val_pairs)
         joints = {name: joints[name] for name in image_names(train_pairs + val_pairs)}

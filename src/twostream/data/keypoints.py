@@ -43,6 +43,7 @@ MAX_NAME_BYTES = 255  # of a file, on common file systems
 NARROW, WIDE, CROP = 176, 256, 40
 CLEARLY_OUTSIDE = 16  # pixels
 MANY = 10  # images whose persons are, on average, in the middle
+MIN_MEAN = 0.3  # of height and width: joints of images of half the size are at 0.25
 
 ADVICE = (
     "use the annotations that were made for this width, or shift all x "
@@ -66,6 +67,14 @@ class JointFrame(NamedTuple):
         if self.height is not None:
             lowest, highest = -reach(self.height), self.height - 1 + reach(self.height)
             _check_range(joints, places, "y", lowest, highest, f"height {self.height}")
+        are_found = found(joints)
+        if self.height is not None and self.width is not None and are_found.any(axis=1).sum() >= MANY:
+            y, x = joints[are_found].mean(axis=0)
+            if y < MIN_MEAN * self.height and x < MIN_MEAN * self.width:
+                raise ValueError(
+                    f"{places[0].rpartition(':')[0]}: the mean joint is at y = {y:.0f}, x = {x:.0f}: expected about "
+                    f"the middle of images of {self.height}x{self.width}; these belong to smaller images"
+                )
 
 
 ANY_FRAME = JointFrame(None, None)

@@ -31,6 +31,22 @@ def identity_of(name: str) -> str:
     return outfit[0] if outfit else name.split("_", 1)[0]
 
 
+def image_name(pair: Pair) -> str:
+    """Return the file name of a pair's generated image."""
+    source, target = (Path(name).stem for name in pair)
+    return f"{source}_2_{target}.png"
+
+
+def check_image_names(pairs: Sequence[Pair], where: str) -> None:
+    """Raise ValueError, beginning with `where`, if the generated images of two pairs have the same name."""
+    pair_of: dict[str, Pair] = {}
+    for pair in pairs:
+        other = pair_of.setdefault(image_name(pair), pair)
+        if other != pair:
+            both = " and of ".join(",".join(one) for one in (other, pair))
+            raise ValueError(f"{where}: expected a name for the image of each pair, got {image_name(pair)} of {both}")
+
+
 def joined_name(path: str) -> str | None:
     """Join the path of an image of DeepFashion into a file name, as PATN does; None for any other path.
 

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import UInt8
 
+from twostream.data.images import MAX_PIXELS
 from twostream.extras import require
 from twostream.files import atomic_write, open_regular
 
@@ -20,12 +21,13 @@ RGB = UInt8[np.ndarray, "h w 3"]
 def read_video(path: Path) -> Iterator[RGB]:
     """Yield the frames of a video or GIF.
 
-    Raises ValueError for a file that is not regular, holds no frames, or more than 5,000.
+    Raises ValueError for a file that is not regular, holds no frames, or more than 5,000, or too large ones.
     """
     open_regular(path).close()  # FFmpeg would wait for the writer of a pipe
-    count = 0
+    imageio, count = _imageio(), 0
     try:
-        with _imageio().imopen(path, "r", plugin="pyav") as file:
+        _check_size(path)
+        with imageio.imopen(path, "r", plugin="pyav") as file:
             for frame in file.iter(format="rgb24"):
                 if (count := count + 1) > MAX_FRAMES:
                     break
@@ -35,6 +37,16 @@ def read_video(path: Path) -> Iterator[RGB]:
         raise ValueError(f"{path}: expected a video, got: {error}".splitlines()[0]) from error
     if not 1 <= count <= MAX_FRAMES:
         raise ValueError(f"{path}: expected 1 to {MAX_FRAMES} frames, got {'more' if count else 'none'}")
+
+
+def _check_size(path: Path) -> None:
+    """Raise ValueError for a video of more pixels than an image may have, before anything is decoded."""
+    import av
+
+    with av.open(str(path)) as file:
+        width, height = file.streams.video[0].width, file.streams.video[0].height
+    if width * height > MAX_PIXELS:
+        raise ValueError(f"frames of {width}x{height}, more than {MAX_PIXELS:,} pixels")
 
 
 def write_video(path: Path, frames: Sequence[RGB], fps: float) -> None:

@@ -198,6 +198,8 @@ def find_pairs(layout: TwoFolders | Strips, images: Path, targets: Path | None, 
         size = _panel_size(layout.true_folder(images, targets), layout.num_panels)
         read = read_annotations(annotations, JointFrame(*size))
         joints = {joined_name(name) or name: array for name, array in read.items()}
+        if len(joints) < len(read):
+            raise ValueError(f"{annotations}: {len(read) - len(joints)} images are annotated twice, in two spellings")
     return layout.find(images, targets, joints)
 
 

@@ -11,25 +11,9 @@ from torch import Tensor, nn
 
 from twostream.data.datamodule import PairDataModule, images_of
 from twostream.data.dataset import PairDataset, to_pose_pair
-from twostream.data.pairs import Pair, identity_of, spread
+from twostream.data.pairs import Pair, identity_of, image_name, spread
 from twostream.nets.inspection import Inputs
 from twostream.nets.warp import WarpGenerator
-
-
-def image_name(pair: Pair) -> str:
-    """Return the file name of a pair's generated image."""
-    source, target = (Path(name).stem for name in pair)
-    return f"{source}_2_{target}.png"
-
-
-def check_image_names(pairs: Sequence[Pair], where: str) -> None:
-    """Raise ValueError, beginning with `where`, if the generated images of two pairs have the same name."""
-    pair_of: dict[str, Pair] = {}
-    for pair in pairs:
-        other = pair_of.setdefault(image_name(pair), pair)
-        if other != pair:
-            both = " and of ".join(",".join(one) for one in (other, pair))
-            raise ValueError(f"{where}: expected a name for the image of each pair, got {image_name(pair)} of {both}")
 
 
 @dataclass(frozen=True)

@@ -15,9 +15,9 @@ from twostream.callbacks.averaging import KEY as AVERAGED
 from twostream.data.datamodule import PairDataModule
 from twostream.data.dataset import image_names, read_split, to_uint8
 from twostream.data.images import read_image
-from twostream.data.pairs import Pair
+from twostream.data.pairs import Pair, check_image_names, image_name
 from twostream.data.visualize import sample_grid
-from twostream.evaluation.generated_run import GeneratedRun, check_image_names, image_name
+from twostream.evaluation.generated_run import GeneratedRun
 from twostream.evaluation.measurement import Missing, ScoreFiles, discard_if_stale
 from twostream.evaluation.scoring import ScoredImages, Scoring, score
 from twostream.files import atomic_write, read_object, sha256_of, write_text
@@ -31,7 +31,7 @@ from twostream.nets.inspection import attention_matrices, best_matches, correspo
 from twostream.nets.warp import WarpGenerator
 from twostream.registry import build_as
 from twostream.resume import load_checkpoint
-from twostream.runs import read_provenance, results_folder
+from twostream.runs import RUN, read_provenance, results_folder
 
 CORRESPONDENCE_FILE = "correspondence.json"
 NUM_GRID_PAIRS = 16
@@ -71,6 +71,8 @@ def generate_run(
     checkpoint_path = run_dir / CHECKPOINT
     checkpoint = load_checkpoint(checkpoint_path)
     record = read_provenance(run_dir)
+    if lacking := sorted({"iterations", "data_hash", "label", "variant", "notes"} - record.keys()):
+        raise ValueError(f"{run_dir / RUN}: provenance: expected the key {lacking[0]!r}")
     if checkpoint["iteration"] != record["iterations"]:
         raise ValueError(
             f"{checkpoint_path}: expected the end of the run, iteration {record['iterations']}, "
@@ -240,6 +242,6 @@ def _store_correspondence(run: GeneratedRun, device: torch.device) -> None:
 def _draw_grid(run: GeneratedRun) -> None:
     dataset = run.dataset
     indices = run.spread(NUM_GRID_PAIRS)
-    generated = [torch.from_numpy(read_image(run.image_path(dataset.pairs[i]))) for i in indices]
+    generated = [torch.from_numpy(read_image(run.image_path(dataset.pairs[i]), run.data.size)) for i in indices]
     with atomic_write(run.grid) as temporary:
         sample_grid(dataset.batch(indices), torch.stack(generated).permute(0, 3, 1, 2)).save(temporary)

@@ -51,7 +51,8 @@ Value = tuple[str, EvaluationProtocol]  # metric and protocol
 class Scoring:
     """What an evaluation computes and where its networks come from.
 
-    Raises ValueError for an unknown metric or protocol, and for a protocol that is named twice, also in two versions.
+    Raises ValueError for an unknown metric or protocol, for numbers out of range, and for a protocol that is named
+    twice, also in two versions.
     """
 
     metrics: Sequence[str]  # some of METRICS
@@ -64,6 +65,9 @@ class Scoring:
     evaluator: EvaluatorTraining  # trains the evaluator network of synthetic people
 
     def __post_init__(self) -> None:
+        if self.batch_size < 1 or self.num_workers < 0:
+            expected = "scoring: expected a batch_size of at least 1 and num_workers of at least 0"
+            raise ValueError(f"{expected}, got {self.batch_size} and {self.num_workers}")
         unknown = sorted(set(self.metrics) - set(METRICS))
         if unknown or not self.metrics:
             raise ValueError(f"metrics: expected some of {', '.join(METRICS)}, got {unknown or 'none'}")

@@ -30,6 +30,8 @@ class _Appender(ExperimentWriter):
     def __init__(self, log_dir: str) -> None:
         super().__init__(log_dir)
         path = Path(self.metrics_file_path)
+        if path.is_symlink() or (path.exists() and not path.is_file()):
+            raise ValueError(f"{path}: expected a regular file or none, got something else")
         if path.is_file():
             self.metrics_keys, _ = read_curves(path)
 

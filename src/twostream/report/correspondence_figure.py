@@ -6,10 +6,9 @@ from typing import Any
 
 import torch
 
-from twostream.data.pairs import spread
+from twostream.data.pairs import image_name, spread
 from twostream.data.pose import joints_to_tensor
 from twostream.data.visualize import CORRESPONDENCE_FOOTNOTE, View, correspondence_strip, points_of, stacked
-from twostream.evaluation.generated_run import image_name
 from twostream.evaluation.run_evaluation import CORRESPONDENCE_FILE, read_correspondence
 from twostream.files import atomic_write
 from twostream.metrics.correspondence import positions_of

@@ -10,9 +10,8 @@ from PIL import Image
 
 from twostream.data.images import read_image
 from twostream.data.keypoints import LIMBS
-from twostream.data.pairs import Pair, identity_of
+from twostream.data.pairs import Pair, identity_of, image_name
 from twostream.data.visualize import COLOURS
-from twostream.evaluation.generated_run import image_name
 from twostream.evaluation.run_evaluation import read_correspondence
 from twostream.files import data_uri, read_rows
 from twostream.report.pair_figure import PairImages, RgbArray

@@ -14,11 +14,10 @@ from twostream.data.datamodule import PairDataModule, images_of
 from twostream.data.dataset import read_split
 from twostream.data.images import read_image
 from twostream.data.keypoints import JointArray
-from twostream.data.pairs import Pair, split_identities
+from twostream.data.pairs import Pair, image_name, split_identities
 from twostream.data.pose import joints_to_tensor
 from twostream.data.visualize import draw_pose
 from twostream.evaluation.external import NameIndex, image_names, source_and_target
-from twostream.evaluation.generated_run import image_name
 from twostream.files import atomic_write, read_object
 from twostream.metrics.metric import Panel
 from twostream.registry import build_as

@@ -133,10 +133,12 @@ if (byId("correspondence")) {
     source = overlay(image(sourceSprite, index, 320, "source image"), "Source");
     target.tabIndex = 0;
     target.setAttribute("aria-label", "Generated image: arrow keys move the position");
-    target.addEventListener("pointermove", (event) => {
-      const box = target.getBoundingClientRect();
-      move((event.clientY - box.top) / box.height, (event.clientX - box.left) / box.width);
-    });
+    // A finger only taps.
+    for (const kind of ["pointermove", "pointerdown"])
+      target.addEventListener(kind, (event) => {
+        const box = target.getBoundingClientRect();
+        move((event.clientY - box.top) / box.height, (event.clientX - box.left) / box.width);
+      });
     target.addEventListener("keydown", (event) => {
       const steps = { ArrowDown: [1, 0], ArrowUp: [-1, 0], ArrowRight: [0, 1], ArrowLeft: [0, -1] };
       if (!(event.key in steps)) return;
