@@ -180,7 +180,7 @@ def test_named_images_that_cannot_be_used_are_listed_or_left_out(market, prepare
     pairs = matching_pairs(joints)
     (first, target), last = pairs[0], pairs[-1]
     del joints[first]
-    unknown = {f"0001_c1s1_{index:06d}_00.jpg": np.zeros((18, 2), dtype=int) for index in range(30)}
+    unknown = {f"0001_c1s1_{index:06d}_00.jpg": np.full((18, 2), 40) for index in range(30)}
     write_annotations(tables / "market-annotation-train.csv", {**joints, **unknown})
     write_pairs(tables / "market-pairs-train.csv", [(first, target), ("no.jpg", target), last])
     with pytest.raises(ValueError, match="32 images are named but cannot be used; strict=false leaves them") as error:
