@@ -70,7 +70,8 @@ ablations: install ## train and evaluate the unfinished ones of the nine ablatio
 	@status=0; $(BIN)/twostream-train -m $(CHOICE) $(LAUNCH) sweep=ablations || status=$$?; \
 	$(BIN)/twostream-status $(RUNS) unless_done=true; $(BIN)/twostream-table $(RUNS) || status=$$?; \
 	$(BIN)/twostream-report $(RUNS) || status=$$?; exit $$status
-paper: install ## on a GPU: benchmarks; full, w/o AT-module and PATN on DATA at SCALE; the ablations at small; resumes
+paper: SCALE = paper
+paper: install ## on a GPU: benchmarks; full, w/o AT-module and PATN on DATA at SCALE=paper; the ablations at small; resumes
 	for part in inference training scaling curves loader startup; do \
 	  test -f runs/benchmark/cuda/$$part.json || $(BIN)/twostream-benchmark "parts=[$$part]" device=cuda || exit; done
 	$(BIN)/twostream-train -m $(CHOICE) $(LAUNCH) performance=gpu $(SCHEDULE) ablation=full,no_at_module,patn 'variant=$${ablation}' $(OPTIONS)

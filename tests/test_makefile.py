@@ -36,7 +36,7 @@ def test_paper_runs_its_steps_and_measures_only_what_is_missing(tmp_path):
         script = tmp_path / f"twostream-{command}"
         script.write_text('#!/bin/sh\necho "$(basename "$0") $*"\n')
         script.chmod(0o755)
-    knobs = ["DATA=market1501", "SCALE=paper", "ITERATIONS=9000", "OPTIONS=weights.vgg19=vgg.pth", "LAUNCHER=one"]
+    knobs = ["DATA=market1501", "ITERATIONS=9000", "OPTIONS=weights.vgg19=vgg.pth", "LAUNCHER=one"]
     command = ["make", "--silent", "--no-print-directory", "paper", f"BIN={tmp_path}", *knobs]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
