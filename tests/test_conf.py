@@ -78,6 +78,7 @@ def test_every_option_composes_and_builds(group, option, tmp_path, monkeypatch):
     ("overrides", "parameters"),
     [
         (["generator.at_module.bias=false"], 43_281_292 - 9 * (32 + 32 + 128 + 256)),
+        (["generator.stream_conv.num_layers=1"], 43_281_292 - 18 * 590_080),
         (["generator.target_fusion.norm=true", "generator.source_fusion.norm=true"], 43_281_292),
         (["generator.at_module.sigma=0.1"], 43_281_292),
     ],

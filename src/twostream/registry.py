@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from functools import cache, partial
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import Any, NamedTuple, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, NamedTuple, Union, get_args, get_origin, get_type_hints
 
 from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
@@ -203,6 +203,8 @@ def _fits(value: Any, hint: Any) -> bool:
     kind, arguments = get_origin(hint), get_args(hint)
     if kind in (Union, UnionType):
         return any(_fits(value, one) for one in arguments)
+    if kind is Literal:
+        return value in arguments
     if hint is NoneType:
         return value is None
     if hint in SCALARS:
@@ -225,6 +227,8 @@ def _text(hint: Any) -> str:
     kind, arguments = get_origin(hint), get_args(hint)
     if kind in (Union, UnionType):
         return " or ".join(map(_text, arguments))
+    if kind is Literal:
+        return " or ".join(map(str, arguments))
     if kind is tuple and Ellipsis not in arguments:
         return f"[{', '.join(map(_text, arguments))}]"
     if kind in (list, tuple, Sequence):

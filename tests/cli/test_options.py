@@ -65,6 +65,11 @@ BAD = [
     ("train", "data.joint_size=nan", r"data\.heatmaps\.sigma: expected a finite number, got nan"),
     ("train", "data.pairs_per_epoch=many", r"data\.pairs_per_epoch: expected int or null, got 'many'"),
     ("train", "generator.width=abc", r"generator\.width: expected int, got 'abc'"),
+    (
+        "train",
+        "generator.stream_conv.padding_mode=mirror",
+        r"generator\.stream_conv\.padding_mode: expected zeros or reflect, got 'mirror'",
+    ),
     ("train", "generator.dropout=true", r"generator\.dropout: expected float, got True"),
     ("train", "schedule.constant_iterations=1.5", r"schedule\.constant_iterations: expected int, got 1\.5"),
     ("train", "loss.l1_weight=null", r"loss\.l1_weight: expected float, got None"),

@@ -298,6 +298,7 @@ def test_joints_of_another_frame_than_the_images_are_refused(tmp_path, width, ma
     images.mkdir()
     for i in range(12):
         Image.new("RGB", (width, 256)).save(images / f"fashionWOMENTeesid{i:08d}01_1front.jpg")
+    Image.new("RGB", (300, 300)).save(images / "another.jpg")
     around = np.random.default_rng(0).integers(-20, 20, (12, NUM_JOINTS, 2))
 
     def find(x):

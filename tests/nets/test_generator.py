@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 from twostream.nets.appearance_transfer import AppearanceTransfer, NoAppearanceTransfer
+from twostream.nets.blocks import StreamConv
 from twostream.nets.fusion import AddFusion, CatFusion
 from twostream.nets.generator import TwoStreamGenerator
 from twostream.types import PosePair
@@ -40,6 +41,14 @@ def test_submodules_have_the_parameters_of_the_layout(paper_size):
     assert count(first.target_fusion) == count(first.source_fusion) == 1_179_904
     assert count(last.source_fusion) == 0
     assert count(paper_size.decoder) == 378_243
+
+
+def test_convolutions_of_the_streams_can_be_padded_by_reflection():
+    features = torch.rand(1, 8, 5, 6)
+    conv = StreamConv(8, dropout=0.5, num_layers=1, padding_mode="reflect").eval()
+    padded = nn.functional.pad(features, (1, 1, 1, 1), mode="reflect")
+    expected = nn.functional.instance_norm(nn.functional.conv2d(padded, conv[0].weight, conv[0].bias))
+    torch.testing.assert_close(conv(features), expected)
 
 
 @pytest.mark.parametrize(("height", "width"), [(32, 16), (36, 28), (16, 16)])

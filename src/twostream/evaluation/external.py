@@ -5,6 +5,7 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
@@ -23,6 +24,8 @@ ANY_SUFFIX = "|".join(map(re.escape, IMAGE_SUFFIXES))
 SUFFIX = re.compile(rf"({ANY_SUFFIX})\Z", re.IGNORECASE)
 INNER_SUFFIX = re.compile(rf"({ANY_SUFFIX})_", re.IGNORECASE)
 SEPARATORS = ("___|_2_", "_")  # PATN's or GFLA's and ours; if a name contains neither, that of PATN's strips of three
+
+NUM_SIZED = 25  # images whose size says in which frame the joints must be
 
 Size = tuple[int, ...]  # height and width
 
@@ -204,13 +207,14 @@ def find_pairs(layout: TwoFolders | Strips, images: Path, targets: Path | None, 
 
 
 def _panel_size(folder: Path, num_panels: int) -> Size:
-    """Return the height and width of the images in a folder, by the first that is readable."""
-    for name in image_names(folder):
-        try:
-            return Panel(folder / name, 0, num_panels).read().shape[:2]
-        except ValueError:
-            continue
-    raise ValueError(f"{folder}: expected images of {num_panels} panels, got none that is readable")
+    """Return the height and width of most of the first images in a folder."""
+    sizes: Counter[Size] = Counter()
+    for name in image_names(folder)[:NUM_SIZED]:
+        with suppress(ValueError):
+            sizes[Panel(folder / name, 0, num_panels).read().shape[:2]] += 1
+    if not sizes:
+        raise ValueError(f"{folder}: expected images of {num_panels} panels, got none that is readable at its start")
+    return max(sizes, key=sizes.__getitem__)
 
 
 def _with_joints(pairs: Sequence[ScoredPair], problems: Iterable[str], joints: Mapping[str, JointArray]) -> FoundPairs:

@@ -1,6 +1,7 @@
 """Convolutions that several networks share. InstanceNorm has no affine part, so every convolution keeps its bias."""
 
 from collections.abc import Callable
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -110,18 +111,26 @@ class Decoder(nn.Sequential):
         )
 
 
-class DoubleConv(nn.Sequential):
-    """Two 3x3 convolutions of stride 1; norm, ReLU and dropout between them, norm at the end."""
+class StreamConv(nn.Sequential):
+    """The convolutions of an AT-block for S or T: 3x3 of stride 1; norm, ReLU and dropout between, norm at the end.
 
-    def __init__(self, channels: int, dropout: float) -> None:
-        super().__init__(
-            nn.Conv2d(channels, channels, 3, padding=1),
-            InstanceNorm(),
-            nn.ReLU(),
-            nn.Dropout(dropout),
-            nn.Conv2d(channels, channels, 3, padding=1),
-            InstanceNorm(),
-        )
+    Args:
+        channels: channels of input and output.
+        dropout: rate of the dropout.
+        num_layers: number of convolutions, at least 1; two give the parameters of Table 2.
+        padding_mode: zeros, or reflect as in PATN's blocks (on a GPU not with deterministic algorithms).
+
+    """
+
+    def __init__(
+        self, channels: int, dropout: float, num_layers: int = 2, padding_mode: Literal["zeros", "reflect"] = "zeros"
+    ) -> None:
+        check_at_least(1, num_layers=num_layers)
+        layers: list[nn.Module] = []
+        for index in range(num_layers):
+            layers += [nn.ReLU(), nn.Dropout(dropout)] if index > 0 else []
+            layers += [nn.Conv2d(channels, channels, 3, padding=1, padding_mode=padding_mode), InstanceNorm()]
+        super().__init__(*layers)
 
 
 def normal_weights(net: nn.Module, width: int, zero_biases: bool = True) -> None:

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from twostream.nets.blocks import Decoder, DoubleConv, Encoder, Init, check_at_least, check_divisible, normal_weights
+from twostream.nets.blocks import Decoder, Encoder, Init, StreamConv, check_at_least, check_divisible, normal_weights
 from twostream.nets.fusion import NoFusion
 
 ModuleOfChannels = Callable[[int], nn.Module]
@@ -17,11 +17,16 @@ class ATBlock(nn.Module):
     """Appearance transfer block (Sec. 3.2): an AT-module and a fusion module for each stream."""
 
     def __init__(
-        self, channels: int, at_module: nn.Module, target_fusion: nn.Module, source_fusion: nn.Module, dropout: float
+        self,
+        at_module: nn.Module,
+        target_fusion: nn.Module,
+        source_fusion: nn.Module,
+        source_conv: nn.Module,
+        target_conv: nn.Module,
     ) -> None:
         super().__init__()
-        self.source_conv = DoubleConv(channels, dropout)
-        self.target_conv = DoubleConv(channels, dropout)
+        self.source_conv = source_conv
+        self.target_conv = target_conv
         self.at_module = at_module
         self.target_fusion = target_fusion
         self.source_fusion = source_fusion
@@ -53,6 +58,7 @@ class TwoStreamGenerator(nn.Module):
         num_joints: heatmap channels of a pose.
         dropout: rate in the AT-blocks, the only dropout of the paper.
         init: sets the initial weights.
+        stream_conv: builds the convolutions for S, and those for T, of each block from the channels and the dropout.
 
     """
 
@@ -66,6 +72,7 @@ class TwoStreamGenerator(nn.Module):
         num_joints: int,
         dropout: float,
         init: Init = normal_weights,
+        stream_conv: Callable[[int, float], nn.Module] = StreamConv,
     ) -> None:
         super().__init__()
         check_at_least(1, num_blocks=num_blocks, num_joints=num_joints)
@@ -75,11 +82,11 @@ class TwoStreamGenerator(nn.Module):
         self.target_encoder = Encoder(num_joints, width)
         self.blocks = nn.ModuleList(
             ATBlock(
-                channels,
                 at_module(channels),
                 target_fusion(channels),
                 NoFusion() if index == num_blocks - 1 else source_fusion(channels),
-                dropout,
+                source_conv=stream_conv(channels, dropout),
+                target_conv=stream_conv(channels, dropout),
             )
             for index in range(num_blocks)
         )

@@ -15,7 +15,15 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from twostream.nets.attention import attend
-from twostream.nets.blocks import Init, ReflectionPad, check_at_least, flatten_positions, normal_weights, upsample
+from twostream.nets.blocks import (
+    Init,
+    ReflectionPad,
+    StreamConv,
+    check_at_least,
+    flatten_positions,
+    normal_weights,
+    upsample,
+)
 from twostream.nets.generator import ModuleOfChannels, TwoStreamGenerator
 
 
@@ -133,7 +141,8 @@ class WarpGenerator(TwoStreamGenerator):
     With 5 blocks and otherwise the paper's settings it has 24,713,494 parameters, the 2s-ATN 43,281,292.
 
     Args:
-        at_module, target_fusion, source_fusion, num_blocks, width, num_joints, dropout, init: as for the 2s-ATN.
+        at_module, target_fusion, source_fusion, num_blocks, width, num_joints, dropout, init, stream_conv: as for the
+            2s-ATN.
         warp: builds the warp from the channels and the number of joints.
         warp_decoder: builds the decoder from the width.
 
@@ -149,10 +158,13 @@ class WarpGenerator(TwoStreamGenerator):
         num_joints: int,
         dropout: float,
         init: Init = normal_weights,
+        stream_conv: Callable[[int, float], nn.Module] = StreamConv,
         warp: Callable[[int, int], Warp] = Warp,
         warp_decoder: Callable[[int], WarpDecoder] = WarpDecoder,
     ) -> None:
-        super().__init__(at_module, target_fusion, source_fusion, num_blocks, width, num_joints, dropout, init)
+        super().__init__(
+            at_module, target_fusion, source_fusion, num_blocks, width, num_joints, dropout, init, stream_conv
+        )
         self.warp = warp(4 * width, num_joints)
         self.decoder = warp_decoder(width)
         init(self.warp, width)
