@@ -7,6 +7,8 @@ from statistics import fmean
 from typing import Any
 
 from jinja2 import Environment, PackageLoader
+from markdown_it import MarkdownIt
+from markupsafe import Markup
 
 from twostream.files import data_uri, write_text
 from twostream.loggers.curve_csv import read_curves
@@ -62,7 +64,9 @@ def _panel(panel: Any, runs: Mapping[str, Sequence[Path]], tables: Sequence[Resu
         images = [(name, data_uri(paths[-1].read_bytes(), PNG)) for name, paths in files.items() if paths]
         return {"title": title, "images": images}
     if kind == "MarkdownPanel":
-        return {"title": title, "text": panel.markdown}
+        # Without HTML of its own, so that all that names and messages contain is escaped.
+        parser = MarkdownIt("commonmark", {"html": False}).enable("table")
+        return {"title": title, "text": Markup(parser.render(panel.markdown))}
     return {"title": title, "text": f"{kind}: on W&B alone"}
 
 
