@@ -12,6 +12,7 @@ from tiny_run import fit
 from twostream.build import build_datamodule
 from twostream.data.augment import Augmentation
 from twostream.data.datamodule import COUNTS, PairDataModule
+from twostream.data.manifest import CHECKS
 from twostream.data.pairs import identity_of
 from twostream.data.sampling import PairStream
 from twostream.module import TwoStreamModule
@@ -188,6 +189,7 @@ def test_broken_test_pairs_are_refused_before_the_training(tiny_config, people_f
 
 def test_broken_test_images_are_refused_before_the_training(tiny_config, people_folder, tmp_path):
     shutil.copytree(people_folder, tmp_path / "data")
+    (tmp_path / "data" / CHECKS).unlink(missing_ok=True)
     path = next((tmp_path / "data/test").iterdir())
     Image.new("RGB", (16, 48)).save(path)
     data = build_datamodule(tiny_config("data.source=null", f"data.root={tmp_path / 'data'}"))

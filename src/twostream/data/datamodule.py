@@ -13,8 +13,7 @@ from torch.utils.data import BatchSampler, DataLoader
 from typing_extensions import override
 
 from twostream.data.augment import Augmentation
-from twostream.data.dataset import AnnotatedImages, PairDataset, image_names, read_split, to_pose_pair
-from twostream.data.images import check_headers
+from twostream.data.dataset import AnnotatedImages, PairDataset, check_sizes, image_names, read_split, to_pose_pair
 from twostream.data.manifest import read_manifest, verify
 from twostream.data.pairs import Pair, check_image_names, split_identities
 from twostream.data.pose import Heatmaps
@@ -138,7 +137,7 @@ class PairDataModule(LightningDataModule):
             # What is wrong there is said before the training, not after it.
             _, test_pairs = read_split(self.folder, "test", self.size)
             check_image_names(test_pairs, f"{self.folder}: test pairs")
-            check_headers([self.folder / "test" / name for name in image_names(test_pairs)], self.size)
+            check_sizes(self.folder / "test", image_names(test_pairs), self.size)
         joints, pairs = read_split(self.folder, "train", self.size)
         train_pairs, val_pairs = split_identities(pairs, self.num_val_identities, self.num_val_pairs)
         joints = {name: joints[name] for name in image_names(train_pairs + val_pairs)}

@@ -42,20 +42,17 @@ class AnnotatedImages:
     ) -> None:
         self.joints = joints
         self.index_of = {name: index for index, name in enumerate(joints)}
-        self._paths = [folder / name for name in joints]
+        self._folder, self._names = folder, list(joints)
         self._image_size = image_size
         self._joints = torch.stack([joints_to_tensor(array) for array in joints.values()])
         self._images = _allocate(len(joints), image_size) if in_memory else None
         if self._images is not None:
-            decode_images(self._paths, image_size, self._images)
-            return
-        names = hashlib.sha256("\n".join(joints).encode()).hexdigest()
-        with unless_passed(folder.parent, f"{folder.name} {image_size} {names}") as has_passed:
-            if not has_passed:
-                check_headers(self._paths, image_size)
+            decode_images([folder / name for name in joints], image_size, self._images)
+        else:
+            check_sizes(folder, self._names, image_size)
 
     def __len__(self) -> int:
-        return len(self._paths)
+        return len(self._names)
 
     def gather(self, indices: Int[Tensor, "b 2"]) -> ImagePair:
         """Return pairs by the indices of source and target, on the device of the images."""
@@ -70,8 +67,19 @@ class AnnotatedImages:
     def _gather(self, indices: Int[Tensor, "b"]) -> UInt8[Tensor, "b 3 h w"]:
         if self._images is not None:
             return self._images[indices]
-        images = [read_image(self._paths[index], self._image_size) for index in indices.tolist()]
+        images = [read_image(self._folder / self._names[index], self._image_size) for index in indices.tolist()]
         return torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).contiguous()
+
+
+def check_sizes(folder: Path, names: Sequence[str], image_size: tuple[int, int]) -> None:
+    """Check the height and width of images by their headers, unless that has passed for this data folder.
+
+    Raises ValueError for images that can't be used: one error for all.
+    """
+    digest = hashlib.sha256("\n".join(names).encode()).hexdigest()
+    with unless_passed(folder.parent, f"{folder.name} {image_size} {digest}") as has_passed:
+        if not has_passed:
+            check_headers([folder / name for name in names], image_size)
 
 
 def _allocate(count: int, image_size: tuple[int, int]) -> UInt8[Tensor, "n 3 h w"]:

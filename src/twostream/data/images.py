@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from io import BufferedReader, BytesIO
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from tqdm import tqdm
 from twostream.files import MAX_IMAGE_BYTES, first_lines, open_regular
 
 MANY_IMAGES = 2000  # more are read with a progress bar
+BATCH = 32  # images that a thread reads at a time
 FORMATS = ("PNG", "JPEG", "WEBP")
 MAX_PIXELS = 50_000_000
 # Pillow's modes of 8 bits a channel at most; it converts the others by clipping.
@@ -128,19 +130,25 @@ def check_headers(paths: Sequence[Path], image_size: tuple[int, int]) -> None:
 def _in_threads(read: Callable[[int], None], paths: Sequence[Path]) -> None:
     """Call `read` with the index of every path in threads; raise one ValueError for all ValueErrors."""
 
-    def error_of(index: int) -> str | None:
-        try:
-            read(index)
-        except ValueError as error:
-            return str(error)
-        return None
+    def errors_of(indices: range) -> list[str | None]:
+        errors: list[str | None] = []
+        for index in indices:
+            try:
+                read(index)
+            except ValueError as error:
+                errors.append(str(error))
+            else:
+                errors.append(None)
+        return errors
 
     folder = paths[0].parent
     # `None` draws the bar on a terminal only.
     hide_bar = True if len(paths) <= MANY_IMAGES else None
+    # A task of its own for each header would take longer than the header.
+    batches = [range(len(paths))[start : start + BATCH] for start in range(0, len(paths), BATCH)]
     # Pillow releases the GIL while it decodes.
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        results = pool.map(error_of, range(len(paths)))
+        results = chain.from_iterable(pool.map(errors_of, batches))
         bar = tqdm(results, desc=f"Read {folder.name}", unit="image", total=len(paths), disable=hide_bar)
         errors = [error for error in bar if error is not None]
     if errors:

@@ -33,7 +33,8 @@ def identity_of(name: str) -> str:
 
 def image_name(pair: Pair) -> str:
     """Return the file name of a pair's generated image."""
-    source, target = (Path(name).stem for name in pair)
+    # By strings, as a training has many pairs.
+    source, target = (name.rpartition("/")[2].rsplit(".", 1)[0] for name in pair)
     return f"{source}_2_{target}.png"
 
 
@@ -99,7 +100,8 @@ def split_identities(
     Raises:
         ValueError: no identity is left to train on.
     """
-    identities = sorted({identity_of(source) for source, _ in pairs})
+    identity = {source: identity_of(source) for source in {source for source, _ in pairs}}
+    identities = sorted(set(identity.values()))
     if num_val_identities >= len(identities):
         raise ValueError(
             f"data.num_val_identities: expected fewer than the {len(identities)} training identities, "
@@ -107,8 +109,8 @@ def split_identities(
         )
     draw = np.random.default_rng(0)
     held_out = set(draw.permutation(identities)[:num_val_identities].tolist())
-    train = [pair for pair in pairs if identity_of(pair[0]) not in held_out]
-    val = [pair for pair in pairs if identity_of(pair[0]) in held_out]
+    train = [pair for pair in pairs if identity[pair[0]] not in held_out]
+    val = [pair for pair in pairs if identity[pair[0]] in held_out]
     return train, [val[i] for i in sorted(draw.permutation(len(val))[:num_val_pairs])]
 
 
