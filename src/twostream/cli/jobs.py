@@ -30,7 +30,7 @@ MAX_NAME = 200  # characters; file systems allow 255
 
 
 def variant_name(ablation: str, overrides: Sequence[str]) -> str:
-    """Return the name of a run: its ablation and all other overrides, as in `full+generator.blocks=5`.
+    """Return the name of a run: its ablation and all other overrides, as in `full+generator.blocks-5`.
 
     A name that is too long for a folder is truncated and ends with a hash.
     """
@@ -40,7 +40,8 @@ def variant_name(ablation: str, overrides: Sequence[str]) -> str:
         group = re.split(r"[/.@]", key)[0]
         is_of_data = key.startswith(("data.", "data/")) and key not in DATA_NOT_IN_VARIANT
         if is_of_data or key in OF_TRAINING or group not in NOT_IN_VARIANT:
-            others.append(re.sub(r"[^\w.=-]+", ".", f"{key}={value}"))
+            # Without `=`, which Hydra would ask to quote in `run=`.
+            others.append("-".join(re.sub(r"[^\w.-]+", ".", word).strip(".") for word in (key, value)))
     name = "+".join([ablation, *others])
     if len(name) <= MAX_NAME:
         return name
