@@ -72,7 +72,7 @@ ablations: install ## train and evaluate the unfinished ones of the nine ablatio
 	$(BIN)/twostream-report $(RUNS) || status=$$?; exit $$status
 paper: SCALE = paper
 paper: install ## on a GPU: benchmarks; full, w/o AT-module and PATN on DATA at SCALE=paper; the ablations at small; resumes
-	for part in inference training scaling curves loader startup; do \
+	for part in inference training networks scaling curves loader startup; do \
 	  test -f runs/benchmark/cuda/$$part.json || $(BIN)/twostream-benchmark "parts=[$$part]" device=cuda || exit; done
 	$(BIN)/twostream-train -m $(CHOICE) $(LAUNCH) performance=gpu $(SCHEDULE) ablation=full,no_at_module,patn 'variant=$${ablation}' $(OPTIONS)
 	$(BIN)/twostream-table $(RUNS) 'specs=[experiments/table1_market.yaml,experiments/table3_at_module.yaml]'

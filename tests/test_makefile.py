@@ -41,12 +41,12 @@ def test_paper_runs_its_steps_and_measures_only_what_is_missing(tmp_path):
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
-    parts = ["training", "scaling", "curves", "loader", "startup"]
-    assert lines[:5] == [f"twostream-benchmark parts=[{part}] device=cuda" for part in parts]
-    assert lines[5] == (
+    parts = ["training", "networks", "scaling", "curves", "loader", "startup"]
+    assert lines[:6] == [f"twostream-benchmark parts=[{part}] device=cuda" for part in parts]
+    assert lines[6] == (
         "twostream-train -m logger=csv data=market1501 scale=paper seed=0 performance=gpu "
         "schedule.constant_iterations=6000 schedule.decay_iterations=3000 ablation=full,no_at_module,patn "
         "variant=${ablation} weights.vgg19=vgg.pth"
     )
-    assert lines[6].startswith("twostream-table runs=runs/market1501/paper ")
-    assert lines[7] == "twostream-train -m logger=csv data=synthetic scale=small seed=0 sweep=ablations"
+    assert lines[7].startswith("twostream-table runs=runs/market1501/paper ")
+    assert lines[8] == "twostream-train -m logger=csv data=synthetic scale=small seed=0 sweep=ablations"

@@ -12,6 +12,7 @@ from twostream.benchmark.throughput import (
     exponent,
     measure_inference,
     measure_loader,
+    measure_networks,
     measure_scaling,
     measure_training,
     training_batches,
@@ -120,6 +121,22 @@ def scaling_config(benchmark_config):
         "scaling.axes.positions.points.cpu=[{size:[16,8]},{size:[32,16]}]",
         "scaling.axes.width.points.cpu=[{width:4},{width:8}]",
     )
+
+
+def test_networks_are_measured_in_turns_at_every_setting(benchmark_config):
+    blocks = [f"networks.generators.{net}.num_blocks=1" for net in ("two_stream", "patn", "warp")]
+    setting = "networks.settings=[{name: tiny, rounds: 2, size: [16, 8], width: 8, batch_size: {cpu: 1}}]"
+    results = measure_networks(benchmark_config(*blocks, setting), CPU)
+    assert results["text"].startswith("Training iterations, with discriminators, in turns")
+    (table,) = results["tables"]
+    assert table["title"] == "tiny, 16x8, width 8, batch size 1; median and quartiles of 2 rounds"
+    rows = {row["network"]: row for row in table["rows"]}
+    assert list(rows) == ["2s-ATN", "PATN", "Warp"]
+    assert rows["2s-ATN"]["time / 2s-ATN"] == (1, 1, 1)
+    for row in rows.values():
+        assert are_quartiles(row["pairs_per_second"])
+        assert are_quartiles(row["time / 2s-ATN"])
+        assert row["peak_bytes"] > 0
 
 
 @pytest.mark.slow

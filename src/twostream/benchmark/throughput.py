@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig
+from torch import nn
 
 from twostream.benchmark.output import format_value
 from twostream.benchmark.resources import Rounds, quartiles, time_interleaved
@@ -66,8 +67,8 @@ def measure_inference(cfg: DictConfig, device: torch.device) -> dict[str, Any]:
         throughput += rows
     for row in throughput:
         row |= {f"{ours} / {theirs}": row[ours][0] / row[theirs][0] for ours, theirs in RATIOS}
-    nets = {net: generators[f"{net} {BASELINE}"].net for net in NET_NAMES.values()}
-    parameters = {name: sum(weight.numel() for weight in net.parameters()) for name, net in nets.items()}
+    nets = {NET_NAMES[net]: generators[f"{NET_NAMES[net]} {BASELINE}"].net for net in cfg.generators}
+    parameters = {name: count_parameters(net) for name, net in nets.items()}
     counts = ", ".join(f"{name} {count / 1e6:.2f} M" for name, count in parameters.items())
     text = (
         f"Parameters: {counts}. Baseline: eager, {cfg.baseline.precision}, attention matrix materialised; "
@@ -136,6 +137,42 @@ def measure_training(cfg: DictConfig, device: torch.device) -> dict[str, Any]:
         "matmul_gflop_per_second": matmul,
         "tables": tables,
     }
+
+
+def measure_networks(cfg: DictConfig, device: torch.device) -> dict[str, Any]:
+    """Measure optimized training iterations of each of `cfg.networks.generators` at `cfg.networks.settings`."""
+    variant = build_variants(cfg, device)[OPTIMIZED]
+    reference = NET_NAMES["two_stream"]
+    tables = []
+    for setting in cfg.networks.settings:
+        size, batch_size = tuple(setting.size), int(setting.batch_size[device.type])
+        iterations = {}
+        for net, generator in cfg.networks.generators.items():
+            changed = cfg.copy()
+            changed.generator = generator.copy()
+            changed.generator.width = setting.width
+            iterations[NET_NAMES[net]] = Iteration(changed, variant, size, batch_size, device)
+        seconds, peaks = measure_iterations(iterations, setting.rounds, device)
+        rows = [
+            {
+                "network": name,
+                "parameters, M": f"{count_parameters(iterations[name].module.generator) / 1e6:.2f}",
+                "pairs_per_second": quartiles(batch_size / values),
+                f"time / {reference}": quartiles(values / seconds[reference]),
+                "peak_bytes": peaks[name],
+            }
+            for name, values in seconds.items()
+        ]
+        title = f"{setting.name}, {size_text(size)}, width {setting.width}, batch size {batch_size}"
+        tables.append({"title": f"{title}; median and quartiles of {setting.rounds} rounds", "rows": rows})
+    losses = "generator alone" if len(iterations[reference].module.nets) == 1 else "with discriminators"
+    text = f"Training iterations, {losses}, in turns; ratios are computed round by round."
+    return {"text": text, "tables": tables}
+
+
+def count_parameters(net: nn.Module) -> int:
+    """Return the number of parameters of a network."""
+    return sum(weight.numel() for weight in net.parameters())
 
 
 def measure_iterations(

@@ -17,7 +17,7 @@ from twostream.types import PosePair
 
 BASELINE, ATTENTION, OPTIMIZED = "baseline", "attention", "optimized"
 BFLOAT16 = "bf16-mixed"
-NET_NAMES = {"two_stream": "2s-ATN", "patn": "PATN"}
+NET_NAMES = {"two_stream": "2s-ATN", "patn": "PATN", "warp": "Warp"}
 META = torch.device("meta")
 NUM_WARM_UPS = {"cpu": 0, "cuda": 3}  # on a GPU kernels are compiled and selected, then recorded as graphs
 

@@ -18,6 +18,7 @@ log = logging.getLogger(__name__)
 PARTS = {
     "inference": (throughput.measure_inference, output.plot_inference),
     "training": (throughput.measure_training, output.plot_training),
+    "networks": (throughput.measure_networks, None),
     "scaling": (throughput.measure_scaling, output.plot_scaling),
     "curves": (curves.measure_curves, output.plot_curves),
     "loader": (throughput.measure_loader, None),

@@ -231,6 +231,7 @@ class Benchmark(Model):
     inference: Any = None
     table2: Any = None
     training: Any = None
+    networks: Any = None
     loader: Any = None
     startup: Any = None
     scaling: Any = None
