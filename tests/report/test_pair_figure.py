@@ -14,6 +14,8 @@ from twostream.report.figures import load_figure, make_figure
 from twostream.report.pair_figure import (
     CELL_HEIGHT,
     DPI,
+    GAP,
+    GROUP_GAP,
     INPUTS,
     Column,
     FigureSpec,
@@ -119,6 +121,25 @@ def test_the_files_have_the_resolution_of_print(tmp_path):
     image = Image.open(paths[0])
     assert image.height > 3 * CELL_HEIGHT * DPI
     assert {colour[0] for _, colour in image.convert("RGB").getcolors(100_000)} >= {0, 20, 40, 60, 80}
+
+
+def test_labels_share_a_baseline_and_titles_stay_off_their_frame(tmp_path):
+    images = [np.full((32, 16, 3), 255, np.uint8)]
+    labels = [("H", ""), ("H\nH", ""), ("H\nH", "H H"), ("H", "H H")]
+    draw_columns([Column(label, images, group) for label, group in labels], (32, 16), [tmp_path / "a.png"])
+    page = np.asarray(Image.open(tmp_path / "a.png").convert("L"))
+    is_line = (page[:, page.shape[1] // 2 :] < 200).mean(axis=1) > 0.8
+    frame = is_line.argmax()
+    assert 20 < frame < is_line.nonzero()[0][-1]
+    of_title, of_labels = page[: frame - 5], page[frame + 5 : is_line.nonzero()[0][-1] - 5]
+    assert (of_title[-8:] == 255).all()
+    assert (of_title < 100).any()
+    gaps = (0, 0, GROUP_GAP, GROUP_GAP)
+    width = round((CELL_HEIGHT / 2 + GAP) * DPI)
+    columns = [of_labels[:, round((GAP + gap) * DPI) + i * width :][:, : width - 20] for i, gap in enumerate(gaps)]
+    lowest = [np.nonzero((column < 100).any(axis=1))[0] for column in columns]
+    assert len({rows[-1] for rows in lowest}) == 1
+    assert lowest[0][0] == lowest[3][0] > lowest[1][0] == lowest[2][0]
 
 
 @pytest.mark.parametrize("over_image", [False, True])

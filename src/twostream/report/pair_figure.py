@@ -34,8 +34,9 @@ INPUTS = {
 }
 DPI = 300  # of the PNG
 CELL_HEIGHT = 1.2  # inches
-GAP, GROUP_GAP, LABEL_HEIGHT = 0.05, 0.14, 0.28  # inches
-FONT_SIZE, LETTERS = 7, 15  # points, and letters in an inch
+GAP, GROUP_GAP = 0.05, 0.14  # inches
+LINE_HEIGHT, BASELINE = 0.14, 0.07  # inches between two lines of text, and below the last one
+FONT_SIZE, LETTERS = 9, 13  # points, and letters in an inch
 POSE_HEIGHT = 512  # pixels of a drawn pose, at least
 
 
@@ -194,17 +195,23 @@ def draw_columns(columns: Sequence[Column], image_size: tuple[int, int], paths: 
 
     height, width = CELL_HEIGHT, CELL_HEIGHT * image_size[1] / image_size[0]
     groups = [(group, list(members)) for group, members in groupby(columns, key=lambda column: column.group)]
+    framed = [len(members) * (width + GAP) + GAP / 2 for _, members in groups]
+    titles = [fill(group, max(8, int(extent * LETTERS))) for (group, _), extent in zip(groups, framed, strict=True)]
     top = GAP + len(columns[0].images) * (height + GAP)
+    frame_top = top + _text_height([column.label for column in columns])
     total = len(columns) * (width + GAP) + (len(groups) - 1) * GROUP_GAP + 2 * GAP
-    size = (total, top + LABEL_HEIGHT * (2 if any(group for group, _ in groups) else 1))
+    size = (total, frame_top + _text_height(titles) + GAP)
     figure = Figure(figsize=size)
     FigureCanvasAgg(figure)
 
     def write(x: float, y: float, text: str) -> None:
-        figure.text(x / size[0], y / size[1], text, ha="center", va="bottom", fontsize=FONT_SIZE, linespacing=0.9)
+        # Lines one by one, so that the last ones of all labels have one baseline.
+        for line, words in enumerate(reversed(text.split("\n"))):
+            place = (x / size[0], (y + BASELINE + line * LINE_HEIGHT) / size[1])
+            figure.text(*place, words, ha="center", va="baseline", fontsize=FONT_SIZE)
 
     left = GAP
-    for group, members in groups:
+    for (group, members), extent, title in zip(groups, framed, titles, strict=True):
         start = left
         for column in members:
             for row, image in enumerate(column.images, start=1):
@@ -213,18 +220,23 @@ def draw_columns(columns: Sequence[Column], image_size: tuple[int, int], paths: 
                 is_small = image.shape[:2] == image_size
                 axes.imshow(image, interpolation="nearest" if is_small else "antialiased", aspect="auto")
                 axes.set_axis_off()
-            write(left + width / 2, top + 0.03, column.label)
+            write(left + width / 2, top, column.label)
             left += width + GAP
         if group:
-            framed = left - start + GAP / 2
-            corner, extent = (start - 0.75 * GAP) / size[0], (top + LABEL_HEIGHT) / size[1]
-            frame = Rectangle((corner, 0.005), framed / size[0], extent, fill=False, linewidth=0.6, edgecolor="0.4")
-            figure.add_artist(frame)
-            write(start + framed / 2, top + LABEL_HEIGHT + 0.04, fill(group, max(8, int(framed * LETTERS))))
+            corner = ((start - 0.75 * GAP) / size[0], 0.25 * GAP / size[1])
+            frame = (extent / size[0], (frame_top - 0.25 * GAP) / size[1])
+            figure.add_artist(Rectangle(corner, *frame, fill=False, linewidth=0.6, edgecolor="0.4"))
+            write(start + extent / 2 - 0.75 * GAP, frame_top, title)
         left += GROUP_GAP
     for path in paths:
         with atomic_write(path) as temporary:
             figure.savefig(temporary, dpi=DPI, format=path.suffix[1:], metadata=_metadata(path))
+
+
+def _text_height(texts: Sequence[str]) -> float:
+    """Return the height in inches of the highest of some texts with the space around it; 0 if all are empty."""
+    lines = max((text.count("\n") + 1 for text in texts if text), default=0)
+    return lines * LINE_HEIGHT + BASELINE if lines else 0
 
 
 def _metadata(path: Path) -> dict[str, Any]:
