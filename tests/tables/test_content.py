@@ -90,7 +90,24 @@ def test_columns_with_different_tests_are_named(collected, add_run):
 def test_table_without_a_comparison_has_no_notes_on_it(collected, add_run):
     for variant in ("full", "no_at_module"):
         add_run(variant, {"ssim": 0.3, "pckh": 0.9}, replicates={"ssim": [0.3, 0.31]}, notes=[])
-    assert [line[:19] for line in lines(collected())] == ["The paper's numbers", "Intervals: 95 %, of"]
+    assert [line[:19] for line in lines(collected())] == ["The paper's numbers"]
+
+
+@pytest.mark.usefixtures("compared_path")
+def test_notes_explain_the_marks_that_the_table_shows(collected, add_run):
+    def marks(seeds, of_page=False):
+        texts = notes(collected(seeds), marks=not of_page)
+        return [mark for mark in ("[1]", "±", "Intervals", "p: two-sided", "≈") if any(mark in text for text in texts)]
+
+    add_run("full", {"ssim": 0.3}, replicates={"ssim": [0.3, 0.31]})
+    add_run("no_at_module", {"ssim": 0.2}, replicates={"ssim": [0.2, 0.2101]})
+    assert marks((0,)) == ["[1]", "p: two-sided"]
+    add_run("both_add", {"ssim": {"value": 0.3, "interval": [0.2, 0.4]}}, replicates={"ssim": [0.3, 0.32]})
+    assert marks((0,)) == ["Intervals", "p: two-sided", "≈"]
+    assert marks((0, 1)) == ["[1]", "Intervals", "p: two-sided", "≈"]
+    add_run("full", {"ssim": 0.31}, seed=1)
+    assert marks((0, 1)) == ["[1]", "±", "Intervals", "p: two-sided", "≈"]
+    assert marks((0, 1), of_page=True) == []
 
 
 def test_the_heading_names_the_versions_of_each_protocol(collected, add_run):

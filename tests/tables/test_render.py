@@ -29,7 +29,6 @@ Protocol patn: SSIM, PCKh.
 
 - [1] w/o: seed 0 failed: \<x> & 5% \| 1 (log: synthetic/smoke/no_at_module/seed0/train.log)
 - The paper's numbers are from Market-1501 at 128x64 and can't be compared with synthetic people.
-- Intervals: 95 %, of single runs, bootstrap over the test identities.
 - random features
 """
 
@@ -47,7 +46,6 @@ w/o {[}1] & --- & 0.313 & --- & --- & 0/1 \\
 \end{tabular}
 \par{\footnotesize {[}1] w/o: seed 0 failed: \textless{}x\textgreater{} \& 5\% \textbar{} 1 (log: synthetic/smoke/no\_at\_module/seed0/train.log)\par}
 \par{\footnotesize The paper's numbers are from Market-1501 at 128x64 and can't be compared with synthetic people.\par}
-\par{\footnotesize Intervals: 95 \%, of single runs, bootstrap over the test identities.\par}
 \par{\footnotesize random features\par}
 \end{table}
 """  # noqa: E501

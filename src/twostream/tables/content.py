@@ -74,20 +74,26 @@ def mean(results: Results, row: Row, column: Column) -> str:
     return column.text(float(np.mean(values))) if values else DASH
 
 
-def notes(results: Results) -> list[str]:
-    """Return the lines below the table, the missing rows first with their marks."""
-    lines = [f"[{i}] {row.label}: {why}" for i, (row, why) in enumerate(_missing_rows(results), start=1)]
-    if results.spec.cited:
-        lines.append(f"{CITED}: numbers from {results.spec.source}, without runs here.")
+def notes(results: Results, marks: bool = True) -> list[str]:
+    """Return the lines below the table, the missing rows first, and of what explains its marks only what it shows.
+
+    Without `marks`, nothing is said of those that Markdown and LaTeX have in cells: the numbers of missing rows, the
+    cited rows, ±, intervals in brackets, p and ≈.
+    """
+    spec, missing = results.spec, _missing_rows(results)
+    lines = [f"[{i}] {row.label}: {why}" if marks else f"{row.label}: {why}" for i, (row, why) in enumerate(missing, 1)]
+    if spec.cited and marks:
+        lines.append(f"{CITED}: numbers from {spec.source}, without runs here.")
     lines += _not_comparable(results)
     lines += [f"Runs differ: {name} {text}{only}" for name, text, only in _grouped(results, _facts(results)) if only]
     for columns, reason, only in _grouped(results, not_computed(results), results.runs):
         lines.append(f"Not computed: {columns}: {reason}{only}")
-    if len(results.seeds) > 1:
+    cells = [list(results.values(row, column).values()) for row in spec.rows for column in results.shown_columns()]
+    if marks and any(len(values) > 1 for values in cells):
         lines.append("±: standard deviation over the seeds.")
-    if results.spec.intervals and results.runs:
+    if marks and spec.intervals and any(len(values) == 1 and values[0].interval for values in cells):
         lines.append("Intervals: 95 %, of single runs, bootstrap over the test identities.")
-    lines += _about_comparisons(results)
+    lines += _about_comparisons(results, marks)
     settings = _texts(results, results.shown_columns(), _settings)
     lines += [f"{columns}: {text}{only}" for columns, text, only in _grouped(results, settings) if text]
     for note in dict.fromkeys(note for run in results.runs.values() for note in run.notes):
@@ -236,10 +242,11 @@ def _settings(run: Run, column: Column) -> str | None:
     return ", ".join(f"{name} {text}" for name, text in (texts | shortened).items())
 
 
-def _about_comparisons(results: Results) -> list[str]:
+def _about_comparisons(results: Results, marks: bool) -> list[str]:
     methods: Texts = {}
     refused: dict[str, list[str]] = {}
-    for (variant, column), outcome in compare(results).items():
+    compared = compare(results)
+    for (variant, column), outcome in compared.items():
         if isinstance(outcome, str):
             refused.setdefault(outcome, []).append(column)
             continue
@@ -252,11 +259,10 @@ def _about_comparisons(results: Results) -> list[str]:
     lines = [f"Differences in {columns}: {method}{only}" for columns, method, only in groups]
     if len(groups) == 1:
         lines = [f"Differences: {groups[0][1]}"]
-    if methods:
-        lines.append(
-            f"p: two-sided, Holm-corrected over the rows of a column; {ABOUT_ZERO}: "
-            "the 95 % interval, which is not corrected, contains 0."
-        )
+    if methods and marks:
+        about_zero = f"{ABOUT_ZERO}: the 95 % interval, which is not corrected, contains 0"
+        has_zero = any(isinstance(one, Comparison) and one.contains_zero for one in compared.values())
+        lines.append(f"p: two-sided, Holm-corrected over the rows of a column{f'; {about_zero}' if has_zero else ''}.")
     return lines + [f"Not compared: {', '.join(columns)}: {reason}" for reason, columns in refused.items()]
 
 
