@@ -34,7 +34,7 @@ def test_a_click_and_the_arrow_keys_choose_a_pair(page):
 
 
 def test_pairs_are_sorted_and_filtered(page):
-    score = page.locator("#detail small", has_text="ssim/patn").first
+    score = page.locator("#detail small", has_text="SSIM 0").first
     page.select_option("#sort", index=1)
     lowest = score.text_content()
     page.select_option("#direction", "-1")

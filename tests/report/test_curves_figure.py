@@ -25,6 +25,7 @@ def runs(tmp_path):
 
 def test_the_curves_of_all_seeds_are_drawn_and_written(spec, runs, tmp_path):
     assert isinstance(spec, CurvesSpec)
+    assert spec.caption.startswith("SSIM of validation pairs over minutes of training")
     paths = make_figure(spec, runs, 0, tmp_path / "out")
     assert [path.name for path in paths] == ["curves.png", "curves.pdf", "curves.csv"]
     assert paths[0].read_bytes().startswith(b"\x89PNG")

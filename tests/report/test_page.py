@@ -13,7 +13,7 @@ from twostream.report.correspondence_figure import CorrespondenceSpec
 from twostream.report.figures import make_figure
 from twostream.report.page import table_context, write_report
 from twostream.report.pair_browser import PER_ROW, sprite
-from twostream.report.plots import Curve, Interval, plot_curves, plot_forest, read_curve, svg
+from twostream.report.plots import OUTCOMES, Curve, Interval, plot_curves, plot_forest, read_curve, svg
 from twostream.tables.results import collect_all
 
 
@@ -59,8 +59,8 @@ def test_the_scripts_get_the_pairs_with_their_scores_and_matches(report):
     assert len(data["pairs"]) == 4
     for pair in data["pairs"]:
         assert np.shape(pair["joints"]) == (2, 18, 2)
-        assert {"ssim/patn", "mask_ssim/standard"} <= set(pair["scores"][0])
-        assert "pckh_right/evaluator" not in pair["scores"][0]
+        assert {"SSIM", "Mask-SSIM (standard)"} <= set(pair["scores"][0])
+        assert not [name for name in pair["scores"][0] if "pckh" in name.lower()]
     [viewer] = data["correspondence"]
     assert list(viewer["views"]) == ["block_1", "block_2"]
     for view in viewer["views"].values():
@@ -96,6 +96,37 @@ def test_a_cell_shows_its_interval_within_the_range_of_its_column(make_results):
     assert any(cell["bar"] for row in table["rows"] for cell in row["cells"])
 
 
+def test_a_table_names_the_columns_that_it_leaves_out(make_results):
+    table = table_context(make_results())
+    assert "LPIPS" in table["left_out"]
+    assert "LPIPS" not in table["columns"]
+    assert table["has_reasons"]
+    assert {*table["columns"], *table["left_out"]} == {column.label for column in make_results().spec.all_columns()}
+
+
+def test_the_notes_are_of_what_the_page_shows(make_results):
+    notes = table_context(make_results())["notes"]
+    assert notes[0] == "Bar: 95 % interval of a single run, bootstrap over the test identities."
+    assert any(note.startswith("w/o AT-module: seed 0 not run") for note in notes)
+    assert not [note for note in notes if note.startswith(("[1]", "±", "Intervals", "p:"))]
+
+
+def test_a_difference_is_better_or_worse_by_the_metric():
+    above, below, around = Interval("a", 2, 1, 3), Interval("b", -2, -3, -1), Interval("c", 1, 0, 2)
+    outcomes = {better: [one.outcome(better) for one in (above, below, around)] for better in (1, -1)}
+    assert outcomes == {
+        1: ["better", "worse", "the interval includes 0"],
+        -1: ["worse", "better", "the interval includes 0"],
+    }
+    for better, order in ((1, "better worse"), (-1, "worse better")):
+        figure = plot_forest([above, below, around], "base", better)
+        lines = [line for line in figure.axes[0].lines if line.get_marker() in "^vo"]
+        expected = [*order.split(), "the interval includes 0"]
+        assert [(line.get_marker(), line.get_color()) for line in lines] == [
+            (OUTCOMES[outcome][0], OUTCOMES[outcome][2]) for outcome in expected
+        ]
+
+
 def test_a_curve_is_read_with_its_minutes(tmp_path):
     path = tmp_path / "metrics.csv"
     header = "step,throughput/iterations_per_second,val/l1"
@@ -111,7 +142,7 @@ def test_plots_are_equal_for_equal_values_and_have_real_text():
         plot = svg(plot_curves(curves, "val/ssim", over_time))
         assert plot == svg(plot_curves(curves, "val/ssim", over_time))
         assert f">{text}</text>" in plot
-    forest = svg(plot_forest([Interval("w/o AT", -0.1, -0.2, 0.0), Interval("other", 0.1, 0.05, 0.2)], "full"))
+    forest = svg(plot_forest([Interval("w/o AT", -0.1, -0.2, 0.0), Interval("other", 0.1, 0.05, 0.2)], "full", 1))
     assert ">w/o AT</text>" in forest
     assert ">difference to full</text>" in forest
 

@@ -60,6 +60,7 @@ def test_rankings_show_a_target_once(tmp_path):
 
 
 def test_every_rule_has_a_text():
+    assert Selection("best", 2).text == "the 2 test targets of the highest SSIM (standard) of the first method"
     assert all(str(Selection(rule=rule, count=7).text).find("7") >= 0 for rule in RULES)
 
 

@@ -243,6 +243,12 @@ OF_GFLA = {
 }
 
 
+def test_a_number_says_outside_of_its_table_what_it_counts():
+    blocks, methods = (load_spec(EXPERIMENTS / f"{name}.yaml") for name in ("table5_blocks", "table3_at_module"))
+    assert [blocks.full_label(row) for row in blocks.rows[:2]] == ["5 AT-blocks", "7 AT-blocks"]
+    assert [methods.full_label(row) for row in methods.rows] == ["2s-ATN (Full)", "w/o AT-module"]
+
+
 @pytest.mark.parametrize("name", FIELD)
 def test_the_tables_of_the_field_hold_published_numbers(name, tmp_path):
     spec = load_spec(EXPERIMENTS / f"{name}.yaml")

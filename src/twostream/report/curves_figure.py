@@ -7,6 +7,7 @@ from io import StringIO
 from pathlib import Path
 
 from twostream.files import atomic_write, write_text
+from twostream.report.metric_names import CURVES
 from twostream.report.plots import Curve, plot_curves, read_curve
 from twostream.tables.spec import check
 
@@ -27,10 +28,15 @@ class CurvesSpec:
         check(len(self.curves) > 0, "curves", "at least one", "none")
 
     @property
+    def heading(self) -> str:
+        """The metric in words."""
+        return CURVES.get(self.metric, self.metric)
+
+    @property
     def caption(self) -> str:
         """What the figure shows, in words."""
         unit = "minutes of training, without validations" if self.over_time else "iterations"
-        return f"{self.metric} over {unit}; one curve per seed"
+        return f"{self.heading} over {unit}; one curve per seed"
 
 
 def make_curves_figure(spec: CurvesSpec, runs: Path, out: Path) -> list[Path]:
@@ -39,7 +45,8 @@ def make_curves_figure(spec: CurvesSpec, runs: Path, out: Path) -> list[Path]:
     Returns the paths. Raises ValueError if a variant has no curve of the metric.
     """
     found = {label: read_variant(runs / variant, spec.metric) for label, variant in spec.curves.items()}
-    figure = plot_curves({label: list(curves.values()) for label, curves in found.items()}, spec.metric, spec.over_time)
+    curves = {label: list(of_seeds.values()) for label, of_seeds in found.items()}
+    figure = plot_curves(curves, spec.heading, spec.over_time)
     paths = [out / f"{spec.name}.{suffix}" for suffix in ("png", "pdf")]
     for path in paths:
         with atomic_write(path) as temporary:

@@ -10,31 +10,15 @@ from jinja2 import Environment, PackageLoader
 from twostream.files import data_uri, read_json, write_text
 from twostream.report.figures import Spec as Figure
 from twostream.report.figures import make_figure
+from twostream.report.metric_names import CURVES, HIGHER, metric_of, score_headings
 from twostream.report.pair_browser import browser_data
-from twostream.report.plots import Interval, plot_curves, plot_forest, read_curve, svg
+from twostream.report.plots import OUTCOMES, Interval, plot_curves, plot_forest, read_curve, svg
 from twostream.tables import content
 from twostream.tables.comparison import Comparison, compare
 from twostream.tables.results import Results
 from twostream.tables.spec import Column, Row, check
 
-CURVES = {"val/ssim": "SSIM of validation pairs", "val/l1": "L1 loss of validation pairs"}
 SVG = "image/svg+xml"
-METRICS = {
-    "ssim": "similarity of the structures of generated and true image; higher is better, 1 is equal",
-    "mask_ssim": "SSIM of the person without the background; higher is better",
-    "psnr": "peak signal-to-noise ratio in dB; higher is better",
-    "inception_score": "how certain and how varied a classifier finds the images; higher is better",
-    "mask_inception_score": "the same for the person without the background; higher is better",
-    "lpips": "distance to the true image in a network's features; lower is better",
-    "mask_lpips": "LPIPS of the person without the background; lower is better",
-    "fid_train": "Frechet distance of the images' features to those of the training images; lower is better",
-    "fid_test": "the same to the true test images; lower is better",
-    "frechet_train": "Frechet distance by the evaluator's features to training images; lower is better",
-    "frechet_test": "the same to the true test images; lower is better",
-    "pckh": "fraction of keypoints found where the target pose has them; higher is better",
-    "appearance_accuracy": "fraction of people whose colour, pattern and legwear are read as in the true image",
-    "colour_accuracy": "fraction of people whose upper garment is read to have the colour of the true one",
-}
 
 
 def write_report(tables: Sequence[Results], figures: Sequence[Figure], out: Path, max_pairs: int = 100) -> Path:
@@ -44,7 +28,7 @@ def write_report(tables: Sequence[Results], figures: Sequence[Figure], out: Path
     """
     check(len(tables) > 0, "specs", "a table for these data", "none")
     folder, seeds = tables[0].folder, tables[0].seeds
-    labels = {row.variant: row.label for table in reversed(tables) for row in table.spec.rows}
+    labels = {row.variant: table.spec.full_label(row) for table in reversed(tables) for row in table.spec.rows}
     found = {key for table in tables for key in table.runs}
     check(bool(found), f"{folder}", f"an evaluated run of seeds {', '.join(map(str, seeds))}", "none")
     seed = next(seed for seed in seeds if any(seed == other for _, other in found))
@@ -57,14 +41,15 @@ def write_report(tables: Sequence[Results], figures: Sequence[Figure], out: Path
         seeds=seeds,
         seed=seed,
         tables=[table_context(table) for table in tables],
-        metrics={column.label: METRICS.get(column.metric, "") for table in tables for column in table.shown_columns()},
+        metrics={column.label: _meaning(column) for table in tables for column in table.shown_columns()},
+        outcomes=OUTCOMES,
         figures=[
             {"title": spec.title, "caption": spec.caption, "uri": data_uri(path.read_bytes(), "image/png")}
             for spec, path in drawn
         ],
         not_drawn=not_drawn,
         curves=_curves(shown),
-        browser=browser_data(shown, max_pairs),
+        browser=browser_data(shown, max_pairs, score_headings(table.spec for table in tables)),
         runs=[_provenance(folder / variant / f"seed{number}") for variant, number in sorted(found)],
         missing={f"{v}/seed{s}": reason for table in tables for (v, s), reason in table.missing.items()},
     )
@@ -87,8 +72,9 @@ def _draw(
 
 def table_context(results: Results) -> dict[str, Any]:
     """Return what the page shows of a table: its cells, the forest plots of its differences, and its notes."""
-    spec = results.spec
+    spec, base, not_computed = results.spec, results.spec.base(), content.not_computed(results)
     columns = [column for column in results.shown_columns() if _values(results, spec.rows, column)]
+    left_out = [column.label for column in spec.all_columns() if column not in columns]
     return {
         "heading": spec.heading,
         "question": spec.question,
@@ -100,9 +86,32 @@ def table_context(results: Results) -> dict[str, Any]:
             {"label": row.label, "cells": [_cell(results, row, column) for column in columns]} for row in spec.rows
         ],
         "forests": _forests(results, columns),
-        "notes": content.notes(results),
-        "not_computed": list(content.not_computed(results)),
+        "base": spec.full_label(base) if base else "",
+        "notes": _about_bars(results, columns) + content.notes(results, marks=False),
+        "left_out": left_out,
+        "has_reasons": not not_computed.keys().isdisjoint(left_out),
     }
+
+
+def _meaning(column: Column) -> str:
+    """Return what a metric measures and which way is better; nothing of one that is not known."""
+    metric = metric_of(column.metric)
+    return f"{metric.meaning}; {_direction(metric.better)}" if metric else ""
+
+
+def _direction(better: int) -> str:
+    return "higher is better" if better == HIGHER else "lower is better"
+
+
+def _about_bars(results: Results, columns: Sequence[Column]) -> list[str]:
+    """Explain the bars of those kinds that the table has."""
+    cells = [list(results.values(row, column).values()) for row in results.spec.rows for column in columns]
+    lines = []
+    if any(len(values) == 1 and values[0].interval for values in cells):
+        lines.append("Bar: 95 % interval of a single run, bootstrap over the test identities.")
+    if any(len(values) > 1 for values in cells):
+        lines.append("Bar of a mean of several seeds: from the smallest to the largest value.")
+    return lines
 
 
 def _values(results: Results, rows: Sequence[Row], column: Column) -> list[float]:
@@ -136,19 +145,25 @@ def _interval(results: Results, row: Row, column: Column) -> Interval | None:
 
 
 def _forests(results: Results, columns: Sequence[Column]) -> list[dict[str, str]]:
-    base, comparisons = results.spec.base(), compare(results)
+    """Return the plots of the differences in columns whose better direction is known."""
+    spec, base, comparisons = results.spec, results.spec.base(), compare(results)
     plots = []
     for column in columns:
-        found = [(row, comparisons.get((row.variant, column.label))) for row in results.spec.others()]
+        found = [(row, comparisons.get((row.variant, column.label))) for row in spec.others()]
         intervals = [
-            Interval(row.label, one.difference, one.difference_low, one.difference_high)
+            Interval(spec.full_label(row), one.difference, one.difference_low, one.difference_high)
             for row, one in found
             if isinstance(one, Comparison)
         ]
-        if base and intervals:
-            alt = ", ".join(f"{label} {value:+.3g} ({low:.3g} to {high:.3g})" for label, value, low, high in intervals)
-            plot = svg(plot_forest(intervals, base.label))
-            plots.append({"label": column.label, "uri": data_uri(plot.encode(), SVG), "alt": alt})
+        metric = metric_of(column.metric)
+        if base and intervals and metric:
+            plot = svg(plot_forest(intervals, spec.full_label(base), metric.better))
+            texts = [
+                f"{one.label} {one.value:+.3g} ({one.low:.3g} to {one.high:.3g}), {one.outcome(metric.better)}"
+                for one in intervals
+            ]
+            label = f"{column.label}, {_direction(metric.better)}"
+            plots.append({"label": label, "uri": data_uri(plot.encode(), SVG), "alt": "; ".join(texts)})
     return plots
 
 
@@ -159,7 +174,7 @@ def _curves(runs: Mapping[str, Path]) -> list[dict[str, str]]:
         shown = {label: [curve] for label, curve in curves.items() if curve.values}
         if shown:
             by_iteration, by_time = (
-                data_uri(svg(plot_curves(shown, metric, over_time)).encode(), SVG) for over_time in (False, True)
+                data_uri(svg(plot_curves(shown, title, over_time)).encode(), SVG) for over_time in (False, True)
             )
             plots.append({"title": title, "by_iteration": by_iteration, "by_time": by_time})
     return plots

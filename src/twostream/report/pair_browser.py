@@ -14,6 +14,7 @@ from twostream.data.pairs import Pair, identity_of, image_name
 from twostream.data.visualize import COLOURS
 from twostream.evaluation.run_evaluation import read_correspondence
 from twostream.files import data_uri, read_rows
+from twostream.report.metric_names import score_name
 from twostream.report.pair_figure import PairImages, RgbArray
 from twostream.report.selection import Selection, select
 
@@ -21,17 +22,18 @@ PER_ROW = 10  # images in a row of a sprite
 SCORES = ("ssim", "mask_ssim", "psnr", "lpips", "mask_lpips")  # metrics that each image has
 
 
-def browser_data(runs: Mapping[str, Path], max_pairs: int) -> dict[str, Any]:
+def browser_data(runs: Mapping[str, Path], max_pairs: int, headings: Mapping[str, str]) -> dict[str, Any]:
     """Return all that the page's scripts show, as JSON values with images as data URIs.
 
     Args:
         runs: label -> folder of an evaluated run; all have the same test pairs.
         max_pairs: pairs shown, at equal distances in the list of test pairs.
+        headings: column of `scores.csv` -> heading; one without is named by `score_name`.
 
     """
     data = PairImages.of_run(next(iter(runs.values())))
     pairs = select(Selection("every", max_pairs), data.pairs, data.joints)
-    scores = {label: _scores(folder / "scores.csv", pairs) for label, folder in runs.items()}
+    scores = {label: _scores(folder / "scores.csv", pairs, headings) for label, folder in runs.items()}
     generated = {
         label: [read_image(folder / "images" / image_name(pair), data.image_size) for pair in pairs]
         for label, folder in runs.items()
@@ -84,11 +86,11 @@ def correspondence_data(runs: Mapping[str, Path], data: PairImages) -> list[dict
     return found
 
 
-def _scores(path: Path, pairs: Sequence[Pair]) -> list[dict[str, float]]:
-    """Return the scores that each image has, by metric and protocol, in the order of `pairs`."""
+def _scores(path: Path, pairs: Sequence[Pair], headings: Mapping[str, str]) -> list[dict[str, float]]:
+    """Return the scores that each image has, by heading, in the order of `pairs`."""
     try:
         rows = {(row["source"], row["target"]): row for row in read_rows(path)[1]}
         scores = [{n: float(cell) for n, cell in rows[p].items() if n.split("/")[0] in SCORES and cell} for p in pairs]
     except (KeyError, ValueError) as error:
         raise ValueError(f"{path}: expected the scores of each test pair, got {error}") from None
-    return [{name: round(value, 4) for name, value in row.items()} for row in scores]
+    return [{headings.get(name) or score_name(name): round(value, 4) for name, value in row.items()} for row in scores]

@@ -9,6 +9,12 @@ from typing import Any, NamedTuple
 from twostream.loggers.curve_csv import STEP, read_curves
 
 INK = "#808080"  # axes and text: readable on white and on black
+# What a difference says, with its mark in a plot and in text, and its colour: all readable on white and on black.
+OUTCOMES = {
+    "better": ("^", "▲", "#1f77b4"),
+    "worse": ("v", "▼", "#d55e00"),
+    "the interval includes 0": ("o", "○", INK),
+}
 SPEED = "throughput/iterations_per_second"
 
 
@@ -27,6 +33,13 @@ class Interval(NamedTuple):
     value: float
     low: float
     high: float
+
+    def outcome(self, better: int) -> str:
+        """Return which of `OUTCOMES` this is, as a difference whose sign is `better` (1 or -1) for an improvement."""
+        better_outcome, worse, unclear = OUTCOMES
+        if self.low <= 0 <= self.high:
+            return unclear
+        return better_outcome if self.value * better > 0 else worse
 
 
 def read_curve(path: Path, metric: str) -> Curve:
@@ -51,8 +64,8 @@ def _seconds(speeds: Sequence[tuple[int, float]], iteration: int) -> float:
     return sum((after[0] - before[0]) / after[1] for before, after in pairwise(points) if after[1])
 
 
-def plot_curves(curves: Mapping[str, Sequence[Curve]], metric: str, over_time: bool) -> Any:
-    """Plot a metric over iterations or minutes of training, alike for all curves of a label (its seeds)."""
+def plot_curves(curves: Mapping[str, Sequence[Curve]], heading: str, over_time: bool) -> Any:
+    """Plot a metric over iterations or minutes of training; all curves of a label (its seeds) are alike."""
     figure, axes = _axes(6.4, 3.4)
     for number, (label, runs) in enumerate(curves.items()):
         for curve in runs:
@@ -61,7 +74,7 @@ def plot_curves(curves: Mapping[str, Sequence[Curve]], metric: str, over_time: b
                 x, curve.values, color=f"C{number % 10}", linewidth=1.4, label=label if curve is runs[0] else None
             )
     axes.set_xlabel("minutes of training" if over_time else "iterations")
-    axes.set_ylabel(metric)
+    axes.set_ylabel(heading)
     axes.legend(frameon=False, labelcolor=INK, fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
     return figure
 
@@ -75,17 +88,23 @@ def plot_bars(values: Mapping[str, float]) -> Any:
     return figure
 
 
-def plot_forest(intervals: Sequence[Interval], base: str) -> Any:
-    """Plot differences to a row, below one another, with their intervals and a line at 0."""
-    figure, axes = _axes(6.4, 0.5 + 0.26 * len(intervals))
+def plot_forest(intervals: Sequence[Interval], base: str, better: int) -> Any:
+    """Plot differences to a row, below one another, with their intervals, and a line at 0.
+
+    Marks and colours are those of `OUTCOMES`; `better` is the sign of an improvement, 1 or -1.
+    """
+    figure, axes = _axes(4.4, 0.7 + 0.28 * len(intervals))
     axes.axvline(0, color=INK, linewidth=1)
-    for row, (_, value, low, high) in enumerate(intervals):
-        colour = INK if low <= 0 <= high else "C0" if value > 0 else "C3"
-        axes.errorbar(value, row, xerr=[[value - low], [high - value]], fmt="o", color=colour, capsize=3, markersize=4)
+    for row, interval in enumerate(intervals):
+        (_, value, low, high), (mark, _, colour) = interval, OUTCOMES[interval.outcome(better)]
+        errors = [[value - low], [high - value]]
+        face = "none" if mark == "o" else colour
+        axes.errorbar(value, row, xerr=errors, fmt=mark, color=colour, capsize=4, markersize=7, markerfacecolor=face)
     axes.set_yticks(range(len(intervals)), [interval.label for interval in intervals])
-    axes.invert_yaxis()
+    axes.set_ylim(len(intervals) - 0.4, -0.6)
     axes.set_xlabel(f"difference to {base}")
-    axes.locator_params(axis="x", nbins=6)
+    axes.tick_params(labelsize=9)
+    axes.locator_params(axis="x", nbins=5)
     return figure
 
 

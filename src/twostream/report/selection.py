@@ -10,6 +10,7 @@ import numpy as np
 from twostream.data.keypoints import JointArray, found
 from twostream.data.pairs import Pair, spread
 from twostream.files import read_rows
+from twostream.report.metric_names import score_name
 from twostream.tables.spec import check
 
 
@@ -42,7 +43,7 @@ class Selection:
     def text(self) -> str:
         """The rule in words, for captions."""
         split = SPLIT_NAMES[self.split]
-        return RULES[self.rule].format(split=split, count=self.count, seed=self.seed, metric=self.metric)
+        return RULES[self.rule].format(split=split, count=self.count, seed=self.seed, metric=score_name(self.metric))
 
 
 SPLIT_NAMES = {"test": "test", "val": "validation"}

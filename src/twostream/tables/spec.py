@@ -132,6 +132,10 @@ class Spec:
         """Return the rows, then the cited methods."""
         return self.rows + self.cited
 
+    def full_label(self, row: Row) -> str:
+        """Return a row's label for use outside of the table, where a number says what it counts: 5 AT-blocks."""
+        return f"{row.label} {self.row_heading.removeprefix('#')}" if row.label.isdecimal() else row.label
+
     def is_for(self, data: str) -> bool:
         """Return whether the table is for a dataset."""
         return not self.only_data or data in self.only_data
