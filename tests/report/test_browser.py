@@ -65,10 +65,16 @@ def test_the_viewer_shows_where_a_position_is_matched(page):
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_a_phone_shows_it_without_scrolling_sideways(chromium, report_run, scheme):
-    context = chromium.new_context(viewport={"width": 360, "height": 740}, color_scheme=scheme)
+    context = chromium.new_context(viewport={"width": 320, "height": 740}, color_scheme=scheme)
     page = context.new_page()
     page.goto(report_run.as_uri())
-    assert page.evaluate("document.documentElement.scrollWidth") <= 360
+    assert page.evaluate("document.documentElement.scrollWidth") <= 320
+    # A wide figure and the rows of the last table scroll within their own frames.
+    figure = page.locator(".printed img").first
+    figure.scroll_into_view_if_needed()
+    assert figure.bounding_box()["width"] > 1.1 * figure.locator("..").bounding_box()["width"]
+    row = page.locator("#provenance tbody tr").first
+    assert row.bounding_box()["height"] < 48
     colour = page.evaluate("getComputedStyle(document.body).backgroundColor")
     assert (colour == "rgb(255, 255, 255)") is (scheme == "light")
     context.close()

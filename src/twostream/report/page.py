@@ -6,12 +6,14 @@ from typing import Any
 
 import numpy as np
 from jinja2 import Environment, PackageLoader
+from PIL import Image
 
 from twostream.files import data_uri, read_json, write_text
 from twostream.report.figures import Spec as Figure
 from twostream.report.figures import make_figure
 from twostream.report.metric_names import CURVES, HIGHER, metric_of, score_headings
 from twostream.report.pair_browser import browser_data
+from twostream.report.pair_figure import DPI
 from twostream.report.plots import OUTCOMES, Interval, plot_curves, plot_forest, read_curve, svg
 from twostream.tables import content
 from twostream.tables.comparison import Comparison, compare
@@ -19,6 +21,7 @@ from twostream.tables.results import Results
 from twostream.tables.spec import Column, Row, check
 
 SVG = "image/svg+xml"
+MIN_PIXELS = 75  # of CSS, for an inch of a printed figure: its text stays readable
 
 
 def write_report(tables: Sequence[Results], figures: Sequence[Figure], out: Path, max_pairs: int = 100) -> Path:
@@ -43,10 +46,7 @@ def write_report(tables: Sequence[Results], figures: Sequence[Figure], out: Path
         tables=[table_context(table) for table in tables],
         metrics={column.label: _meaning(column) for table in tables for column in table.shown_columns()},
         outcomes=OUTCOMES,
-        figures=[
-            {"title": spec.title, "caption": spec.caption, "uri": data_uri(path.read_bytes(), "image/png")}
-            for spec, path in drawn
-        ],
+        figures=[_figure_context(spec, path) for spec, path in drawn],
         not_drawn=not_drawn,
         curves=_curves(shown),
         browser=browser_data(shown, max_pairs, score_headings(table.spec for table in tables)),
@@ -68,6 +68,14 @@ def _draw(
         except ValueError as error:
             not_drawn[spec.title] = str(error)
     return drawn, not_drawn
+
+
+def _figure_context(spec: Figure, path: Path) -> dict[str, Any]:
+    """Return what the page shows of a figure; where it is wider than a phone, it scrolls instead of shrinking."""
+    with Image.open(path) as image:
+        min_width = round(image.width / DPI * MIN_PIXELS)
+    uri = data_uri(path.read_bytes(), "image/png")
+    return {"title": spec.title, "caption": spec.caption, "uri": uri, "min_width": min_width}
 
 
 def table_context(results: Results) -> dict[str, Any]:
