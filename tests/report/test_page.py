@@ -111,6 +111,12 @@ def test_the_notes_are_of_what_the_page_shows(make_results):
     assert not [note for note in notes if note.startswith(("[1]", "±", "Intervals", "p:"))]
 
 
+def test_a_smoke_run_says_what_its_images_are(report):
+    text = " ".join(Page(report).text.split())
+    assert "At scale smoke the generated images show little more than blobs of colour" in text
+    assert "make ablations DATA=synthetic SCALE=small trains to where images mean something" in text
+
+
 def test_a_difference_is_better_or_worse_by_the_metric():
     above, below, around = Interval("a", 2, 1, 3), Interval("b", -2, -3, -1), Interval("c", 1, 0, 2)
     outcomes = {better: [one.outcome(better) for one in (above, below, around)] for better in (1, -1)}

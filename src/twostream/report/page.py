@@ -40,6 +40,7 @@ def write_report(tables: Sequence[Results], figures: Sequence[Figure], out: Path
     environment = Environment(loader=PackageLoader("twostream.report"), autoescape=True, trim_blocks=True)
     page = environment.get_template("report.html").render(
         data=content.data_text(tables[0]),
+        data_name=tables[0].data,
         scale=tables[0].scale,
         seeds=seeds,
         seed=seed,
