@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from html.parser import HTMLParser
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 from PIL import Image
 
 from twostream.data.images import read_image
+from twostream.files import write_json
 from twostream.report.correspondence_figure import CorrespondenceSpec
 from twostream.report.figures import make_figure
 from twostream.report.page import table_context, write_report
@@ -70,6 +72,30 @@ def test_the_scripts_get_the_pairs_with_their_scores_and_matches(report):
         # In order, as multiples of uniform attention; eight of 32 weights sum to no more than 32.
         assert (np.diff(view["weights"]) <= 0).all()
         assert np.sum(view["weights"], axis=-1).max() <= 32.5
+
+
+def test_the_page_says_which_correspondence_is_missing_and_how_to_make_it(runs, specs, tmp_path):
+    folder = shutil.copytree(runs / "synthetic", tmp_path / "synthetic") / "smoke"
+    stored = folder / "full/seed0/correspondence.json"
+
+    def lines_and_links():
+        path = write_report(collect_all(specs, folder, [0]), [], tmp_path / "report.html", max_pairs=1)
+        page = Page(path.read_text())
+        assert ("#correspondence" in page.links) is ("correspondence" in page.ids)
+        assert "viewer" not in page.ids
+        return [line for line in page.text.splitlines() if "twostream-evaluate" in line and not line.startswith("{")]
+
+    command = f"twostream-evaluate run={stored.parent}"
+    stored.write_text('{"pairs": [["a.jpg", "b.jpg"]], "views": {}}')
+    (line,) = lines_and_links()
+    assert line.startswith(f"2s-ATN (Full): {stored}: expected positions for each pair and view, got an image 'a.jpg'")
+    assert line.endswith(command)
+    stored.unlink()
+    assert lines_and_links() == [f"No correspondence.json: 2s-ATN (Full). Written for each run by: {command}"]
+    config = json.loads((stored.parent / "config.json").read_text())
+    config["generator"]["at_module"] = {"option": "NoAppearanceTransfer"}
+    write_json(stored.parent / "config.json", config)
+    assert lines_and_links() == []
 
 
 def test_a_sprite_has_every_image_in_its_place():
@@ -165,5 +191,7 @@ def test_the_figure_of_correspondence_is_drawn_from_the_stored_matches(report_ru
     png, pdf = make_figure(spec, runs / "synthetic" / "smoke", 0, tmp_path)
     assert read_image(png).shape[0] > 2 * 2 * 192
     assert pdf.read_bytes().startswith(b"%PDF")
-    with pytest.raises(ValueError, match=r"seed1: expected the correspondence.json of an evaluated run"):
+    with pytest.raises(
+        ValueError, match=r"seed1: expected the correspondence.json of an evaluated run .*evaluate run=.*seed1$"
+    ):
         make_figure(spec, runs / "synthetic" / "smoke", 1, tmp_path)

@@ -42,7 +42,10 @@ def make_correspondence_figure(spec: CorrespondenceSpec, runs: Path, seed: int, 
     """
     run_dir = runs / spec.variant / f"seed{seed}"
     if not (run_dir / CORRESPONDENCE_FILE).exists():
-        raise ValueError(f"{run_dir}: expected the {CORRESPONDENCE_FILE} of an evaluated run with AT-modules, got none")
+        raise ValueError(
+            f"{run_dir}: expected the {CORRESPONDENCE_FILE} of an evaluated run with AT-modules, got none; "
+            f"it is written by: twostream-evaluate run={run_dir}"
+        )
     data = PairImages.of_run(run_dir)
     stored = read_correspondence(run_dir, data.joints)
     assert stored is not None

@@ -6,17 +6,22 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from PIL import Image
+from torch import nn
 
 from twostream.data.images import read_image
 from twostream.data.keypoints import LIMBS
 from twostream.data.pairs import Pair, identity_of, image_name
 from twostream.data.visualize import COLOURS
-from twostream.evaluation.run_evaluation import read_correspondence
-from twostream.files import data_uri, read_rows
+from twostream.evaluation.run_evaluation import CORRESPONDENCE_FILE, read_correspondence
+from twostream.files import data_uri, read_object, read_rows
+from twostream.nets.inspection import correspondences
+from twostream.registry import build_as
 from twostream.report.metric_names import score_name
 from twostream.report.pair_figure import PairImages, RgbArray
 from twostream.report.selection import Selection, select
+from twostream.runs import CONFIG
 
 PER_ROW = 10  # images in a row of a sprite
 SCORES = ("ssim", "mask_ssim", "psnr", "lpips", "mask_lpips")  # metrics that each image has
@@ -38,6 +43,7 @@ def browser_data(runs: Mapping[str, Path], max_pairs: int, headings: Mapping[str
         label: [read_image(folder / "images" / image_name(pair), data.image_size) for pair in pairs]
         for label, folder in runs.items()
     }
+    correspondence, no_correspondence = correspondence_data(runs, data)
     return {
         "size": data.image_size,
         "per_row": PER_ROW,
@@ -58,7 +64,8 @@ def browser_data(runs: Mapping[str, Path], max_pairs: int, headings: Mapping[str
             }
             for index, (source, target) in enumerate(pairs)
         ],
-        "correspondence": correspondence_data(runs, data),
+        "correspondence": correspondence,
+        "no_correspondence": no_correspondence,
     }
 
 
@@ -74,16 +81,36 @@ def sprite(images: Sequence[RgbArray]) -> str:
     return data_uri(file.getvalue(), "image/webp")
 
 
-def correspondence_data(runs: Mapping[str, Path], data: PairImages) -> list[dict[str, Any]]:
-    """Return for each run with a `correspondence.json` its content, with a sprite for each kind of image."""
-    found = []
+def correspondence_data(runs: Mapping[str, Path], data: PairImages) -> tuple[list[dict[str, Any]], list[str]]:
+    """Return what runs store of their correspondence, and lines on what is missing, with the command that makes it.
+
+    The first has, for each run with a `correspondence.json`, its content with a sprite for each kind of image.
+    """
+    found, lines, missing = [], [], []
     for label, folder in runs.items():
-        if stored := read_correspondence(folder, data.joints):
-            pairs: list[Pair] = [(source, target) for source, target in stored["pairs"]]
-            generated = [read_image(folder / "images" / image_name(pair), data.image_size) for pair in pairs]
-            sprites = [[data.image(source) for source, _ in pairs], generated]
-            found.append(stored | {"label": label, "source": sprite(sprites[0]), "generated": sprite(sprites[1])})
-    return found
+        try:
+            stored = read_correspondence(folder, data.joints)
+        except ValueError as error:
+            lines.append(f"{label}: {error}: twostream-evaluate run={folder}")
+            continue
+        if stored is None:
+            missing += [label] if _has_correspondence(folder) else []
+            continue
+        pairs: list[Pair] = [(source, target) for source, target in stored["pairs"]]
+        generated = [read_image(folder / "images" / image_name(pair), data.image_size) for pair in pairs]
+        sprites = [[data.image(source) for source, _ in pairs], generated]
+        found.append(stored | {"label": label, "source": sprite(sprites[0]), "generated": sprite(sprites[1])})
+    if missing:
+        command = f"twostream-evaluate run={runs[missing[0]]}"
+        lines.append(f"No {CORRESPONDENCE_FILE}: {', '.join(missing)}. Written for each run by: {command}")
+    return found, lines
+
+
+def _has_correspondence(run_dir: Path) -> bool:
+    """Return whether a run's generator has AT-modules or a warp."""
+    description = (read_object(run_dir / CONFIG, "generator") or {}).get("generator")
+    with torch.device("meta"):
+        return bool(correspondences(build_as(nn.Module, description, f"{run_dir / CONFIG}: generator")))
 
 
 def _scores(path: Path, pairs: Sequence[Pair], headings: Mapping[str, str]) -> list[dict[str, float]]:

@@ -101,7 +101,7 @@ for (const id of ["sort", "direction", "identity"]) byId(id).addEventListener("c
 list();
 
 /* Correspondence */
-if (byId("correspondence")) {
+if (data.correspondence.length) {
   const SATURATION = 16;
   const at = { y: 0.5, x: 0.5 };  // fractions of height and width
   data.correspondence.forEach(({ label }, index) => byId("network").append(element("option", { value: index }, label)));
