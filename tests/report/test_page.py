@@ -9,10 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from twostream.data.images import read_image
 from twostream.files import write_json
-from twostream.report.correspondence_figure import CorrespondenceSpec
-from twostream.report.figures import make_figure
 from twostream.report.page import table_context, write_report
 from twostream.report.pair_browser import PER_ROW, sprite
 from twostream.report.plots import OUTCOMES, Curve, Interval, plot_curves, plot_forest, read_curve, svg
@@ -183,15 +180,3 @@ def test_without_a_result_there_is_no_report(specs, tmp_path):
     with pytest.raises(ValueError, match=r"smoke: expected an evaluated run of seeds 0, 1, got none"):
         write_report(collect_all(specs, tmp_path / "synthetic/smoke", [0, 1]), [], tmp_path / "report.html")
     assert not (tmp_path / "report.html").exists()
-
-
-def test_the_figure_of_correspondence_is_drawn_from_the_stored_matches(report_run, runs, tmp_path):
-    assert (report_run.parent / "figures" / "figure_correspondence.png").is_file()
-    spec = CorrespondenceSpec("a", "full", "attention", count=2)
-    png, pdf = make_figure(spec, runs / "synthetic" / "smoke", 0, tmp_path)
-    assert read_image(png).shape[0] > 2 * 2 * 192
-    assert pdf.read_bytes().startswith(b"%PDF")
-    with pytest.raises(
-        ValueError, match=r"seed1: expected the correspondence.json of an evaluated run .*evaluate run=.*seed1$"
-    ):
-        make_figure(spec, runs / "synthetic" / "smoke", 1, tmp_path)

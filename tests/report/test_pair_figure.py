@@ -13,7 +13,6 @@ from twostream.report.curves_figure import CurvesSpec
 from twostream.report.figures import load_figure, make_figure
 from twostream.report.pair_figure import (
     CELL_HEIGHT,
-    DPI,
     GAP,
     GROUP_GAP,
     INPUTS,
@@ -24,6 +23,7 @@ from twostream.report.pair_figure import (
     draw_columns,
     make_pair_figure,
 )
+from twostream.report.plots import DPI
 from twostream.report.selection import Selection
 from twostream.runs import results_folder
 from twostream.tables.spec import load_spec

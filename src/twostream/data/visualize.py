@@ -1,6 +1,6 @@
 """Figures: poses as skeletons, grids of pairs, and the attention of AT-blocks."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from colorsys import hsv_to_rgb
 from typing import NamedTuple
 
@@ -37,6 +37,14 @@ class View(NamedTuple):
     map_size: tuple[int, int]  # rows and columns
 
 
+class Cell(NamedTuple):
+    """An image with dots and rings at (y, x) in its pixels, NaN for none; the i-th ones are of the i-th colour."""
+
+    image: UInt8[Tensor, "3 h w"]
+    dots: Float[Tensor, "n 2"] = torch.empty(0, 2)
+    rings: Float[Tensor, "n 2"] = torch.empty(0, 2)
+
+
 def draw_pose(joints: Float[Tensor, "18 2"], image_size: tuple[int, int], zoom: int = 4) -> UInt8[Tensor, "3 h w"]:
     """Draw the found joints (y, x in pixels, NaN if missing) and the limbs between them on black."""
     height, width = image_size
@@ -69,10 +77,12 @@ def sample_grid(batch: ImagePair, generated: UInt8[Tensor, "b 3 h w"], columns: 
     return _zoom(torch.cat(parts[1:], dim=2), max(1, 128 // height))
 
 
-def points_of(joints: Float[Tensor, "18 2"], image_size: tuple[int, int]) -> list[int]:
-    """Return the joints of `POINT_COLOURS` that were found inside the image."""
+def points_of(
+    joints: Float[Tensor, "18 2"], image_size: tuple[int, int], among: Iterable[int] = tuple(POINT_COLOURS)
+) -> list[int]:
+    """Return those of some joints that were found inside the image."""
     is_inside = ((joints.round() >= 0) & (joints.round() < torch.tensor(image_size))).all(dim=1)
-    return [joint for joint in POINT_COLOURS if is_inside[joint]]
+    return [joint for joint in among if is_inside[joint]]
 
 
 def warp_by_matches(
@@ -103,38 +113,52 @@ def paint_attention(
     return image.round().to(torch.uint8)
 
 
+def correspondence_cells(
+    pair: ImagePair,
+    generated: UInt8[Tensor, "3 h w"],
+    points: Sequence[int],
+    colours: Sequence[str],
+    views: Mapping[str, View],
+) -> tuple[dict[str, Cell], dict[str, Cell]]:
+    """Return what is drawn of AT-blocks and of a warp, by their names, for one pair, which has no batch axis.
+
+    Upper row: the source; the target with the points; for each block the source coloured by the points' attention, with
+    a dot at its maximum and a ring at the same joint of the source, if found. Lower row: the generated and the true
+    target; for each view the source rearranged by its matches. The colours are those of the points in order.
+    """
+    height, width = generated.shape[-2:]
+    source_points, target_points = (joints[list(points)] for joints in (pair.source_joints, pair.target_joints))
+    upper = {"source": Cell(pair.source_image), "points": Cell(pair.target_image, dots=target_points)}
+    lower = {"generated": Cell(generated), "target": Cell(pair.target_image)}
+    for name, view in views.items():
+        rows, columns = view.map_size
+        painted = paint_attention(pair.source_image, view.attention, colours, view.map_size)
+        best = view.attention.argmax(dim=1)
+        patch = torch.tensor([height / rows, width / columns])
+        centres = (torch.stack([best // columns, best % columns], dim=1) + 0.5) * patch - 0.5
+        upper[name.replace("_", " ")] = Cell(painted, dots=centres, rings=source_points)
+        matched = warp_by_matches(pair.source_image, view.matches, view.map_size)
+        lower[f"{name.removeprefix('block_')} matched"] = Cell(matched)
+    return upper, lower
+
+
 def correspondence_strip(
     pair: ImagePair,
     generated: UInt8[Tensor, "3 h w"],
     points: Sequence[int],
     views: Mapping[str, View],
 ) -> Image.Image:
-    """Draw the attention of AT-blocks and of a warp, by their names, for one pair, which has no batch axis.
-
-    Upper row: the source; the target with the points; for each block the source coloured by the points' attention, with
-    a dot at its maximum and a ring at the same joint of the source, if found. Lower row: the generated and the true
-    target; for each view the source rearranged by its matches.
-    """
-    height, width = generated.shape[-2:]
-    zoom = max(1, round(192 / height))
+    """Draw `correspondence_cells` of points among `POINT_COLOURS` as one image."""
+    zoom = max(1, round(192 / generated.shape[-2]))
     colours = [POINT_COLOURS[joint] for joint in points]
-    source_points, target_points = (joints[list(points)] for joints in (pair.source_joints, pair.target_joints))
-    upper = {"source": _zoom(pair.source_image, zoom), "points": _zoom(pair.target_image, zoom)}
-    lower = {"generated": _zoom(generated, zoom), "target": _zoom(pair.target_image, zoom)}
-    _mark(upper["points"], target_points, colours, zoom, ring=False)
-    for name, view in views.items():
-        rows, columns = view.map_size
-        painted = _zoom(paint_attention(pair.source_image, view.attention, colours, view.map_size), zoom)
-        best = view.attention.argmax(dim=1)
-        patch = torch.tensor([height / rows, width / columns])
-        centres = (torch.stack([best // columns, best % columns], dim=1) + 0.5) * patch - 0.5
-        _mark(painted, source_points, colours, zoom, ring=True)
-        _mark(painted, centres, colours, zoom, ring=False)
-        upper[name.replace("_", " ")] = painted
-        lower[f"{name.removeprefix('block_')} matched"] = _zoom(
-            warp_by_matches(pair.source_image, view.matches, view.map_size), zoom
-        )
-    return stacked([_captioned(upper), _captioned(lower)])
+    strips = []
+    for cells in correspondence_cells(pair, generated, points, colours, views):
+        images = {name: _zoom(cell.image, zoom) for name, cell in cells.items()}
+        for name, cell in cells.items():
+            _mark(images[name], cell.rings, colours, zoom, ring=True)
+            _mark(images[name], cell.dots, colours, zoom, ring=False)
+        strips.append(_captioned(images))
+    return stacked(strips)
 
 
 def stacked(images: Sequence[Image.Image], footnote: str = "") -> Image.Image:

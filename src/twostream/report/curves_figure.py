@@ -6,12 +6,10 @@ from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
 
-from twostream.files import atomic_write, write_text
+from twostream.files import write_text
 from twostream.report.metric_names import CURVES
-from twostream.report.plots import Curve, plot_curves, read_curve
+from twostream.report.plots import Curve, plot_curves, read_curve, save_figure
 from twostream.tables.spec import check
-
-DPI = 300  # of the PNG
 
 
 @dataclass
@@ -48,9 +46,7 @@ def make_curves_figure(spec: CurvesSpec, runs: Path, out: Path) -> list[Path]:
     curves = {label: list(of_seeds.values()) for label, of_seeds in found.items()}
     figure = plot_curves(curves, spec.heading, spec.over_time)
     paths = [out / f"{spec.name}.{suffix}" for suffix in ("png", "pdf")]
-    for path in paths:
-        with atomic_write(path) as temporary:
-            figure.savefig(temporary, dpi=DPI)
+    save_figure(figure, paths)
     rows = [
         (label, seed, iteration, f"{minutes:.2f}", f"{value:.6f}")
         for label, curves in found.items()

@@ -13,8 +13,7 @@ from twostream.report.figures import Spec as Figure
 from twostream.report.figures import make_figure
 from twostream.report.metric_names import CURVES, HIGHER, metric_of, score_headings
 from twostream.report.pair_browser import browser_data
-from twostream.report.pair_figure import DPI
-from twostream.report.plots import OUTCOMES, Interval, plot_curves, plot_forest, read_curve, svg
+from twostream.report.plots import DPI, OUTCOMES, Interval, plot_curves, plot_forest, read_curve, svg
 from twostream.tables import content
 from twostream.tables.comparison import Comparison, compare
 from twostream.tables.results import Results

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
 from textwrap import fill
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import UInt8
@@ -18,9 +18,10 @@ from twostream.data.pairs import Pair, image_name, split_identities
 from twostream.data.pose import joints_to_tensor
 from twostream.data.visualize import draw_pose
 from twostream.evaluation.external import NameIndex, image_names, source_and_target
-from twostream.files import atomic_write, read_object
+from twostream.files import read_object
 from twostream.metrics.metric import Panel
 from twostream.registry import build_as
+from twostream.report.plots import save_figure
 from twostream.report.selection import Selection, select
 from twostream.runs import CONFIG, results_folder
 from twostream.tables.spec import check
@@ -32,7 +33,6 @@ INPUTS = {
     "target_pose": "Target\npose",
     "target": "Ground\ntruth",
 }
-DPI = 300  # of the PNG
 CELL_HEIGHT = 1.2  # inches
 GAP, GROUP_GAP = 0.05, 0.14  # inches
 LINE_HEIGHT, BASELINE = 0.14, 0.07  # inches between two lines of text, and below the last one
@@ -228,17 +228,10 @@ def draw_columns(columns: Sequence[Column], image_size: tuple[int, int], paths: 
             figure.add_artist(Rectangle(corner, *frame, fill=False, linewidth=0.6, edgecolor="0.4"))
             write(start + extent / 2 - 0.75 * GAP, frame_top, title)
         left += GROUP_GAP
-    for path in paths:
-        with atomic_write(path) as temporary:
-            figure.savefig(temporary, dpi=DPI, format=path.suffix[1:], metadata=_metadata(path))
+    save_figure(figure, paths)
 
 
 def _text_height(texts: Sequence[str]) -> float:
     """Return the height in inches of the highest of some texts with the space around it; 0 if all are empty."""
     lines = max((text.count("\n") + 1 for text in texts if text), default=0)
     return lines * LINE_HEIGHT + BASELINE if lines else 0
-
-
-def _metadata(path: Path) -> dict[str, Any]:
-    """Return metadata without a date, so that equal figures are equal files."""
-    return {"CreationDate": None} if path.suffix == ".pdf" else {"Software": None}

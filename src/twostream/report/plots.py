@@ -6,6 +6,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from twostream.files import atomic_write
 from twostream.loggers.curve_csv import STEP, read_curves
 
 INK = "#808080"  # axes and text: readable on white and on black
@@ -15,6 +16,7 @@ OUTCOMES = {
     "worse": ("v", "▼", "#d55e00"),
     "the interval includes 0": ("o", "○", INK),
 }
+DPI = 300  # of a PNG file
 SPEED = "throughput/iterations_per_second"
 
 
@@ -123,6 +125,14 @@ def _axes(width: float, height: float) -> tuple[Any, Any]:
     axes.spines[["top", "right"]].set_visible(False)
     axes.spines[["left", "bottom"]].set_color(INK)
     return figure, axes
+
+
+def save_figure(figure: Any, paths: Sequence[Path]) -> None:
+    """Write a figure of matplotlib to PNG and PDF files, by their suffixes; equal figures are equal files."""
+    for path in paths:
+        undated = {"CreationDate": None} if path.suffix == ".pdf" else {"Software": None}
+        with atomic_write(path) as temporary:
+            figure.savefig(temporary, dpi=DPI, format=path.suffix[1:], metadata=undated)
 
 
 def svg(figure: Any) -> str:
