@@ -48,6 +48,8 @@ def test_the_page_is_complete_and_needs_no_other_file(report):
     assert "url(http" not in report
     assert "Table 3" in page.text
     assert "2s-ATN (Full)" in page.text
+    assert "SSIM, SSIM (standard)similarity of the structures" in page.text
+    assert "Block 1, Block 2fraction of target positions" in page.text
     assert "no_at_module/seed0" in page.text  # has no result
 
 

@@ -11,7 +11,7 @@ from PIL import Image
 from twostream.files import data_uri, read_json, write_text
 from twostream.report.figures import Spec as Figure
 from twostream.report.figures import make_figure
-from twostream.report.metric_names import CURVES, HIGHER, metric_of, score_headings
+from twostream.report.metric_names import CURVES, DIRECTIONS, metric_of, score_headings
 from twostream.report.pair_browser import browser_data
 from twostream.report.plots import DPI, OUTCOMES, Interval, plot_curves, plot_forest, read_curve, svg
 from twostream.tables import content
@@ -44,7 +44,7 @@ def write_report(tables: Sequence[Results], figures: Sequence[Figure], out: Path
         seeds=seeds,
         seed=seed,
         tables=[table_context(table) for table in tables],
-        metrics={column.label: _meaning(column) for table in tables for column in table.shown_columns()},
+        meanings=_meanings(tables),
         outcomes=OUTCOMES,
         figures=[_figure_context(spec, path) for spec, path in drawn],
         not_drawn=not_drawn,
@@ -81,7 +81,7 @@ def _figure_context(spec: Figure, path: Path) -> dict[str, Any]:
 def table_context(results: Results) -> dict[str, Any]:
     """Return what the page shows of a table: its cells, the forest plots of its differences, and its notes."""
     spec, base, not_computed = results.spec, results.spec.base(), content.not_computed(results)
-    columns = [column for column in results.shown_columns() if _values(results, spec.rows, column)]
+    columns = _columns(results)
     left_out = [column.label for column in spec.all_columns() if column not in columns]
     return {
         "heading": spec.heading,
@@ -101,14 +101,11 @@ def table_context(results: Results) -> dict[str, Any]:
     }
 
 
-def _meaning(column: Column) -> str:
-    """Return what a metric measures and which way is better; nothing of one that is not known."""
-    metric = metric_of(column.metric)
-    return f"{metric.meaning}; {_direction(metric.better)}" if metric else ""
-
-
-def _direction(better: int) -> str:
-    return "higher is better" if better == HIGHER else "lower is better"
+def _meanings(tables: Sequence[Results]) -> dict[str, str]:
+    """Return what the metrics of columns measure, by heading, without those that are not known."""
+    columns = [column for table in tables for column in _columns(table)]
+    found = {column.label: metric_of(column.metric) for column in columns}
+    return {label: metric.text for label, metric in found.items() if metric}
 
 
 def _about_bars(results: Results, columns: Sequence[Column]) -> list[str]:
@@ -122,8 +119,11 @@ def _about_bars(results: Results, columns: Sequence[Column]) -> list[str]:
     return lines
 
 
-def _values(results: Results, rows: Sequence[Row], column: Column) -> list[float]:
-    return [value.value for row in rows for value in results.values(row, column).values()]
+def _columns(results: Results) -> list[Column]:
+    """Return the columns that a run has a value for."""
+    return [
+        column for column in results.shown_columns() if any(results.values(row, column) for row in results.spec.rows)
+    ]
 
 
 def _cell(results: Results, row: Row, column: Column) -> dict[str, Any]:
@@ -164,13 +164,13 @@ def _forests(results: Results, columns: Sequence[Column]) -> list[dict[str, str]
             if isinstance(one, Comparison)
         ]
         metric = metric_of(column.metric)
-        if base and intervals and metric:
+        if base and intervals and metric and metric.better:
             plot = svg(plot_forest(intervals, spec.full_label(base), metric.better))
             texts = [
                 f"{one.label} {one.value:+.3g} ({one.low:.3g} to {one.high:.3g}), {one.outcome(metric.better)}"
                 for one in intervals
             ]
-            label = f"{column.label}, {_direction(metric.better)}"
+            label = f"{column.label}, {DIRECTIONS[metric.better]}"
             plots.append({"label": label, "uri": data_uri(plot.encode(), SVG), "alt": "; ".join(texts)})
     return plots
 
