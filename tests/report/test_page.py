@@ -178,6 +178,12 @@ def test_plots_are_equal_for_equal_values_and_have_real_text():
     assert ">difference to full</text>" in forest
 
 
+def test_no_two_of_thirty_curves_look_alike():
+    curves = {str(number): [Curve([1, 2], [0.1, 0.2], [0.5, 0.6])] for number in range(30)}
+    lines = plot_curves(curves, "SSIM", False).axes[0].lines
+    assert len({(line.get_color(), line.get_linestyle()) for line in lines}) == 30
+
+
 def test_without_a_result_there_is_no_report(specs, tmp_path):
     with pytest.raises(ValueError, match=r"smoke: expected an evaluated run of seeds 0, 1, got none"):
         write_report(collect_all(specs, tmp_path / "synthetic/smoke", [0, 1]), [], tmp_path / "report.html")

@@ -72,9 +72,8 @@ def plot_curves(curves: Mapping[str, Sequence[Curve]], heading: str, over_time: 
     for number, (label, runs) in enumerate(curves.items()):
         for curve in runs:
             x = curve.minutes if over_time else curve.iterations
-            axes.plot(
-                x, curve.values, color=f"C{number % 10}", linewidth=1.4, label=label if curve is runs[0] else None
-            )
+            style = {"color": f"C{number % 10}", "linestyle": ("-", "--", ":")[number // 10 % 3], "linewidth": 1.4}
+            axes.plot(x, curve.values, **style, label=label if curve is runs[0] else None)
     axes.set_xlabel("minutes of training" if over_time else "iterations")
     axes.set_ylabel(heading)
     axes.legend(frameon=False, labelcolor=INK, fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
