@@ -97,6 +97,22 @@ def test_the_page_says_which_correspondence_is_missing_and_how_to_make_it(runs, 
     assert lines_and_links() == []
 
 
+def test_an_evaluation_with_several_sources_is_in_the_tables_alone(runs, tmp_path):
+    folder = shutil.copytree(runs / "synthetic", tmp_path / "synthetic") / "smoke"
+    content = json.loads((folder / "full/seed0/metrics.json").read_text())
+    content["run"]["variant"] = "full@2"
+    (folder / "full/seed0/sources_2").mkdir()
+    write_json(folder / "full/seed0/sources_2/metrics.json", content)
+    spec = tmp_path / "sources.yaml"
+    column = "{label: SSIM, metric: ssim, protocol: patn, digits: 3}"
+    rows = "[{label: One, variant: full}, {label: Two, variant: full@2}]"
+    spec.write_text(f"title: Sources\nquestion: How many?\nrow_heading: Sources\ncolumns: [{column}]\nrows: {rows}\n")
+    page = write_report(collect_all([spec], folder, [0]), [], tmp_path / "report.html", max_pairs=1).read_text()
+    assert "Two" in Page(page).text
+    data = json.loads(re.search(r'id="data">(.*?)</script>', page, re.DOTALL)[1])
+    assert [method["label"] for method in data["methods"]] == ["One"]
+
+
 def test_a_sprite_has_every_image_in_its_place():
     images = [np.full((4, 2, 3), 10 * i, np.uint8) for i in range(PER_ROW + 2)]
     import base64

@@ -31,7 +31,8 @@ def write_report(tables: Sequence[Results], figures: Sequence[Figure], out: Path
     check(len(tables) > 0, "specs", "a table for these data", "none")
     folder, seeds = tables[0].folder, tables[0].seeds
     labels = {row.variant: table.spec.full_label(row) for table in reversed(tables) for row in table.spec.rows}
-    found = {key for table in tables for key in table.runs}
+    # What `warp@2` is, two source images of a run's people, only the tables show.
+    found = {key for table in tables for key in table.runs if "@" not in key[0]}
     check(bool(found), f"{folder}", f"an evaluated run of seeds {', '.join(map(str, seeds))}", "none")
     seed = next(seed for seed in seeds if any(seed == other for _, other in found))
     shown = {labels[v]: folder / v / f"seed{seed}" for v in labels if (v, seed) in found}
