@@ -32,11 +32,36 @@ def test_the_result_is_put_back_in_the_place_of_the_crop():
     image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (400, 300, 3), np.uint8))
     frame = Frame((400, 300), NETWORK, person(200, 100, 70))
     result = np.array(frame.from_network(torch.full((3, *NETWORK), 7, dtype=torch.uint8), image))
-    changed = (result == 7).all(axis=2)
-    rows, columns = np.flatnonzero(changed.any(axis=1)), np.flatnonzero(changed.any(axis=0))
-    assert (rows[0], columns[0]) == frame.start
-    assert (np.ptp(rows) + 1, np.ptp(columns) + 1) == frame.part == (124, 62)
-    np.testing.assert_array_equal(result[~changed], np.array(image)[~changed])
+    inner, outer = (np.zeros((400, 300), bool) for _ in range(2))
+    (top, left), (rows, columns) = frame.start, frame.part
+    assert (rows, columns) == (124, 62)
+    outer[top : top + rows, left : left + columns] = True
+    inner[top + 3 : top + rows - 3, left + 3 : left + columns - 3] = True
+    assert (result[inner] == 7).all()
+    np.testing.assert_array_equal(result[~outer], np.array(image)[~outer])
+
+
+@pytest.mark.parametrize("centre", [70, 4])
+def test_a_crop_is_blended_linearly_where_the_image_goes_on(centre):
+    image = Image.new("RGB", (300, 400), (200, 200, 200))
+    frame = Frame((400, 300), NETWORK, person(200, 100, centre))
+    result = np.array(frame.from_network(torch.zeros(3, *NETWORK, dtype=torch.uint8), image))[..., 0]
+    (top, left), (rows, columns) = frame.start, frame.part
+    middle = result[top + rows // 2, max(0, left - 1) : left + columns + 1].tolist()
+    assert middle[-5:] == [0, 50, 100, 150, 200]
+    assert middle[:5] == ([200, 150, 100, 50, 0] if centre == 70 else [0] * 5), "the image ends there"
+    assert result[top - 1 : top + 4, left + columns // 2].tolist() == [200, 150, 100, 50, 0]
+
+
+@pytest.mark.parametrize(("y", "x"), [(240, 130), (240, 10), (150, 70), (150, 40)])
+def test_a_hand_beyond_a_wrist_is_replaced_with_the_person(y, x):
+    """Nothing of a hand, a tenth of the person's height long, stays at the border of the crop."""
+    joints = person(200, 100, 70)
+    joints[4] = torch.tensor([y, x])
+    inside = Frame((400, 300), NETWORK, joints)
+    image = Image.new("RGB", (300, 400), (200, 200, 200))
+    result = np.array(inside.from_network(torch.zeros(3, *NETWORK, dtype=torch.uint8), image))[..., 0]
+    assert result[y - 8 : y + 9, x - 8 : x + 9].max() == 0
 
 
 def test_a_crop_at_the_border_is_padded_by_the_edge():

@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 
 from twostream.data import pose
-from twostream.data.frame import ANKLES, HEAD, SMALL, Frame
+from twostream.data.frame import ABOVE, ANKLES, BELOW, FEATHER, HEAD, MARGIN, SMALL, Frame
 from twostream.demo import static_page
 from twostream.demo.server import PAGE
 from twostream.demo.service import DemoService
@@ -167,7 +167,7 @@ def test_the_frame_is_pythons(evaluated, size):
     generated = torch.from_numpy(random.integers(64, 192, (3, 64, 32), np.uint8))
     without_feet, small, large = people_of((5, 4, 20), (5, 4, 20), (2, 3, size[0] - 6))
     without_feet[[10, 13]] = np.nan
-    body = {"head": HEAD, "ankles": ANKLES, "small": SMALL, "margins": [0.14, 0.1, 0.04]}
+    body = {"head": HEAD, "ankles": ANKLES, "small": SMALL, "margins": [ABOVE, BELOW, MARGIN], "feather": FEATHER}
     for joints in (without_feet, small, large):
         frame = Frame(size, (64, 32), torch.from_numpy(joints).float())
         image = Image.fromarray(pixels)

@@ -12,10 +12,11 @@ from torch import Tensor
 # Joints of a person who is seen from head to foot: nose, eyes and ears, and the ankles.
 HEAD, ANKLES = (0, 14, 15, 16, 17), (10, 13)
 # Margins around the joints of a person, as fractions of the height from the head's joints to the lower ankle: hair
-# above, feet below. A detector's box of the person is about as large.
+# above, feet below, or hands. A detector's box of the person is about as large.
 ABOVE, BELOW = 0.14, 0.10
 SMALL = 0.75  # fraction of the frame of the whole image below which a person is cropped
-MARGIN = 0.04  # of the network's width beside the joints
+MARGIN = 0.15  # of the network's width beside the joints
+FEATHER = 0.05  # of the network's width in which a crop that is put back is blended with the image around it
 
 
 class Frame:
@@ -71,14 +72,20 @@ class Frame:
         return (joints - torch.tensor(self.offset) + 0.5) / self.scale - 0.5 + torch.tensor(self.start)
 
     def from_network(self, generated: UInt8[Tensor, "3 h w"], image: Image.Image) -> Image.Image:
-        """Return a generated image in the place of what the network saw of `image`."""
+        """Return a generated image in the place of what the network saw of `image`.
+
+        A crop is blended with the image linearly at those of its borders where the image goes on.
+        """
         (above, before), (rows, columns) = self.offset, self.size
         inner = generated[:, above : above + rows, before : before + columns].permute(1, 2, 0).cpu().numpy()
         part = Image.fromarray(inner).resize(self.part[::-1], Image.Resampling.BICUBIC)
         if self.part == self.image_size:
             return part
         result = image.convert("RGB")
-        result.paste(part, self.start[::-1])
+        ramp = round(FEATHER * self.network_size[1] / self.scale)
+        shares = [_shares(*side, ramp) for side in zip(self.start, self.part, self.image_size, strict=True)]
+        mask = Image.fromarray((255 * np.outer(*shares)).round().astype(np.uint8))
+        result.paste(part, self.start[::-1], mask)
         return result
 
 
@@ -98,6 +105,13 @@ def _side(scale: float, low: float, length: float, image: int, network: int) -> 
     return _Side(start, part, size, min(network - size, max(0, round((start - low) * scale))))
 
 
+def _shares(start: int, part: int, image: int, ramp: int) -> Float[np.ndarray, " part"]:
+    """Return how much a crop has of each pixel of an axis: 1, and less in `ramp` pixels where the image goes on."""
+    after = np.arange(1, part + 1) if start > 0 else np.inf
+    before = np.arange(part, 0, -1) if start + part < image else np.inf
+    return np.ones(part) * np.minimum(1, np.minimum(after, before) / (ramp + 1))
+
+
 def whole_box(image_size: tuple[int, int], network_size: tuple[int, int]) -> tuple[float, float, float]:
     """Return top, left and height of the smallest box of the network's aspect ratio that contains an image."""
     aspect = network_size[1] / network_size[0]
@@ -113,10 +127,10 @@ def person_box(
     heads, feet = joints[..., HEAD, 0], joints[..., ANKLES, 0]
     if np.isnan(heads).all() or np.isnan(feet).all():
         return None
-    (top, left), (_, right) = np.nanmin(points, axis=0), np.nanmax(points, axis=0)
+    (top, left), (bottom, right) = np.nanmin(points, axis=0), np.nanmax(points, axis=0)
     head, foot = np.nanmin(heads), np.nanmax(feet)
     tall = foot - head
-    top, bottom = min(head - ABOVE * tall, top), foot + BELOW * tall
+    top, bottom = top - ABOVE * tall, bottom + BELOW * tall
     height = max(bottom - top, (right - left) / (1 - 2 * MARGIN) * network_size[0] / network_size[1])
     if tall <= 0:
         return None

@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from twostream.data.frame import ANKLES, HEAD, SMALL
+from twostream.data.frame import ANKLES, FEATHER, HEAD, SMALL
 from twostream.demo.server import page_files
 from twostream.demo.service import DemoService
 from twostream.export.onnx_file import export_generator
@@ -47,7 +47,8 @@ def write_static_page(folder: Path, service: DemoService, store: WeightStore) ->
             (new / name).write_bytes(content)
         for model, described in zip(service.models.values(), models := described_models(service), strict=True):
             export_generator(new / described["file"], model.generator, model.heatmaps, model.image_size, explained=True)
-        body = {"head": HEAD, "ankles": ANKLES, "small": SMALL, "margins": service.content["margins"]}
+        body = {"head": HEAD, "ankles": ANKLES, "small": SMALL, "feather": FEATHER}
+        body["margins"] = service.content["margins"]
         write_json(new / CONTENT, service.content | {"backend": "browser", "models": models, "frame": body})
 
 

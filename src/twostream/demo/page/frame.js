@@ -18,8 +18,8 @@ function personBox(joints, [rows, columns], { head, ankles, margins: [above, bel
   const lowest = Math.max(...feet.map(([y]) => y));
   const tall = lowest - highest;
   if (tall <= 0) return null;
-  const [uppermost, left, , right] = bounds(joints);
-  const [top, bottom] = [Math.min(highest - above * tall, uppermost), lowest + below * tall];
+  const [first, left, last, right] = bounds(joints);
+  const [top, bottom] = [first - above * tall, last + below * tall];
   const height = Math.max(bottom - top, (((right - left) / (1 - 2 * beside)) * rows) / columns);
   return [(top + bottom - height) / 2, (left + right - (height * columns) / rows) / 2, height];
 }
@@ -32,10 +32,18 @@ function side(scale, low, length, image, network) {
   return { start, part, size, offset: Math.min(network - size, Math.max(0, rounded((start - low) * scale))) };
 }
 
+/* How much a crop has of each pixel of an axis: 1, and less in `ramp` pixels where the image goes on. */
+function shares({ start, part }, image, ramp) {
+  const after = (index) => (start > 0 ? index + 1 : Infinity);
+  const before = (index) => (start + part < image ? part - index : Infinity);
+  return Array.from({ length: part }, (_, index) => Math.min(1, Math.min(after(index), before(index)) / (ramp + 1)));
+}
+
 export class Frame {
-  /* Sizes are [height, width]; `body` has the joints of head and ankles, the margins, and what is a small person. */
+  /* Sizes are [height, width]; `body` has the joints of head and ankles, the margins, what is a small person, and the
+     part of the network's width in which a crop is blended with the image. */
   constructor(imageSize, networkSize, joints, body) {
-    [this.imageSize, this.networkSize] = [imageSize, networkSize];
+    [this.imageSize, this.networkSize, this.feather] = [imageSize, networkSize, body.feather];
     const whole = wholeBox(imageSize, networkSize);
     const box = personBox(joints, networkSize, body);
     const [top, left, height] = box === null || box[2] >= body.small * whole[2] ? whole : box;
@@ -72,8 +80,14 @@ export class Frame {
     const part = resized(cropped(generated, this.of("offset"), this.of("size")), this.of("part"));
     const [top, left] = this.of("start");
     const data = image.data.slice();
+    const ramp = rounded((this.feather * this.networkSize[1]) / this.scale);
+    const [rows, columns] = this.sides.map((one, axis) => shares(one, this.imageSize[axis], ramp));
     for (let row = 0; row < part.height; row++) {
-      data.set(part.data.subarray(row * part.width * 3, (row + 1) * part.width * 3), ((top + row) * image.width + left) * 3);
+      for (let at = 0; at < part.width * 3; at++) {
+        const to = ((top + row) * image.width + left) * 3 + at;
+        const share = rounded(255 * rows[row] * columns[Math.floor(at / 3)]) / 255;
+        data[to] += share * (part.data[row * part.width * 3 + at] - data[to]);
+      }
     }
     return { ...image, data };
   }
