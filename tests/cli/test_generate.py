@@ -102,7 +102,7 @@ def test_what_is_missing_is_named_in_one_line(run, folder):
     for arguments, message in (
         (["pose=pose0.json"], "ValueError: joints: expected the joints of "),
         (["pose=none.json", "joints=pose0.json"], "ValueError: joints: expected the joints of "),
-        (["pose=walk", "video=avi"], "ValueError: walk.avi: expected a name that ends in .gif or .mp4"),
+        (["pose=walk", "video=avi"], "ValueError: video: expected gif or mp4, got 'avi'"),
         (["pose=walk", "fps=0"], "ValueError: fps: expected more than 0 frames per second, got 0"),
     ):
         done = call("generate", folder, f"model={run}", "source=people", *arguments)

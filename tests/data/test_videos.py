@@ -3,7 +3,7 @@ import os
 import numpy as np
 import pytest
 
-from twostream.data.videos import check_suffix, read_video, write_video
+from twostream.data.videos import check_format, read_video, write_video
 
 FRAMES = [np.full((32, 16, 3), value, np.uint8) for value in (0, 120, 240)]
 
@@ -45,6 +45,7 @@ def test_a_pipe_is_refused(tmp_path):
         next(read_video(tmp_path / "pipe.mp4"))
 
 
-def test_other_formats_are_not_written(tmp_path):
-    with pytest.raises(ValueError, match=r"walk\.avi: expected a name that ends in \.gif or \.mp4"):
-        check_suffix(tmp_path / "walk.avi")
+@pytest.mark.parametrize("kind", ["avi", ".gif", ""])
+def test_other_formats_are_not_written(tmp_path, kind):
+    with pytest.raises(ValueError, match=f"^video: expected gif or mp4, got '{kind}'$"):
+        check_format(kind)

@@ -14,7 +14,7 @@ from twostream.data.images import read_image
 from twostream.data.keypoints import reach
 from twostream.data.pose_files import Joints, read_poses
 from twostream.data.pose_sources import Poses, fill_gaps, find_poses
-from twostream.data.videos import check_suffix, write_video
+from twostream.data.videos import check_format, write_video
 from twostream.data.visualize import draw_pose
 from twostream.evaluation.external import image_names, stem_of
 from twostream.files import atomic_write, first_lines
@@ -27,7 +27,7 @@ def main(cfg: DictConfig) -> None:
     estimator = instantiate(cfg.pose_estimator) if "pose_estimator" in cfg else None
     suffix = f".{cfg.video}" if cfg.video else ".png"
     if cfg.video:
-        check_suffix(Path(cfg.pose).with_suffix(suffix))
+        check_format(cfg.video)
     if cfg.fps <= 0:
         raise ValueError(f"fps: expected more than 0 frames per second, got {cfg.fps}")
     model = PoseTransfer.load(cfg.model or DEFAULT_MODEL, cfg.device, cfg.averaged, estimator)

@@ -12,7 +12,7 @@ from twostream.extras import require
 from twostream.files import atomic_write, open_regular
 
 VIDEO_SUFFIXES = (".gif", ".mp4", ".mov", ".avi", ".webm", ".mkv")
-WRITTEN = (".gif", ".mp4")
+WRITTEN = ("gif", "mp4")
 MAX_FRAMES = 5000
 
 RGB = UInt8[np.ndarray, "h w 3"]
@@ -55,21 +55,21 @@ def write_video(path: Path, frames: Sequence[RGB], fps: float) -> None:
     An MP4 has an even height and width; an odd one is extended by its last row or column. Raises ValueError for another
     suffix.
     """
-    suffix = path.suffix.lower()
-    check_suffix(path)
+    kind = path.suffix.lower().removeprefix(".")
+    check_format(kind)
     options: dict[str, Any] = {"duration": 1000 / fps, "loop": 0}
     stacked = np.stack(frames)
-    if suffix == ".mp4":
+    if kind == "mp4":
         options = {"plugin": "pyav", "fps": fps, "codec": "libx264"}
         stacked = np.pad(stacked, ((0, 0), (0, stacked.shape[1] % 2), (0, stacked.shape[2] % 2), (0, 0)), mode="edge")
     with atomic_write(path) as temporary:
         _imageio().imwrite(temporary, stacked, **options)
 
 
-def check_suffix(path: Path) -> None:
-    """Raise ValueError unless a video can be written to a path, and ImportError without imageio."""
-    if path.suffix.lower() not in WRITTEN:
-        raise ValueError(f"{path}: expected a name that ends in {' or '.join(WRITTEN)}")
+def check_format(kind: str) -> None:
+    """Raise ValueError unless videos are written in a format, gif or mp4, and ImportError without imageio."""
+    if kind not in WRITTEN:
+        raise ValueError(f"video: expected {' or '.join(WRITTEN)}, got {kind!r}")
     _imageio()
 
 
