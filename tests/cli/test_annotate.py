@@ -22,7 +22,7 @@ def test_a_folder_of_photos_is_annotated_by_blazepose(tmp_path, capsys):
     model = save_landmarks(tmp_path / "tiny.tflite", landmarks)
     folders = [f"images={tmp_path / 'photos'}", f"out={tmp_path / 'out.csv'}"]
     main(compose_config("annotate", *folders, "pose_estimator=blazepose", f"pose_estimator.model={model}"))
-    assert capsys.readouterr().out.startswith("BlazePose: 18 joints in 1 images\n")
+    assert capsys.readouterr().out.startswith("BlazePose: 18 joints in 1 image\n")
     # The canvas' corner is 24 pixels above and 76 to the left of the image, whose scale is 1.
     assert np.unique(read_annotations(tmp_path / "out.csv", ANY_FRAME)["a.jpg"], axis=0).tolist() == [[26, 24]]
 

@@ -1,14 +1,19 @@
 import json
 import shutil
+from functools import partial
 
 import numpy as np
 import pytest
+import torch
 
 from commands import call
 from tiny_run import compose_config, overrides_of_tiny_run
+from twostream.cli import generate
 from twostream.cli.train import train_and_evaluate
 from twostream.data.images import read_image
 from twostream.data.keypoints import JointFrame, read_annotations
+from twostream.data.pose import gaussian_heatmaps
+from twostream.inference import PoseTransfer
 
 pytestmark = pytest.mark.slow
 
@@ -36,6 +41,35 @@ def folder(people_folder, tmp_path):
     for index, person in enumerate(poses):
         (tmp_path / f"pose{index}.json").write_text(json.dumps({"people": [person]}))
     return tmp_path
+
+
+@pytest.fixture
+def generated(folder, people_folder, monkeypatch, capsys):
+    """Calls the command on a person in this process; returns what it prints. Its network draws the target's joints."""
+
+    class Drawn(torch.nn.Module):
+        def forward(self, image, source, target):
+            return 2 * target.amax(dim=1, keepdim=True).expand_as(image) - 1
+
+    def main(*arguments):
+        given = [f"source={people[0]}", f"joints={people_folder / 'annotation-test.csv'}", *arguments]
+        generate.main(compose_config("generate", *given))
+        return capsys.readouterr().out
+
+    people = sorted((folder / "people").iterdir())
+    model = PoseTransfer(Drawn(), (32, 16), partial(gaussian_heatmaps, sigma=0.5), torch.device("cpu"))
+    monkeypatch.setattr(PoseTransfer, "load", lambda *_: model)
+    monkeypatch.chdir(folder)
+    return main
+
+
+def test_a_video_is_named_by_its_source_and_poses_without_their_suffixes(generated, folder):
+    assert generated("pose=pose0.json", "video=gif", "pose_size=[64,32]") == "1 video in generated\n"
+    (folder / "poses.v2").mkdir()
+    shutil.copy(folder / "pose0.json", folder / "poses.v2")
+    assert generated("pose=poses.v2", "video=gif", "pose_size=[64,32]") == "1 video in generated\n"
+    names = sorted(path.name.partition("_2_")[2] for path in (folder / "generated").glob("*.gif"))
+    assert names == ["pose0.gif", "poses.v2.gif"]
 
 
 def test_every_source_is_generated_in_every_pose_once(run, people_folder, folder):

@@ -152,7 +152,7 @@ def test_the_installed_package_runs_without_a_checkout_and_without_extras(instal
     (tmp_path / "people").mkdir()
     shutil.copy(next((joints.parent / "test").iterdir()), tmp_path / "people")
     shutil.copy(joints, tmp_path / "people/joints.csv")
-    assert call("twostream", *GENERATE) == "1 images in generated\n"
+    assert call("twostream", *GENERATE) == "1 image in generated\n"
     for extra, command in EXTRAS.items():
         *_, line = call("twostream", *command, status=1).splitlines()
         assert line.endswith(f": pip install 'twostream[{extra}]'"), line

@@ -46,6 +46,6 @@ def test_a_pipe_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["avi", ".gif", ""])
-def test_other_formats_are_not_written(tmp_path, kind):
+def test_other_formats_are_not_written(kind):
     with pytest.raises(ValueError, match=f"^video: expected gif or mp4, got '{kind}'$"):
         check_format(kind)

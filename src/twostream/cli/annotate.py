@@ -6,6 +6,7 @@ import numpy as np
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
+from twostream.cli import counted
 from twostream.data.keypoints import TORSO, found
 from twostream.data.pose_estimators import annotate
 
@@ -15,6 +16,6 @@ def main(cfg: DictConfig) -> None:
     estimator = instantiate(cfg.pose_estimator)
     joints = annotate(Path(cfg.images), estimator, Path(cfg.out))
     is_found = found(np.stack(list(joints.values())))
-    print(f"{estimator.name}: {is_found.sum()} joints in {len(joints)} images")
+    print(f"{estimator.name}: {counted(int(is_found.sum()), 'joint')} in {counted(len(joints), 'image')}")
     print(f"both shoulders and both hips found in {is_found[:, TORSO].all(axis=1).sum()} of them")
     print(cfg.out)

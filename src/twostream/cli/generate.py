@@ -10,6 +10,7 @@ from omegaconf import DictConfig
 from PIL import Image
 from tqdm import tqdm
 
+from twostream.cli import counted
 from twostream.data.images import read_image
 from twostream.data.keypoints import reach
 from twostream.data.pose_files import Joints, read_poses
@@ -43,7 +44,8 @@ def main(cfg: DictConfig) -> None:
         filled = fill_gaps(np.stack(list(poses.joints.values())), cfg.max_gap)
         poses = poses._replace(joints=dict(zip(poses.joints, filled, strict=True)))
     out = Path(cfg.out)
-    names = [stem_of(Path(cfg.pose).name)] if cfg.video else [stem_of(name) for name in poses.joints]
+    pose = Path(cfg.pose)
+    names = [pose.stem if pose.is_file() else pose.name] if cfg.video else [stem_of(name) for name in poses.joints]
     paths = {source: [out / f"{source.stem}_2_{name}{suffix}" for name in names] for source in sources}
     problems = []
     with tqdm(total=len(sources) * len(poses.joints), desc="Generate", unit="image", disable=None) as bar:
@@ -59,7 +61,7 @@ def main(cfg: DictConfig) -> None:
             except UnusableSource as problem:
                 problems.append(str(problem))
     count = sum(path.exists() for files in paths.values() for path in files)
-    print(f"{count} {'videos' if cfg.video else 'images'} in {out}")
+    print(f"{counted(count, 'video' if cfg.video else 'image')} in {out}")
     if problems:
         raise ValueError("\n".join(first_lines(problems)))
 

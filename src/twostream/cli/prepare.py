@@ -5,6 +5,7 @@ from pathlib import Path
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
+from twostream.cli import counted
 from twostream.data.pairs import write_pairs
 from twostream.prepare.folder import make_pairs, report
 from twostream.prepare.own import OwnPhotos, prepare_own
@@ -49,14 +50,15 @@ def _prepare(cfg: DictConfig) -> None:
     )
     manifest, num_written = prepare(preset, request, root)
     print(report(manifest, preset.published))
-    print(f"{root}: {'complete, all files verified' if num_written is None else f'{num_written} images written'}")
+    done = "complete, all files verified" if num_written is None else f"{counted(num_written, 'image')} written"
+    print(f"{root}: {done}")
 
 
 def _write_pairs(cfg: DictConfig) -> None:
     joints = instantiate(cfg.preparation).read_joints(Path(cfg.annotations))
     pairs, _ = make_pairs(joints, num_drawn=None, seed=0, where=cfg.annotations)
     write_pairs(Path(cfg.out), pairs)
-    print(f"{len(pairs)} pairs\n{cfg.out}")
+    print(f"{counted(len(pairs), 'pair')}\n{cfg.out}")
 
 
 STEPS = {"all": (("source",), _prepare), "pairs": (("annotations", "out"), _write_pairs)}

@@ -6,6 +6,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from twostream.build import build_scoring, choose_device
+from twostream.cli import counted
 from twostream.cli.evaluate import print_scores
 from twostream.evaluation.external import find_pairs, usable_pairs
 from twostream.evaluation.scoring import score_external
@@ -28,7 +29,7 @@ def main(cfg: DictConfig) -> None:
         people_root=Path(cfg.people_root),
     )
     print_scores(content)
-    print(f"{len(pairs)} images scored, {left_out} left out")
+    print(f"{counted(len(pairs), 'image')} scored, {left_out} left out")
     print(cfg.out)
 
 
