@@ -5,13 +5,14 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from commands import call
 from tiny_run import compose_config, overrides_of_tiny_run
 from twostream.cli import generate
 from twostream.cli.train import train_and_evaluate
 from twostream.data.images import read_image
-from twostream.data.keypoints import JointFrame, read_annotations
+from twostream.data.keypoints import JointFrame, read_annotations, write_annotations
 from twostream.data.pose import gaussian_heatmaps
 from twostream.inference import PoseTransfer
 
@@ -70,6 +71,24 @@ def test_a_video_is_named_by_its_source_and_poses_without_their_suffixes(generat
     assert generated("pose=poses.v2", "video=gif", "pose_size=[64,32]") == "1 video in generated\n"
     names = sorted(path.name.partition("_2_")[2] for path in (folder / "generated").glob("*.gif"))
     assert names == ["pose0.gif", "poses.v2.gif"]
+
+
+@pytest.mark.parametrize("video", ["null", "gif"])
+def test_a_small_person_its_pose_and_result_are_side_by_side_at_one_scale(generated, folder, people_folder, video):
+    from twostream.data.videos import read_video
+
+    (source, *_) = sorted((folder / "people").iterdir())
+    joints = read_annotations(people_folder / "annotation-test.csv", JointFrame(None, 16))[source.name]
+    Image.new("RGB", (300, 400)).save(folder / "small.png")
+    placed = np.where(joints == -1, -1, joints * 4 + (200, 60))
+    write_annotations(folder / "small.csv", {"small.png": placed})
+    generated("source=small.png", "joints=small.csv", "pose=front", "side_by_side=true", f"video={video}")
+    (path,) = (folder / "generated").glob("small_2_front.*")
+    image = next(read_video(path)) if video == "gif" else read_image(path)
+    _, drawn, lit = np.split(image.max(axis=2), 3, axis=1)
+    assert (lit > 200).sum() > 18
+    assert (drawn > 128)[lit > 200].mean() > 0.95, "joints are in the same places"
+    assert (drawn > 128).sum() < 2000, "limbs are as thick as in an image of the person alone"
 
 
 def test_every_source_is_generated_in_every_pose_once(run, people_folder, folder):

@@ -11,6 +11,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from twostream.cli import counted
+from twostream.data.frame import Frame
 from twostream.data.images import read_image
 from twostream.data.keypoints import reach
 from twostream.data.pose_files import Joints, read_poses
@@ -92,7 +93,7 @@ def generate(
         if poses.in_network_frame:
             target = view.frame.joints_from_network(target)
         generated = model(image, target.numpy(), own)
-        yield _strip(image, target[0], generated) if side_by_side else generated
+        yield _strip(image, target[0], generated, view.frame) if side_by_side else generated
 
 
 def check_inside(joints: Joints | None, image: Image.Image, name: str) -> None:
@@ -106,9 +107,14 @@ def check_inside(joints: Joints | None, image: Image.Image, name: str) -> None:
             raise ValueError(f"{name}: expected {axis} of {lowest} to {highest} in this image, got {got}")
 
 
-def _strip(image: Image.Image, target: torch.Tensor, generated: Image.Image) -> Image.Image:
-    drawn = draw_pose(target, (image.height, image.width), 1).permute(1, 2, 0).numpy()
-    return Image.fromarray(np.hstack([np.array(image), drawn, np.array(generated)]))
+def _strip(image: Image.Image, target: torch.Tensor, generated: Image.Image, frame: Frame) -> Image.Image:
+    """Place source, pose and result side by side; the pose is drawn for the part of the image that the network sees."""
+    drawn = draw_pose(target - torch.tensor(frame.start), frame.part, 1).permute(1, 2, 0).numpy()
+    strip = Image.new("RGB", (3 * image.width, image.height))
+    strip.paste(image, (0, 0))
+    strip.paste(Image.fromarray(drawn), (image.width + frame.start[1], frame.start[0]))
+    strip.paste(generated, (2 * image.width, 0))
+    return strip
 
 
 def _counted(images: Iterator[Image.Image], bar: tqdm) -> Iterator[Image.Image]:
