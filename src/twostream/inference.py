@@ -75,17 +75,16 @@ class PoseTransfer:
 
         """
         folder, chosen = find_model(path), choose_device(device)
+        where = described_in(folder)
         if is_package(folder):
             model = read_config(folder)
             if averaged and not model["averaged"]:
                 raise ValueError(f"{folder}: averaged: expected a package of averaged weights, got one of others")
-            where = folder / CONFIG
             weights = read_weights(folder / WEIGHTS)
             generator = (
                 build_generator(model["generator"], weights, f"{where} and {WEIGHTS}: generator").to(chosen).eval()
             )
         else:
-            where = folder / CHECKPOINT if folder.is_dir() else folder
             checkpoint = load_checkpoint(where)
             model = checkpoint["hyper_parameters"]["data"]
             generator = load_generator(checkpoint, chosen, averaged, str(where))
@@ -208,6 +207,13 @@ class View(NamedTuple):
     frame: Frame
     pixels: UInt8[Tensor, "1 3 h w"]
     joints: Float[Tensor, "1 18 2"]  # in the network's frame
+
+
+def described_in(model: Path) -> Path:
+    """Return the file that says what a model is: a package's config, with the hash of its weights, or a checkpoint."""
+    if is_package(model):
+        return model / CONFIG
+    return model / CHECKPOINT if model.is_dir() else model
 
 
 def load_generator(

@@ -91,12 +91,41 @@ def test_a_small_person_its_pose_and_result_are_side_by_side_at_one_scale(genera
     assert (drawn > 128).sum() < 2000, "limbs are as thick as in an image of the person alone"
 
 
+@pytest.mark.parametrize(
+    ("asked", "change", "message"),
+    [
+        (["pose=front"], "model=other", r"front\.png\.model: '\w{12}' on disk, '\w{12}' requested"),
+        (["pose=front"], "side_by_side=true", r"front\.png\.side_by_side: False on disk, True requested"),
+        (["pose=walk", "video=gif"], "fps=5", r"walk\.gif\.fps: 12 on disk, 5 requested"),
+        (
+            ["pose=pose0.json", "pose_size=[64,32]"],
+            "pose_size=[80,40]",
+            r"pose0\.png\.pose_size: \[64, 32\] on disk",
+        ),
+    ],
+)
+def test_files_that_were_generated_otherwise_are_not_taken_for_those_asked_for(
+    generated, folder, asked, change, message
+):
+    (folder / "other/checkpoints").mkdir(parents=True)
+    (folder / "other/checkpoints/last.ckpt").write_bytes(b"another model")
+    generated(*asked)
+    before = {path: path.read_bytes() for path in (folder / "generated").iterdir()}
+    assert len(before) == 2
+    with pytest.raises(ValueError, match=rf"^generated: .*_2_{message}.*; remove that file, or choose another folder"):
+        generated(*asked, change)
+    assert {path: path.read_bytes() for path in (folder / "generated").iterdir()} == before
+    assert generated(*asked, change, "out=others").endswith(" in others\n")
+    assert generated(*asked).endswith(" in generated\n")
+    assert generated("pose=back", change).endswith(" in generated\n"), "another file, of other settings"
+
+
 def test_every_source_is_generated_in_every_pose_once(run, people_folder, folder):
     annotations = people_folder / "annotation-test.csv"
     asked = [f"model={run}", "source=people", f"joints={annotations}", "device=cpu"]
     done = call("generate", folder, *asked, "pose=pose0.json", "pose_size=[64,32]")
     assert (done.returncode, done.stdout) == (0, "2 images in generated\n"), done.stdout + done.stderr
-    paths = sorted((folder / "generated").iterdir())
+    paths = sorted((folder / "generated").glob("*.png"))
     assert [path.name.endswith("_2_pose0.png") for path in paths] == [True, True]
     assert {read_image(path).shape for path in paths} == {(32, 16, 3)}
     times = [path.stat().st_mtime_ns for path in paths]
@@ -116,14 +145,14 @@ def test_a_preset_becomes_a_video_of_each_source(run, people_folder, folder):
     asked = [f"model={run}", "source=people", f"joints={people_folder / 'annotation-test.csv'}", "device=cpu"]
     done = call("generate", folder, *asked, "pose=turn", "video=gif", "side_by_side=true")
     assert (done.returncode, done.stdout) == (0, "2 videos in generated\n"), done.stdout + done.stderr
-    paths = sorted((folder / "generated").iterdir())
+    paths = sorted((folder / "generated").glob("*.gif"))
     assert [path.name.endswith("_2_turn.gif") for path in paths] == [True, True]
     frames = list(read_video(paths[0]))
     assert [frame.shape for frame in frames] == [(32, 48, 3)] * 24
     assert len({frame[:, 32:].tobytes() for frame in frames}) > 20, "the person turns"
     done = call("generate", folder, *asked, "pose=front", "out=images")
     assert (done.returncode, done.stdout) == (0, "2 images in images\n"), done.stdout + done.stderr
-    assert all(path.name.endswith("_2_front.png") for path in (folder / "images").iterdir())
+    assert len(list((folder / "images").glob("*_2_front.png"))) == 2
 
 
 def test_a_broken_source_does_not_keep_the_others_from_being_generated(run, people_folder, folder):

@@ -2,11 +2,12 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from hydra.utils import instantiate
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from PIL import Image
 from tqdm import tqdm
 
@@ -14,14 +15,18 @@ from twostream.cli import counted
 from twostream.data.frame import Frame
 from twostream.data.images import read_image
 from twostream.data.keypoints import reach
+from twostream.data.pose_estimators import PoseEstimator
 from twostream.data.pose_files import Joints, read_poses
 from twostream.data.pose_sources import Poses, fill_gaps, find_poses
 from twostream.data.videos import check_format, write_video
 from twostream.data.visualize import draw_pose
 from twostream.evaluation.external import image_names, stem_of
-from twostream.files import atomic_write, first_lines
-from twostream.inference import PoseTransfer
-from twostream.model_package import DEFAULT_MODEL
+from twostream.files import atomic_write, first_lines, read_object, sha256_of, write_json
+from twostream.inference import PoseTransfer, described_in
+from twostream.model_package import DEFAULT_MODEL, find_model
+from twostream.runs import differences
+
+SETTINGS = "settings.json"  # of the generated files, beside them
 
 
 def main(cfg: DictConfig) -> None:
@@ -48,6 +53,7 @@ def main(cfg: DictConfig) -> None:
     pose = Path(cfg.pose)
     names = [pose.stem if pose.is_file() else pose.name] if cfg.video else [stem_of(name) for name in poses.joints]
     paths = {source: [out / f"{source.stem}_2_{name}{suffix}" for name in names] for source in sources}
+    note_settings([path for files in paths.values() for path in files], out, _settings(cfg, estimator))
     problems = []
     with tqdm(total=len(sources) * len(poses.joints), desc="Generate", unit="image", disable=None) as bar:
         for source, files in paths.items():
@@ -65,6 +71,27 @@ def main(cfg: DictConfig) -> None:
     print(f"{counted(count, 'video' if cfg.video else 'image')} in {out}")
     if problems:
         raise ValueError("\n".join(first_lines(problems)))
+
+
+def note_settings(paths: list[Path], out: Path, settings: dict[str, Any]) -> None:
+    """Note in `settings.json` of a folder how files are generated.
+
+    Raises ValueError, in one line with the difference, if a file exists for which other settings are noted.
+    """
+    noted = read_object(out / SETTINGS) or {}
+    for name in (path.name for path in paths if path.exists()):
+        if changes := differences({name: noted.get(name, settings)}, {name: settings}):
+            raise ValueError(f"{out}: {changes}; remove that file, or choose another folder with out=FOLDER")
+    write_json(out / SETTINGS, noted | {path.name: settings for path in paths})
+
+
+def _settings(cfg: DictConfig, estimator: PoseEstimator | None) -> dict[str, Any]:
+    """Return what changes the files that are generated of one source and pose."""
+    model = sha256_of(described_in(find_model(cfg.model or DEFAULT_MODEL)))[:12]
+    found_by = f"{estimator.name} {estimator.weights_hash[:12]}" if estimator else None
+    keys = ["averaged", "pose_size", "side_by_side", *(["fps", "max_gap"] if cfg.video else [])]
+    chosen: Any = OmegaConf.to_container(OmegaConf.masked_copy(cfg, keys))
+    return {"model": model, "pose_estimator": found_by, **chosen}
 
 
 class UnusableSource(ValueError):
