@@ -272,6 +272,28 @@ def test_a_phone_shows_it_without_scrolling_sideways(opened_page, service, schem
     page.locator("#origin-stage rect").first.wait_for()
 
 
+def test_a_phone_shows_messages_where_one_is_and_covers_no_button(opened_page, service, tmp_path):
+    page = opened_page(service, has_touch=True)
+    page.set_viewport_size({"width": 390, "height": 844})
+    page.locator("#photo-label").evaluate("(label) => label.scrollIntoView({ block: 'end' })")
+    page.locator("#photo-label").evaluate("() => window.scrollBy(0, 200)")
+    (tmp_path / "photo.png").write_bytes(b"this is no photo")
+    page.locator("#photo").set_input_files(tmp_path / "photo.png")
+    page.locator("#message").wait_for()
+    assert page.evaluate("scrollY") > 200
+    assert 0 <= page.locator("#message").bounding_box()["y"] < 100
+    for index in (0, 1):
+        stage, link = page.locator(".model .stage").nth(index), page.locator(".model a").nth(index)
+        stage.tap()
+        page.locator("#origin-stage rect").first.wait_for()
+        link.evaluate("(link) => link.scrollIntoView({ block: 'end' })")
+        for place in ("#origin-stage", "#message"):
+            other, box = page.locator(place).bounding_box(), link.bounding_box()
+            assert other["y"] >= box["y"] + box["height"] or other["y"] + other["height"] <= box["y"]
+        top = page.locator("#origin-stage").bounding_box()["y"]
+        assert 0 <= top - box["y"] - box["height"] < 60, "below the result"
+
+
 @pytest.mark.skipif(SCREENSHOTS is None, reason="DEMO_SCREENSHOTS names no folder")
 def test_screenshots(opened_page):
     paths = dict(model.split("=") for model in os.environ["DEMO_MODELS"].split(","))

@@ -1,6 +1,6 @@
 /* An image that a model generated, and where its positions come from. */
 
-import { element, svgElement } from "./dom.js";
+import { byId, element, svgElement } from "./dom.js";
 import { Latest } from "./latest.js";
 
 const STEPS = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] };
@@ -127,6 +127,7 @@ export class Result {
     const inside = (value, count) => Math.min(Math.max(Math.floor(value * count), 0), count - 1);
     const [row, column] = [inside((this.#at[0] - top) / height, rows), inside((this.#at[1] - left) / width, columns)];
     const position = row * columns + column;
+    this.root.after(byId("origin-stage"));
     this.#mark.replaceChildren(...squares([position], this.#matches).map((square) => svgElement("rect", square)));
     const strengths = weights[position].map((weight) => weight / weights[position][0]);
     const share = Math.round((100 * weights[position].reduce((sum, weight) => sum + weight, 0)) / (rows * columns));
