@@ -1,3 +1,7 @@
+import re
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -135,6 +139,8 @@ def test_an_estimator_finds_the_joints_of_the_source(runs, people):
         (torch.zeros(1, 3, 8, 8, dtype=torch.uint8), 18, r"expected uint8 .* \(b, 3, 32, 16\), got \(1, 3, 8"),
         (torch.zeros(1, 3, 32, 16), 18, "got .* of torch.float32"),
         (torch.zeros(2, 3, 32, 16, dtype=torch.uint8), 18, r"expected 2 x 18 joints \(nose to left ear\)"),
+        (torch.zeros(3, 32, 16, dtype=torch.uint8), 18, r"expected uint8 .* \(b, 3, 32, 16\), got \(3, 32"),
+        (torch.zeros(0, 3, 32, 16, dtype=torch.uint8), 18, r"expected uint8 .* \(b, 3, 32, 16\), got \(0, 3"),
         (Image.new("RGB", (16, 32)), 17, r"joints: expected 1 x 18 joints .* got an array of shape \(17, 2\)"),
     ],
 )
@@ -142,6 +148,46 @@ def test_wrong_images_and_joints_are_refused(runs, image, num_joints, message):
     joints = np.zeros((num_joints, 2))
     with pytest.raises(ValueError, match=message):
         PoseTransfer.load(runs["two_stream"], device="cpu")(image, joints, joints)
+
+
+@pytest.mark.parametrize("wrong", ["target_joints", "source_joints"])
+@pytest.mark.parametrize(
+    ("joints", "message"),
+    [
+        (np.full((18, 2), 300.0), "expected (y, x) in pixels of an image of 32x16, got a joint at 300"),
+        (np.full((18, 2), np.inf), "expected (y, x) in pixels of an image of 32x16, got a joint at inf"),
+        ([["a", "b"]] * 18, "expected 1 x 18 joints (nose to left ear) as (y, x), got no numbers"),
+        ([[1, 2], [3]], "expected 1 x 18 joints (nose to left ear) as (y, x), got no numbers"),
+        (np.zeros((2, 18)), "expected 1 x 18 joints (nose to left ear) as (y, x), got an array of shape (2, 18)"),
+    ],
+)
+def test_wrong_joints_are_refused_by_name(runs, wrong, joints, message):
+    model = PoseTransfer.load(runs["two_stream"], device="cpu")
+    given = {"target_joints": np.ones((18, 2)), "source_joints": np.ones((18, 2))} | {wrong: joints}
+    with pytest.raises(ValueError, match=f"^{re.escape(f'{wrong}: {message}')}$"):
+        model(Image.new("RGB", (16, 32)), **given)
+
+
+@pytest.mark.slow
+def test_what_is_no_image_is_refused_in_one_line():
+    """In a process whose types are not checked."""
+    code = """
+import numpy as np
+from twostream.inference import PoseTransfer
+model, joints = PoseTransfer.load("warp-128x64", "cpu"), np.ones((18, 2))
+for image in ("person.jpg", ["person.jpg"], np.zeros((128, 64, 3)), None):
+    for call in (model, model.correspondence):
+        try:
+            call(image, joints, joints)
+        except TypeError as error:
+            print(error)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    expected = "image: expected a PIL.Image, a list of them or a tensor, got "
+    lines = done.stdout.splitlines()
+    assert [line.removeprefix(expected) for line in lines] == [
+        *("str", "str", "str", "list", "ndarray", "ndarray", "NoneType", "NoneType")
+    ]
 
 
 def test_what_is_not_there_is_refused(runs, tmp_path):

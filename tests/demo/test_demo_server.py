@@ -154,11 +154,18 @@ def test_a_photo_comes_back_reduced_with_the_joints_that_an_estimator_finds(clie
         ({"image": "x"}, 400, "image: expected a data URI"),
         ({"source_joints": [None] * 17}, 400, "source_joints: expected a list of 18 joints, got a list of 17"),
         ({"target_joints": [[0, 1e9]] * 18}, 400, "target_joints: nose: expected"),
+        ({"target_joints": [[0, 900]] * 18}, 400, "target_joints: expected .* in pixels of an image of 32x16"),
         ({"more": 1}, 400, "expected an object with models, image, source_joints, target_joints"),
     ],
 )
 def test_a_request_for_something_else_is_refused(client, request_, changes, status, message):
     refused(client.post("/api/generate", json=request_ | changes), status, message)
+
+
+def test_the_origin_of_joints_far_away_is_refused(client, request_):
+    inputs = {key: value for key, value in request_.items() if key != "models"} | {"source_joints": [[0, 900]] * 18}
+    answer = client.post("/api/correspondence", json=inputs | {"model": "Warp", "view": "warp"})
+    refused(answer, 400, "source_joints: expected .* in pixels of an image of 32x16")
 
 
 def test_a_view_that_the_model_does_not_have_is_refused(client, request_):

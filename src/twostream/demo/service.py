@@ -1,7 +1,8 @@
 """What the page asks for: the content it opens with, a photo's joints, images of people in poses, correspondences."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from io import BytesIO
 from typing import Any
 
@@ -94,7 +95,8 @@ class DemoService:
         results = []
         for model in models:
             start = time.perf_counter()
-            generated = model(image, target, source)
+            with _far_joints_refused():
+                generated = model(image, target, source)
             milliseconds = round(1000 * (time.perf_counter() - start))
             results.append({"image": _png(generated), "milliseconds": milliseconds})
         return {"results": results}
@@ -115,7 +117,8 @@ class DemoService:
             expected = " or ".join(views) or "no request, for the model has none"
             raise BadRequest(f"view: expected {expected}, got {request['view']!r:.60}", 404)
         image, source, target = _image_and_joints(request)
-        matrix = torch.from_numpy(model.correspondence(image, target, source)[request["view"]])
+        with _far_joints_refused():
+            matrix = torch.from_numpy(model.correspondence(image, target, source)[request["view"]])
         matches = strongest_matches(matrix[None], model.image_size)
         frame = model.view(image, source).frame
         corner = [start - offset / frame.scale for start, offset in zip(frame.start, frame.offset, strict=True)]
@@ -128,6 +131,14 @@ class DemoService:
         if not isinstance(name, str) or name not in self.models:
             raise BadRequest(f"model: expected {' or '.join(self.models)}, got {name!r:.60}", 404)
         return self.models[name]
+
+
+@contextmanager
+def _far_joints_refused() -> Iterator[None]:
+    try:
+        yield
+    except ValueError as error:
+        raise BadRequest(str(error)) from None
 
 
 def _image_and_joints(request: dict[str, Any]) -> tuple[Image.Image, Joints, Joints]:
