@@ -171,6 +171,27 @@ def test_a_damaged_checkpoint_is_replaced_by_the_previous_one(tiny_config, tmp_p
     assert_same_end(uninterrupted, tmp_path / "run")
 
 
+@pytest.mark.parametrize("kind", ["pipe", "lost link"])
+def test_what_is_no_regular_file_is_neither_waited_for_nor_taken_for_no_checkpoint(
+    tiny_config, tmp_path, uninterrupted, run_until, caplog, kind
+):
+    cfg = config(tiny_config, tmp_path / "run")
+    with pytest.raises(Killed):
+        run_until(cfg, 11, die)
+    folder = tmp_path / "run" / "checkpoints"
+    last, previous = folder / "last.ckpt", folder / "previous.ckpt"
+    last.unlink()
+    os.mkfifo(last) if kind == "pipe" else last.symlink_to("nowhere")
+    message = rf"{last}: expected a regular file, got a pipe" if kind == "pipe" else f"checkpoint not found: {last}"
+    kept = previous.rename(folder / "kept.ckpt")
+    with pytest.raises(ValueError, match=f"^{message}\nno usable checkpoint"):
+        train_and_evaluate(cfg, tmp_path / "run")
+    kept.rename(previous)
+    train_and_evaluate(cfg, tmp_path / "run")
+    assert message in caplog.messages
+    assert_same_end(uninterrupted, tmp_path / "run")
+
+
 @pytest.fixture
 def find(tiny_config, tmp_path, uninterrupted):
     """Finds the checkpoint from which a copy of the finished run resumes, after a change of the last one."""
@@ -325,6 +346,9 @@ def test_a_checkpoint_that_can_not_be_used_is_refused_with_the_reason(find, tmp_
         find(resume=str(folder / "broken.ckpt"))
     with pytest.raises(ValueError, match="checkpoint not found: nowhere"):
         find(resume="nowhere")
+    os.mkfifo(folder / "pipe.ckpt")
+    with pytest.raises(ValueError, match=r"pipe\.ckpt: expected a regular file, got a pipe$"):
+        find(resume=str(folder / "pipe.ckpt"))
     assert find(resume="never") is None
 
 

@@ -2,6 +2,7 @@
 
 import base64
 import csv
+import errno
 import hashlib
 import io
 import json
@@ -21,18 +22,23 @@ IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")  # of image files, in upper or lower 
 # The largest files that are read into memory, in bytes.
 MAX_IMAGE_BYTES = 64 * 2**20
 MAX_TABLE_BYTES = 256 * 2**20  # annotations, pairs, curves, JSON, YAML
-KINDS = {stat.S_IFDIR: "folder", stat.S_IFIFO: "pipe", stat.S_IFSOCK: "socket"}
+KINDS = {stat.S_IFDIR: "folder", stat.S_IFIFO: "pipe"}
 REMAINS = re.compile(r"\..+\.(\d+)(\.\w+)?")  # names of the temporary files of `atomic_write`
 
 
 def open_regular(path: Path, max_bytes: int | None = None) -> io.BufferedReader:
     """Open a regular file, or a link to one, for reading.
 
-    Raises ValueError, in one line with the path, for a folder, a pipe, a device, and a file of more than `max_bytes`;
-    FileNotFoundError if there is none.
+    Raises ValueError, in one line with the path, for a folder, a pipe, a socket, a device, and a file of more than
+    `max_bytes`; FileNotFoundError if there is none.
     """
-    # Otherwise, opening a pipe waits for its writer.
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        # Otherwise, opening a pipe waits for its writer.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    except OSError as error:
+        if error.errno == errno.ENXIO:
+            raise ValueError(f"{path}: expected a regular file, got a socket") from None
+        raise
     status = os.fstat(descriptor)
     if stat.S_ISREG(status.st_mode) and (max_bytes is None or status.st_size <= max_bytes):
         return open(descriptor, "rb")  # noqa: PTH123  a descriptor; the caller closes it

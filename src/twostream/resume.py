@@ -38,7 +38,7 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
 
     Raises ValueError, in one line with the path, if the file is missing, damaged or no checkpoint of this version.
     """
-    if not path.is_file():
+    if not path.exists():
         raise ValueError(f"checkpoint not found: {path}")
     checkpoint = load_safely(path, "an intact checkpoint")
     if not isinstance(checkpoint, dict) or not checkpoint.keys() >= KEYS:
@@ -69,7 +69,7 @@ def find_checkpoint(run_dir: Path, resume: str, module: TwoStreamModule, trainer
         return _usable(Path(resume), module, trainer)
     errors = []
     for path in (run_dir / "checkpoints" / name for name in (LAST, PREVIOUS)):
-        if path.is_file():
+        if path.exists() or path.is_symlink():
             try:
                 return _usable(path, module, trainer)
             except ValueError as error:

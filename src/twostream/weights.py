@@ -5,6 +5,7 @@ import sys
 import zipfile
 import zlib
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from twostream.files import atomic_write, sha256_of
+from twostream.files import atomic_write, open_regular, sha256_of
 
 MAX_UNPACKED_BYTES = 2**30  # of a file in a zip
 
@@ -120,9 +121,11 @@ def _download(file: WeightFile, path: Path) -> None:
 def load_safely(path: Path, kind: str) -> Any:
     """Load tensors and plain values onto the CPU; nothing is executed.
 
-    Raises ValueError, with `kind` as what was expected, for another file, and for a compressed one, which torch never
-    writes and whose size in memory is not known.
+    Raises ValueError, with `kind` as what was expected, for another file, such as a pipe, and for a compressed one,
+    which torch never writes and whose size in memory is not known.
     """
+    with suppress(OSError):  # torch raises it too, below
+        open_regular(path).close()
     try:
         if zipfile.is_zipfile(path):
             with zipfile.ZipFile(path) as packed:

@@ -118,7 +118,7 @@ class Checkpoints(Callback):
         try:
             with atomic_write(path, durable=True) as temporary:
                 trainer.save_checkpoint(temporary)
-                if path.exists():
+                if path.is_file():
                     _link(path, self.folder / PREVIOUS)
             if self._is_best:
                 _link(path, self.folder / BEST)
