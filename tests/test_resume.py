@@ -297,6 +297,11 @@ SIGMA = "generator.blocks.0.at_module.sigma"
         ("processes/0/numpy", ("x",), r"processes\[0\]: expected random states and pools, got"),
         ("processes/0/python", (), r"processes\[0\]: expected random states and pools, got"),
         ("processes/0/pools", {}, r"processes\[0\]: expected random states and pools, got"),
+        (
+            "processes/0/pools/shape",
+            lambda samples: samples[:1] * 100_000,
+            r"processes\[0\]: pools: shape: expected at most 3 samples, got 100,000$",
+        ),
         ("processes/0/pools/shape/0", (5,), r"pools: expected two images and a pose of 18 joints, got \['int'\]"),
         (
             "processes/0/pools/shape/0",

@@ -88,6 +88,7 @@ def test_only_the_blocks_have_dropout(random_pair: PosePair):
     ("arguments", "message"),
     [
         ({"num_blocks": 0}, "num_blocks: expected at least 1, got 0"),
+        ({"num_blocks": 101}, "num_blocks: expected at most 100, got 101"),
         ({"width": 1}, "width: expected at least 2, got 1"),
     ],
 )

@@ -5,6 +5,7 @@ import math
 import os
 import random
 import shutil
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -178,11 +179,14 @@ def check_process_state(state: Any, module: TwoStreamModule, where: str) -> None
         random.Random().setstate(state["python"])
         if state["cuda"] is not None and state["cuda"].dtype != torch.uint8:
             raise ValueError(f"cuda: {state['cuda'].dtype}")
-        samples = [tuple(sample) for name in _pools(module) for sample in state["pools"][name]]
+        pools = {name: [tuple(sample) for sample in state["pools"][name]] for name in _pools(module)}
     # Each generator refuses a state in its own way.
     except Exception as error:
         raise ValueError(f"{where}: expected random states and pools, got: {error!r}") from None
-    for sample in samples:
+    for name, pool in _pools(module).items():
+        if len(pools[name]) > pool.size:
+            raise ValueError(f"{where}: pools: {name}: expected at most {pool.size} samples, got {len(pools[name]):,}")
+    for sample in chain.from_iterable(pools.values()):
         got = [described(tensor) for tensor in sample]
         # An image, its source image and a pose, see `TwoStreamModule.score_real_and_fake`.
         are_alike = all(isinstance(tensor, Tensor) and tensor.ndim == 3 for tensor in sample)

@@ -12,16 +12,17 @@ Init = Callable[[nn.Module, int], None]
 """Sets the initial weights of a network of a given width."""
 
 
-MAX_COUNT = 10_000  # blocks or channels; more are a mistake, or a file that is to take long
+# More are a mistake, or a file that is to take long.
+MAX_CHANNELS, MAX_BLOCKS = 10_000, 100
 
 
 def check_at_least(minimum: int, **counts: int) -> None:
-    """Raise ValueError for the first named count below `minimum` or above `MAX_COUNT`."""
+    """Raise ValueError for the first named count below `minimum` or above MAX_CHANNELS; `num_blocks`: MAX_BLOCKS."""
     for name, count in counts.items():
         if count < minimum:
             raise ValueError(f"{name}: expected at least {minimum}, got {count}")
-        if count > MAX_COUNT:
-            raise ValueError(f"{name}: expected at most {MAX_COUNT}, got {count}")
+        if count > (most := MAX_BLOCKS if name == "num_blocks" else MAX_CHANNELS):
+            raise ValueError(f"{name}: expected at most {most}, got {count}")
 
 
 def check_divisible(image: Float[Tensor, "b 3 h w"]) -> None:
