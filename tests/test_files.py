@@ -52,6 +52,40 @@ def test_a_file_over_the_limit_is_refused(tmp_path):
         read_bytes(path, 10)
 
 
+def test_json_has_a_lower_limit(tmp_path):
+    path = tmp_path / "a.json"
+    with path.open("wb") as file:
+        file.truncate(2**25 + 1)
+    with pytest.raises(ValueError, match=f"^{path}: expected at most 33,554,432 bytes, got 33,554,433$"):
+        read_json(path)
+    with pytest.raises(ValueError, match=f"^{path}: expected JSON, got: "):
+        read_json(path, 2**25 + 1)
+
+
+READ_LARGEST = """
+import resource, sys
+from pathlib import Path
+from twostream.data.images import MAX_PIXELS, Image, read_image
+from twostream.files import MAX_JSON_BYTES, read_json
+
+path = Path(sys.argv[1])
+if path.suffix == ".png":
+    Image.new("L", (MAX_PIXELS // 5000, 5000)).save(path, transparency=0)
+else:
+    path.write_text("[" + "[1]," * (MAX_JSON_BYTES // 4 - 1) + "0]")
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+(read_image if path.suffix == ".png" else read_json)(path)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["a.png", "a.json"])
+def test_the_largest_files_take_less_than_a_gigabyte(tmp_path, name):
+    command = [sys.executable, "-c", READ_LARGEST, str(tmp_path / name)]
+    assert 100 * 2**10 < int(subprocess.check_output(command, text=True)) < 2**20  # KB
+
+
 @pytest.mark.skipif(not Path("/proc/self/smaps").exists(), reason="needs /proc")
 def test_a_file_that_states_no_size_is_limited_too():
     with pytest.raises(ValueError, match="expected at most 10 bytes, got more"):

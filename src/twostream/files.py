@@ -21,7 +21,8 @@ from typing import IO, Any
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")  # of image files, in upper or lower case
 # The largest files that are read into memory, in bytes.
 MAX_IMAGE_BYTES = 64 * 2**20
-MAX_TABLE_BYTES = 256 * 2**20  # annotations, pairs, curves, JSON, YAML
+MAX_TABLE_BYTES = 256 * 2**20  # annotations, pairs, curves
+MAX_JSON_BYTES = 32 * 2**20  # which takes less than 1 GB of memory, whatever it holds
 KINDS = {stat.S_IFDIR: "folder", stat.S_IFIFO: "pipe"}
 REMAINS = re.compile(r"\..+\.(\d+)(\.\w+)?")  # names of the temporary files of `atomic_write`
 
@@ -67,13 +68,14 @@ def read_text(path: Path, max_bytes: int = MAX_TABLE_BYTES) -> str:
         raise ValueError(f"{path}: expected UTF-8 text, got {got}") from None
 
 
-def read_json(path: Path) -> Any:
-    """Read a JSON file; None if it does not exist.
+def read_json(path: Path, max_bytes: int = MAX_JSON_BYTES) -> Any:
+    """Read a JSON file of at most `max_bytes`; None if it does not exist.
 
-    Raises ValueError naming the file if it holds no JSON, or numbers that are not finite or have more than 64 bits.
+    Raises ValueError naming the file if it is larger or holds no JSON, or numbers that are not finite or have more than
+    64 bits.
     """
     try:
-        text = read_text(path)
+        text = read_text(path, max_bytes)
     except FileNotFoundError:
         return None
     try:
@@ -83,12 +85,12 @@ def read_json(path: Path) -> Any:
         raise ValueError(f"{path}: expected JSON, got: {error}") from None
 
 
-def read_object(path: Path, *keys: str) -> dict[str, Any] | None:
-    """Read a JSON file that holds an object; None if it does not exist.
+def read_object(path: Path, *keys: str, max_bytes: int = MAX_JSON_BYTES) -> dict[str, Any] | None:
+    """Read a JSON file of at most `max_bytes` that holds an object; None if it does not exist.
 
     Raises ValueError, in one line with the path, for another content and for an object that lacks one of `keys`.
     """
-    content = read_json(path)
+    content = read_json(path, max_bytes)
     if content is None and not path.exists():
         return None
     if not isinstance(content, dict):

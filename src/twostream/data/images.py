@@ -20,7 +20,7 @@ from twostream.files import MAX_IMAGE_BYTES, first_lines, open_regular
 MANY_IMAGES = 2000  # more are read with a progress bar
 BATCH = 32  # images that a thread reads at a time
 FORMATS = ("PNG", "JPEG", "WEBP")
-MAX_PIXELS = 50_000_000
+MAX_PIXELS = 50_000_000  # phones write 48 and 50 megapixels; to decode them takes less than 1 GB
 # Pillow's modes of 8 bits a channel at most; it converts the others by clipping.
 MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr")
 
@@ -67,11 +67,17 @@ def _decode(
     with _named_error(where):
         ImageOps.exif_transpose(image, in_place=True)
         if image.has_transparency_data:
-            image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA"))
-        pixels = np.array(image.convert("RGB"))
+            image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), _in_mode("RGBA", image))
+        image = _in_mode("RGB", image)
+        pixels = np.array(image)
     if image_size not in (None, pixels.shape[:2]):
         raise _unexpected_size(where, image_size, pixels.shape[:2])
     return pixels
+
+
+def _in_mode(mode: str, image: Image.Image) -> Image.Image:
+    """Return an image in another mode; one that has it already is not copied, as Pillow would."""
+    return image if image.mode == mode else image.convert(mode)
 
 
 @contextmanager

@@ -34,6 +34,7 @@ from twostream.resume import load_checkpoint
 from twostream.runs import RUN, read_provenance, results_folder
 
 CORRESPONDENCE_FILE = "correspondence.json"
+MAX_BYTES = 64 * 2**20  # of it: 13 AT-blocks and a warp at 256x256 may take 55 MB
 NUM_GRID_PAIRS = 16
 NUM_MATCHED_PAIRS, NUM_MATCHES = 8, 8  # in `correspondence.json`: pairs, and source positions of a target position
 
@@ -205,7 +206,7 @@ def read_correspondence(run_dir: Path, known: Container[str]) -> dict[str, Any] 
     Raises ValueError, in one line with the file, for another content than `_store_correspondence` writes.
     """
     path = run_dir / CORRESPONDENCE_FILE
-    content = read_object(path, "pairs", "views")
+    content = read_object(path, "pairs", "views", max_bytes=MAX_BYTES)
     if content is None:
         return None
     try:
