@@ -2,10 +2,12 @@
 
 import csv
 import json
+import os
 import re
 import shutil
 from dataclasses import replace
 from importlib.metadata import version
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -258,6 +260,19 @@ def test_an_interrupted_evaluation_resumes(run_dir, scoring, metrics):
     assert evaluate_run(run_dir, scoring, CPU)["values"] == metrics["values"]
     assert lost.exists()
     assert existing.stat().st_mtime_ns == changed
+
+
+def test_images_that_are_not_as_they_were_written_are_generated_again(run_dir, scoring, metrics, caplog):
+    black, broken, pipe, small = paths = sorted((run_dir / "images").glob("*.png"))[:4]
+    right = [path.read_bytes() for path in paths]
+    Image.new("RGB", (16, 32)).save(black)
+    broken.write_bytes(right[1][:-200])
+    pipe.unlink()
+    os.mkfifo(pipe)
+    Image.open(BytesIO(right[3])).crop((0, 0, 8, 8)).save(small)
+    assert evaluate_run(run_dir, scoring, CPU)["values"] == metrics["values"]
+    assert [path.read_bytes() for path in paths] == right
+    assert sum("and 3 others: damaged or changed, generated again" in text for text in caplog.messages) == 1
 
 
 def test_images_of_other_weights_are_generated_again(run_dir, scoring):

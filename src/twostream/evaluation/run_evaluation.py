@@ -1,14 +1,19 @@
 """A finished run -> its generated images and their scores."""
 
+import hashlib
 import json
+import logging
 import math
 from collections.abc import Container, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 from tqdm import tqdm
 
 from twostream.callbacks.averaging import KEY as AVERAGED
@@ -20,7 +25,7 @@ from twostream.data.visualize import sample_grid
 from twostream.evaluation.generated_run import GeneratedRun
 from twostream.evaluation.measurement import Missing, ScoreFiles, discard_if_stale
 from twostream.evaluation.scoring import ScoredImages, Scoring, score
-from twostream.files import atomic_write, read_object, sha256_of, write_text
+from twostream.files import MAX_IMAGE_BYTES, atomic_write, open_regular, read_object, sha256_of, write_text
 from twostream.inference import CHECKPOINT, load_generator
 from twostream.loggers.wandb_logger import log_summary
 from twostream.metrics.correspondence import PROTOCOL as CORRESPONDENCE
@@ -33,6 +38,8 @@ from twostream.registry import build_as
 from twostream.resume import load_checkpoint
 from twostream.runs import RUN, read_provenance, results_folder
 
+log = logging.getLogger(__name__)
+DIGEST = "pixels_sha256"  # the text in a generated image that tells whether it is as it was written
 CORRESPONDENCE_FILE = "correspondence.json"
 MAX_BYTES = 64 * 2**20  # of it: 13 AT-blocks and a warp at 256x256 may take 55 MB
 NUM_GRID_PAIRS = 16
@@ -46,9 +53,10 @@ def evaluate_run(
 
     The results on the validation pairs (`val`) are in the folder `validation`, those with several source images of each
     person, which a warp takes, in `sources_2` and so on. Averaged weights, if the run has them,
-    are evaluated first, in the folder `averaged`. An interrupted evaluation resumes with the missing images and
-    measurements. The values of the test pairs are added to the summary of a run that was logged to W&B. Raises
-    ValueError if the run is not finished or its data have changed, and for another split.
+    are evaluated first, in the folder `averaged`. An interrupted evaluation resumes with the images that are missing,
+    damaged or changed, and with the missing measurements. The values of the test pairs are added to the summary of a
+    run that was logged to W&B. Raises ValueError if the run is not finished or its data have changed, and for another
+    split.
     """
     has_average = AVERAGED in load_checkpoint(run_dir / CHECKPOINT)
     content: dict[str, Any] = {}
@@ -68,7 +76,7 @@ def generate_run(
     split: str = "test",
     num_sources: int = 1,
 ) -> GeneratedRun:
-    """Generate the missing images of a finished run and draw a grid of some of them."""
+    """Generate the missing and damaged images of a finished run and draw a grid of some of them."""
     checkpoint_path = run_dir / CHECKPOINT
     checkpoint = load_checkpoint(checkpoint_path)
     record = read_provenance(run_dir)
@@ -188,16 +196,34 @@ def is_trained(run_dir: Path) -> bool:
 
 @torch.inference_mode()
 def _generate_missing_images(run: GeneratedRun, device: torch.device, batch_size: int) -> None:
+    """Generate the images that are missing, and those that are not as they were written."""
     paths = [run.image_path(pair) for pair in run.dataset.pairs]
-    todo = [index for index, path in enumerate(paths) if not path.exists()]
+    with ThreadPoolExecutor() as pool:  # Pillow releases the GIL while it decodes
+        is_intact = list(pool.map(partial(_is_intact, size=run.data.size), paths))
+    todo = [index for index, intact in enumerate(is_intact) if not intact]
+    if damaged := [paths[index] for index in todo if paths[index].exists()]:
+        log.warning("%s and %d others: damaged or changed, generated again", damaged[0], len(damaged) - 1)
     with tqdm(total=len(paths), initial=len(paths) - len(todo), desc="Generate", unit="image", disable=None) as bar:
         for start in range(0, len(todo), batch_size):
             indices = todo[start : start + batch_size]
             generated = run.generate(indices, device)
             for index, image in zip(indices, to_uint8(generated).permute(0, 2, 3, 1).cpu().numpy(), strict=True):
+                info = PngInfo()
+                info.add_text(DIGEST, hashlib.sha256(image.tobytes()).hexdigest())
                 with atomic_write(paths[index]) as temporary:
-                    Image.fromarray(image).save(temporary)
+                    Image.fromarray(image).save(temporary, pnginfo=info)
             bar.update(len(indices))
+
+
+def _is_intact(path: Path, size: tuple[int, int]) -> bool:
+    """Return whether a file is a generated image of this height and width with the pixels that it was written with."""
+    try:
+        with open_regular(path, MAX_IMAGE_BYTES) as file, Image.open(file, formats=("PNG",)) as image:
+            is_of_size = (image.height, image.width) == size
+            return is_of_size and image.info.get(DIGEST) == hashlib.sha256(image.tobytes()).hexdigest()
+    # Pillow's decoder raises errors of many kinds on broken content.
+    except Exception:
+        return False
 
 
 def read_correspondence(run_dir: Path, known: Container[str]) -> dict[str, Any] | None:
