@@ -10,6 +10,7 @@ import pytest
 from twostream import files
 from twostream.files import (
     atomic_write,
+    csv_text,
     open_log,
     read_bytes,
     read_json,
@@ -50,6 +51,12 @@ def test_a_file_over_the_limit_is_refused(tmp_path):
     assert len(read_bytes(path, 11)) == 11
     with pytest.raises(ValueError, match=f"^{path}: expected at most 10 bytes, got 11$"):
         read_bytes(path, 10)
+
+
+def test_text_alone_is_kept_from_being_a_formula():
+    assert csv_text([["=1", "+a", "-a", "@a", "\t"], ["-0.5", "+1e9", -1, "a=1", None]]) == (
+        "'=1,'+a,'-a,'@a,'\t\n-0.5,+1e9,-1,a=1,\n"
+    )
 
 
 def test_json_has_a_lower_limit(tmp_path):

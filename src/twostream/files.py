@@ -11,7 +11,7 @@ import os
 import re
 import shutil
 import stat
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import cache
 from itertools import chain
@@ -23,6 +23,8 @@ IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")  # of image files, in upper or lower 
 MAX_IMAGE_BYTES = 64 * 2**20
 MAX_TABLE_BYTES = 256 * 2**20  # annotations, pairs, curves
 MAX_JSON_BYTES = 32 * 2**20  # which takes less than 1 GB of memory, whatever it holds
+# A spreadsheet takes text with one of these in front for a formula.
+FORMULA = ("=", "+", "-", "@", "\t", "\r")
 KINDS = {stat.S_IFDIR: "folder", stat.S_IFIFO: "pipe"}
 REMAINS = re.compile(r"\..+\.(\d+)(\.\w+)?")  # names of the temporary files of `atomic_write`
 
@@ -101,17 +103,39 @@ def read_object(path: Path, *keys: str, max_bytes: int = MAX_JSON_BYTES) -> dict
 
 
 def read_rows(path: Path) -> tuple[list[str], list[dict[str, str]]]:
-    """Read a CSV file with a header; return the names of its columns and its rows.
+    """Read a CSV file with a header; return the names of its columns and its rows, as they were given to `csv_text`.
 
     A row that is too short lacks columns; what a row has too many is under the key None. Raises ValueError with the
     path if the file is no CSV, FileNotFoundError if it does not exist.
     """
     reader = csv.DictReader(io.StringIO(read_text(path), newline=""))
     try:
-        rows = [{name: cell for name, cell in row.items() if cell is not None} for row in reader]
+        rows = [{name: _text(cell) for name, cell in row.items() if cell is not None} for row in reader]
     except csv.Error as error:
         raise ValueError(f"{path}:{reader.line_num}: expected a CSV table, got: {error}") from None
     return list(reader.fieldnames or []), rows
+
+
+def csv_text(rows: Iterable[Iterable[Any]]) -> str:
+    """Return rows as CSV; text that a spreadsheet would take for a formula gets an apostrophe in front."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(map(_cell, row) for row in rows)
+    return text.getvalue()
+
+
+def _cell(value: Any) -> Any:
+    if not (isinstance(value, str) and value.startswith(FORMULA)):
+        return value
+    try:
+        float(value)
+    except ValueError:
+        return f"'{value}"
+    return value
+
+
+def _text(cell: Any) -> Any:
+    """Undo `_cell`."""
+    return cell[1:] if isinstance(cell, str) and cell[:1] == "'" and cell[1:].startswith(FORMULA) else cell
 
 
 def _no_number(text: str) -> None:

@@ -24,6 +24,7 @@ from twostream.evaluation.measurement import (
     summarise,
     write_scores,
 )
+from twostream.files import read_rows
 from twostream.metrics.bootstrap import resample
 from twostream.metrics.inception import FeatureColumns, InceptionScore, inception_score, moments
 from twostream.metrics.metric import Metric, Panel, ScoredPair
@@ -331,6 +332,13 @@ def test_there_is_one_row_per_image(files, pairs, columns, ssim):
         assert float(row["ssim/patn"]) == columns["ssim/patn"][i]
         assert np.float32(row["lpips/standard"]) == columns["lpips/standard"][i]
         assert row["pckh_right/patn"] == str(i)
+
+
+def test_a_name_that_a_spreadsheet_would_compute_is_text_and_read_as_it_is(files, pairs, columns, ssim):
+    pairs = [replace(pair, name=f"=1+{i}", source=f"@{i}") for i, pair in enumerate(pairs)]
+    write_scores(files, {}, pairs, columns, [ssim], [])
+    assert "\n'=1+0,'@0," in files.rows.read_text()
+    assert [(row["image"], row["source"]) for row in read_rows(files.rows)[1]] == [(p.name, p.source) for p in pairs]
 
 
 def test_the_replicates_behind_the_intervals_are_written(files, pairs, columns, ssim):

@@ -1,8 +1,6 @@
 """Image files -> columns of measurements -> values with confidence intervals -> result files."""
 
-import csv
 import hashlib
-import io
 import json
 import logging
 from collections.abc import Sequence
@@ -16,7 +14,7 @@ from tqdm import tqdm
 
 from twostream.callbacks.run_log import code_version
 from twostream.data.pairs import identity_of
-from twostream.files import atomic_write, open_regular, read_text, write_json, write_text
+from twostream.files import atomic_write, csv_text, open_regular, read_text, write_json, write_text
 from twostream.metrics.bootstrap import SEED, resample
 from twostream.metrics.inception import FeatureColumns, Moments, moments
 from twostream.metrics.metric import Columns, ImageBatch, Metric, Panel, ScoredPair, to_tensor, update_all
@@ -127,13 +125,9 @@ def write_scores(
     test = {"identities": len(set(identities)), "pairs_hash": hashlib.sha256(listed.encode()).hexdigest()}
     values, replicates, undefined = summarise(metrics, columns, identities)
     numbers = {name: column for name, column in columns.items() if column.ndim == 1}
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["image", "source", "target", *numbers])
-    for pair, *row in zip(pairs, *numbers.values(), strict=True):
-        writer.writerow([pair.name, pair.source, pair.target, *row])
+    rows = [[pair.name, pair.source, pair.target, *row] for pair, *row in zip(pairs, *numbers.values(), strict=True)]
     files.values.unlink(missing_ok=True)
-    write_text(files.rows, text.getvalue())
+    write_text(files.rows, csv_text([["image", "source", "target", *numbers], *rows]))
     write_json(files.bootstrap, {"format": BOOTSTRAP_FORMAT, "seed": SEED, **test, "replicates": replicates})
     content = {"format": FORMAT, "run": record, "scored_by": code_version(), "test": test, "values": values}
     content["missing"] = [*missing, *undefined]

@@ -1,12 +1,9 @@
 """A figure of a validation metric of several variants, over iterations or over the time of training."""
 
-import csv
-from collections.abc import Sequence
 from dataclasses import dataclass
-from io import StringIO
 from pathlib import Path
 
-from twostream.files import write_text
+from twostream.files import csv_text, write_text
 from twostream.report.metric_names import CURVES
 from twostream.report.plots import Curve, plot_curves, read_curve, save_figure
 from twostream.tables.spec import check
@@ -54,7 +51,7 @@ def make_curves_figure(spec: CurvesSpec, runs: Path, out: Path) -> list[Path]:
         for iteration, minutes, value in zip(*curve, strict=True)
     ]
     table = out / f"{spec.name}.csv"
-    write_text(table, _as_csv(["label", "seed", "iteration", "minutes", spec.metric], rows))
+    write_text(table, csv_text([["label", "seed", "iteration", "minutes", spec.metric], *rows]))
     return [*paths, table]
 
 
@@ -65,10 +62,3 @@ def read_variant(folder: Path, metric: str) -> dict[int, Curve]:
     curves = {seed: curve for seed, curve in curves.items() if curve.values}
     check(len(curves) > 0, str(folder), f"a run with a curve of {metric}", "none")
     return curves
-
-
-def _as_csv(names: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    text = StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerows([names, *rows])
-    return text.getvalue()

@@ -1,14 +1,12 @@
 """Write a table's results as Markdown, LaTeX and CSV."""
 
-import csv
-import io
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from twostream.files import write_text
+from twostream.files import csv_text, write_text
 from twostream.tables import content
 from twostream.tables.comparison import Comparison, compare
 from twostream.tables.results import Results
@@ -189,13 +187,4 @@ def _value_record(results: Results, row: Row, column: Column, seed: int) -> dict
 
 
 def _csv(names: Sequence[str], records: Iterable[Mapping[str, Any]]) -> str:
-    out = io.StringIO()
-    writer = csv.DictWriter(out, names, lineterminator="\n", extrasaction="ignore")
-    writer.writeheader()
-    writer.writerows({name: _cell(value) for name, value in record.items()} for record in records)
-    return out.getvalue()
-
-
-def _cell(value: Any) -> Any:
-    """Return a value for a cell; a spreadsheet would take text with one of these characters in front for a formula."""
-    return f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")) else value
+    return csv_text([names, *([record.get(name) for name in names] for record in records)])
