@@ -154,30 +154,34 @@ def _plain(value: Any, where: str) -> Any:
 
 
 def check_arguments(node: Any, where: str = "") -> None:
-    """Check all values below a config node: numbers are finite, and arguments fit what their `_target_` takes.
+    """Check all values below a config node: numbers are finite, and arguments are those that their `_target_` takes.
 
-    Raises ValueError that names the key of the first value that does not fit.
+    Raises ValueError that names the key of the first value that does not fit or is missing.
     """
     if isinstance(node, list):
         for index, item in enumerate(node):
             check_arguments(item, f"{where}[{index}]")
     elif isinstance(node, dict):
-        hints = _hints_of_target(node)
+        parameters = _parameters_of_target(node)
         for key, value in node.items():
             name = f"{where}.{key}" if where else str(key)
             check_arguments(value, name)
-            if hints is not None and not str(key).startswith("_"):
-                if key not in hints:
-                    raise ValueError(f"{name}: expected an argument of {_name(node)} ({', '.join(hints)})")
+            if parameters is not None and not str(key).startswith("_"):
+                if key not in parameters:
+                    raise ValueError(f"{name}: expected an argument of {_name(node)} ({', '.join(parameters)})")
+                hint = parameters[key].annotation
                 # YAML reads a name such as 2 as a number.
-                is_name = hints[key] is str and type(value) in (int, float)
-                _check_type(str(value) if is_name else value, hints[key], name)
+                is_name = hint is str and type(value) in (int, float)
+                _check_type(str(value) if is_name else value, hint, name)
+        for key, parameter in (parameters or {}).items():
+            if parameter.default is parameter.empty and key not in node and not node.get("_partial_"):
+                raise ValueError(f"{where}.{key}: expected a value, {_name(node)} needs one")
     elif isinstance(node, float) and not math.isfinite(node):
         raise ValueError(f"{where}: expected a finite number, got {node}")
 
 
-def _hints_of_target(node: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Return the parameters of a node's `_target_` with their annotations; None without one, or if it takes any."""
+def _parameters_of_target(node: Mapping[str, Any]) -> dict[str, inspect.Parameter] | None:
+    """Return the parameters of a node's `_target_` with types as annotations; None without one, or if it takes any."""
     if "_target_" not in node:
         return None
     try:
@@ -189,7 +193,7 @@ def _hints_of_target(node: Mapping[str, Any]) -> dict[str, Any] | None:
         return None
     if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
         return None
-    return {name: hints.get(name, Any) for name in parameters}
+    return {name: one.replace(annotation=hints.get(name, Any)) for name, one in parameters.items()}
 
 
 def _check_type(value: Any, hint: Any, where: str) -> None:

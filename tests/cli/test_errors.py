@@ -1,8 +1,10 @@
 import logging
 import subprocess
 import sys
+from operator import attrgetter
 
 import pytest
+from omegaconf import OmegaConf
 
 from twostream.cli.errors import exit_on_error
 
@@ -19,6 +21,18 @@ def test_an_expected_error_is_one_line(caplog):
     assert exit_status(ValueError("data.cache: no")) == 1
     assert caplog.messages == ["ValueError: data.cache: no"]
     assert caplog.records[0].exc_info is None
+
+
+def test_a_key_that_was_removed_is_one_line_with_its_name(caplog):
+    cfg = OmegaConf.create({"trainer": {"devices": 1}, "data": {"root": "${folder}"}}, flags={"struct": True})
+    for path in ("trainer.precision", "data.root"):
+        with pytest.raises(SystemExit), exit_on_error(log):
+            attrgetter(path)(cfg)
+    assert caplog.messages == [
+        "ConfigAttributeError: trainer.precision: Key 'precision' is not in struct",
+        "InterpolationKeyError: data.root: Interpolation key 'folder' not found",
+    ]
+    assert not any(record.exc_info for record in caplog.records)
 
 
 def test_an_unexpected_error_has_its_traceback(caplog):

@@ -49,6 +49,7 @@ def test_an_unknown_command_is_refused_in_one_line(monkeypatch):
         ("scoring=null", "ValueError: scoring: expected one of default, got null"),
         ("scoring=[]", "ValueError: scoring: expected one of default, got []"),
         ("~split", "ValueError: split: expected split=VALUE, got ~split, which would remove the option"),
+        ("~scoring", "ValueError: scoring: expected scoring=VALUE, got ~scoring, which would remove the option"),
     ],
 )
 def test_a_removed_option_and_a_missing_group_are_refused(monkeypatch, caplog, override, message):

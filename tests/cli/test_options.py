@@ -83,6 +83,8 @@ BAD = [
     ("generate", "fps=abc", "fps: Value 'abc' of type 'str' could not be converted to Float"),
     ("generate", "pose_size=64", "pose_size: "),
     ("export", "onnx=perhaps", "onnx: Value 'perhaps' is not a valid bool"),
+    ("evaluate", "~scoring.metrics", r"scoring\.metrics: expected a value, Scoring needs one$"),
+    ("train", "~generator.num_blocks", r"generator\.num_blocks: expected a value, TwoStreamGenerator needs one$"),
     ("train", "data.root=null", r"data\.root: expected str or Path, got None"),
     ("train", "performance.compiler=x", r"performance\.compiler: expected Compiler or null, got 'x'"),
     ("evaluate", "weights.folder=[]", r"weights\.folder: expected"),

@@ -10,10 +10,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import IO
 
+from omegaconf.errors import OmegaConfBaseException
+
 from twostream.runs import cause_of
 from twostream.signals import Interrupted, interruptible, raise_lost
 
-EXPECTED = (ValueError, OSError, ImportError)
+EXPECTED = (ValueError, OSError, ImportError, OmegaConfBaseException)
 
 
 @contextmanager
@@ -53,7 +55,10 @@ def exit_on_error(log: logging.Logger) -> Iterator[None]:
             raise SystemExit(128 + signal.SIGPIPE) from None
         cause = cause_of(error)
         show_traceback = not isinstance(cause, EXPECTED) or os.environ.get("HYDRA_FULL_ERROR") == "1"
-        log.error("%s: %s", type(cause).__name__, cause, exc_info=error if show_traceback else None)
+        text = str(cause)
+        if isinstance(cause, OmegaConfBaseException):  # of a key that was removed
+            text = f"{cause.full_key or 'config'}: {text.splitlines()[0]}"
+        log.error("%s: %s", type(cause).__name__, text, exc_info=error if show_traceback else None)
         raise SystemExit(1) from None
 
 

@@ -107,7 +107,7 @@ def check_overrides(arguments: Sequence[str]) -> None:
     for argument in arguments:
         key, _, value = argument.partition("=")
         is_group = (CONF / key).is_dir()
-        if key.startswith("~") and not re.search(r"[./@]", key) and not (CONF / key[1:]).is_dir():
+        if key.startswith("~") and not re.search(r"[./@]", key):
             raise ValueError(f"{key[1:]}: expected {key[1:]}=VALUE, got {argument}, which would remove the option")
         if is_group and value.lower() in ("null", "[]", "''", '""'):
             options = ", ".join(sorted(path.stem for path in (CONF / key).glob("*.yaml") if path.stem[0] != "_"))
