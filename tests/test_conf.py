@@ -13,6 +13,7 @@ from tiny_run import compose_config
 from twostream.build import build_module, build_scoring, build_trainer, check
 from twostream.cli import CONF
 from twostream.cli.jobs import register_resolvers
+from twostream.cli.train import train_and_evaluate
 from twostream.registry import model_config
 from twostream.weights import WeightStore
 
@@ -279,3 +280,30 @@ def test_a_config_that_can_not_work_is_refused(override, message):
 def test_a_machine_without_the_accelerator_is_refused(tiny_config):
     with pytest.raises(ValueError, match=r"trainer: expected settings that this machine can run: .*MPS"):
         build_trainer(tiny_config("trainer.accelerator=mps"))
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("+trainer.gradient_clip_val=1", "trainer: expected settings of a GAN's training: .*gradient clipping"),
+        ("resume=5", "checkpoint not found: 5$"),
+    ],
+)
+def test_what_training_refuses_is_one_line(tiny_config, tmp_path, override, message):
+    with pytest.raises(ValueError, match=f"^{message}") as refusal:
+        train_and_evaluate(tiny_config(override), tmp_path / "run")
+    assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("override", "key"),
+    [
+        ("+callbacks.progress_bar.x=1", r"callbacks\.progress_bar"),
+        ("+logger.csv.x=1", r"logger\.csv"),
+        ("+trainer.x=1", "trainer"),
+    ],
+)
+def test_the_key_of_what_can_not_be_built_is_named(tiny_config, override, key):
+    with pytest.raises(ValueError, match=f"^{key}: expected settings that this machine can run: ") as refusal:
+        build_trainer(tiny_config(override))
+    assert "\n" not in str(refusal.value)

@@ -38,20 +38,27 @@ def build_module(cfg: DictConfig) -> TwoStreamModule:
 def build_trainer(cfg: DictConfig) -> pl.Trainer:
     """Build the trainer with its loggers and callbacks.
 
-    Raises ValueError for settings that Lightning refuses, a GPU on a machine without one, for example.
+    Raises ValueError, beginning with the key, for settings that a constructor refuses, a GPU on a machine without one,
+    for example.
     """
-    callbacks = {**cfg.callbacks, "averaging": cfg.averaging}
+    callbacks = {f"callbacks.{name}": node for name, node in cfg.callbacks.items()} | {"averaging": cfg.averaging}
+    return _build_part(
+        "trainer",
+        cfg.trainer,
+        logger=[_build_part(f"logger.{name}", node) for name, node in cfg.logger.items()],
+        callbacks=[_build_part(key, node) for key, node in callbacks.items() if node],
+        deterministic=cfg.deterministic,
+        benchmark=not cfg.deterministic,
+    )
+
+
+def _build_part(key: str, node: DictConfig, **arguments: Any) -> Any:
     try:
-        return instantiate(
-            cfg.trainer,
-            logger=[instantiate(node) for node in cfg.logger.values()],
-            callbacks=[instantiate(node) for node in callbacks.values() if node],
-            deterministic=cfg.deterministic,
-            benchmark=not cfg.deterministic,
-        )
+        return instantiate(node, **arguments)
     except InstantiationException as error:
         if isinstance(cause := cause_of(error), MisconfigurationException | TypeError):
-            raise ValueError(f"trainer: expected settings that this machine can run: {cause}") from error
+            text = " ".join(str(cause).split())
+            raise ValueError(f"{key}: expected settings that this machine can run: {text}") from error
         raise
 
 

@@ -116,7 +116,8 @@ def train(cfg: DictConfig, run_dir: Path) -> None:
     except Exception as error:
         name_lost_rank(trainer.strategy, error)
         if isinstance(error, MisconfigurationException):
-            raise ValueError(f"trainer: expected settings of a GAN's training: {error}") from error
+            text = " ".join(str(error).split())
+            raise ValueError(f"trainer: expected settings of a GAN's training: {text}") from error
         raise
     # Rank 0 continues alone. torchmetrics would wait for the other ranks, which after an error may not respond.
     if torch.distributed.is_initialized():
