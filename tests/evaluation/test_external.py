@@ -314,6 +314,16 @@ def test_joints_of_another_frame_than_the_images_are_refused(tmp_path, width, ma
     assert len(find(width // 2).pairs) == 12
 
 
+def test_an_image_that_is_annotated_in_two_spellings_is_refused(tmp_path):
+    annotations = tmp_path / "joints.csv"
+    images = touch(tmp_path / "images")
+    Image.new("RGB", (16, 32)).save(images / (name := "fashionWOMENTeesid0000000101_1front.jpg"))
+    joints = np.full((NUM_JOINTS, 2), 8)
+    write_annotations(annotations, {name: joints, "fashion/WOMEN/Tees/id_00000001/01_1_front.jpg": joints})
+    with pytest.raises(ValueError, match=f"^{annotations}: 1 images are annotated twice, in two spellings$"):
+        find_pairs(TwoFolders(), images, images, annotations)
+
+
 def test_an_ambiguous_strip_is_split_into_annotated_names(find):
     pairs, problems = find(["a_2_b_2_c.png"], None, ["a.jpg", "b_2_c.jpg"], STRIP3)
     assert (pairs, problems) == ([("a_2_b_2_c.png", "a", "b_2_c", "a_2_b_2_c.png")], [])

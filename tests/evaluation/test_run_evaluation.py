@@ -321,6 +321,14 @@ def test_an_unfinished_run_and_changed_data_are_refused(run_dir, scoring, change
         evaluate_run(run_dir, scoring, CPU)
 
 
+def test_a_run_whose_provenance_lacks_a_key_is_refused(run_dir, scoring):
+    provenance = read_provenance(run_dir)
+    del provenance["label"]
+    update_run(run_dir, provenance=provenance)
+    with pytest.raises(ValueError, match=rf"^{run_dir / 'run.json'}: provenance: expected the key 'label'$"):
+        evaluate_run(run_dir, scoring, CPU)
+
+
 def test_a_file_that_is_no_checkpoint_is_refused(tmp_path):
     torch.save({"other": 1}, tmp_path / "x.ckpt")
     with pytest.raises(ValueError, match="expected a checkpoint of this version"):

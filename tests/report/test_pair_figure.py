@@ -157,6 +157,12 @@ def test_wrong_runs_and_folders_are_refused(runs, spec, tmp_path):
         strip.rename(strip.with_name(f"x{strip.name}"))
     with pytest.raises(ValueError, match=r"strips: expected an image of the pair .*\.png, got none"):
         make_figure(load_figure(spec), folder, 0, tmp_path)
+    path = next((folder / "full/seed0/images").iterdir())
+    right = path.read_bytes()
+    Image.new("RGB", (8, 16)).save(path)
+    with pytest.raises(ValueError, match=rf"^{path}: expected an image of height x width 32x16, got 16x8$"):
+        PairImages.of_run(folder / "full/seed0").read(path)
+    path.write_bytes(right)
     with pytest.raises(ValueError, match="expected an evaluated run of seed 1 of full, patn, blocks_5, got none"):
         make_figure(load_figure(spec), folder, 1, tmp_path)
     write_json(folder / "patn" / "seed0" / "metrics.json", {"run": {"data_hash": "b"}})
