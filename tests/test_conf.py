@@ -285,6 +285,19 @@ def test_a_machine_without_the_accelerator_is_refused(tiny_config):
 @pytest.mark.parametrize(
     ("override", "message"),
     [
+        ("generator.width=1", r"generator\.width: expected at least 2, got 1"),
+        ("discriminators.shape.num_blocks=-1", r"discriminators\.shape\.num_blocks: expected at least 0, got -1"),
+        ("loss.pool_size=-1", r"loss\.pool_size: expected at least 0, got -1"),
+    ],
+)
+def test_what_a_constructor_refuses_is_named_by_its_key(tiny_config, override, message):
+    with pytest.raises(ValueError, match=f"^{message}$"):
+        build_module(tiny_config(override))
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
         ("+trainer.gradient_clip_val=1", "trainer: expected settings of a GAN's training: .*gradient clipping"),
         ("resume=5", "checkpoint not found: 5$"),
     ],

@@ -19,17 +19,17 @@ PRECISIONS = ("32-true", "bf16-mixed")
 
 def build_datamodule(cfg: DictConfig) -> PairDataModule:
     """Build the data module of `cfg.data`; nothing is read yet."""
-    return instantiate(cfg.data)
+    return _build_part("data", cfg.data)
 
 
 def build_module(cfg: DictConfig) -> TwoStreamModule:
     """Build networks, losses and schedule; checkpoints hold names of options and plain values."""
     module = TwoStreamModule(
-        generator=instantiate(cfg.generator),
-        discriminators={name: instantiate(node) for name, node in cfg.discriminators.items()},
-        objective=instantiate(cfg.loss),
-        schedule=instantiate(cfg.schedule),
-        performance=instantiate(cfg.performance),
+        generator=_build_part("generator", cfg.generator),
+        discriminators={name: _build_part(f"discriminators.{name}", one) for name, one in cfg.discriminators.items()},
+        objective=_build_part("loss", cfg.loss),
+        schedule=_build_part("schedule", cfg.schedule),
+        performance=_build_part("performance", cfg.performance),
     )
     module.save_hyperparameters(model_config(cfg))
     return module
@@ -52,19 +52,24 @@ def build_trainer(cfg: DictConfig) -> pl.Trainer:
     )
 
 
+def build_scoring(cfg: DictConfig) -> Any:
+    """Build the settings of `cfg.scoring`; no network is built yet."""
+    return _build_part("scoring", cfg.scoring)
+
+
 def _build_part(key: str, node: DictConfig, **arguments: Any) -> Any:
+    """Instantiate the node of a key. Raises ValueError, beginning with the key, for what a constructor refuses."""
     try:
         return instantiate(node, **arguments)
     except InstantiationException as error:
-        if isinstance(cause := cause_of(error), MisconfigurationException | TypeError):
-            text = " ".join(str(cause).split())
+        cause = cause_of(error)
+        text = " ".join(str(cause).split())
+        if isinstance(cause, MisconfigurationException | TypeError):
             raise ValueError(f"{key}: expected settings that this machine can run: {text}") from error
-        raise
-
-
-def build_scoring(cfg: DictConfig) -> Any:
-    """Build the settings of `cfg.scoring`; no network is built yet."""
-    return instantiate(cfg.scoring)
+        if type(cause) is not ValueError or text.startswith(key):
+            raise
+        is_of_argument = text.partition(":")[0] in node
+        raise ValueError(f"{key}{'.' if is_of_argument else ': '}{text}") from error
 
 
 def choose_device(name: str) -> torch.device:

@@ -163,7 +163,8 @@ def check_arguments(node: Any, where: str = "") -> None:
             check_arguments(item, f"{where}[{index}]")
     elif isinstance(node, dict):
         parameters = _parameters_of_target(node)
-        for key, value in node.items():
+        # Values before nodes, which may refer to them.
+        for key, value in sorted(node.items(), key=lambda item: isinstance(item[1], dict)):
             name = f"{where}.{key}" if where else str(key)
             check_arguments(value, name)
             if parameters is not None and not str(key).startswith("_"):

@@ -61,8 +61,8 @@ BAD = [
     ("train", "+data.foo=1", r"data\.foo: expected an argument of PairDataModule \(name, label, "),
     ("train", "data.batch_size=abc", r"data\.batch_size: expected int, got 'abc'"),
     ("train", "data.batch_size=1.5", r"data\.batch_size: expected int, got 1\.5"),
-    ("train", "data.image_size=64", r"data\.source\.image_size: expected a list of int, got 64"),
-    ("train", "data.joint_size=nan", r"data\.heatmaps\.sigma: expected a finite number, got nan"),
+    ("train", "data.joint_size=nan", r"data\.joint_size: expected a finite number, got nan"),
+    ("train", "data.image_size=64", r"data\.image_size: expected a list of int, got 64"),
     ("train", "data.pairs_per_epoch=many", r"data\.pairs_per_epoch: expected int or null, got 'many'"),
     ("train", "generator.width=abc", r"generator\.width: expected int, got 'abc'"),
     (

@@ -15,7 +15,7 @@ class FakePool(nn.Module):
     def __init__(self, size: int) -> None:
         super().__init__()
         if size < 0:
-            raise ValueError(f"pool size: expected at least 0, got {size}")
+            raise ValueError(f"loss.pool_size: expected at least 0, got {size}")
         self.size = size
         self.samples: list[tuple[Tensor, ...]] = []
 
