@@ -5,7 +5,6 @@
 """
 
 import argparse
-import resource
 import signal
 import sys
 import tempfile
@@ -68,7 +67,7 @@ def judge(reader: Reader, content: bytes) -> tuple[str, str]:
     from twostream.cli.errors import EXPECTED
     from twostream.demo.checked_input import BadRequest
 
-    before, start = peak(), time.monotonic()
+    before, start = reset_peak(), time.monotonic()
     try:
         with in_place(reader, content) as given, limited():
             reader.read(given)
@@ -77,12 +76,9 @@ def judge(reader: Reader, content: bytes) -> tuple[str, str]:
             outcome, text = "wrong result", "a damaged file was accepted"
     except Hang:
         outcome, text = "hang", f"over {SECONDS} s"
-    except (BadRequest, HydraException) as error:
-        outcome, text = "refused", str(error)
-    except EXPECTED as error:
+    except (BadRequest, HydraException, *EXPECTED) as error:
         text = str(error)
-        is_named = reader.path is None or reader.path.name in text
-        outcome = "refused" if is_named else "refused without a name"
+        outcome = "refused" if names_input(reader, content, error) else "refused without a name"
     except Exception as error:
         outcome, text = "traceback", repr(error)
     if reader.canary and was_written(reader.canary):
@@ -104,9 +100,26 @@ def was_written(canary: Path) -> bool:
     return is_there
 
 
+def names_input(reader: Reader, content: bytes, error: Exception) -> bool:
+    """Return whether a refusal names the file or the key of the option, or answers a request with 4xx."""
+    from twostream.demo.checked_input import BadRequest
+
+    if isinstance(error, BadRequest):
+        return 400 <= error.status < 500
+    name = reader.path.name if reader.path else content.decode(errors="replace").partition("=")[0]
+    return name in str(error)
+
+
+def reset_peak() -> float:
+    """Forget the largest memory of this process, which earlier inputs may have caused; return its memory now, in MB."""
+    Path("/proc/self/clear_refs").write_text("5")
+    return peak()
+
+
 def peak() -> float:
-    """Return the largest memory of this process so far, in MB."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    """Return the largest memory of this process since `reset_peak`, in MB."""
+    (line,) = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM:")]
+    return int(line.split()[1]) / 1024
 
 
 @contextmanager

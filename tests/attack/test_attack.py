@@ -12,12 +12,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 from hydra.utils import instantiate
+from omegaconf.errors import ConfigKeyError
 
 from attack import kills, run_attack, surroundings
 from attack.callables import call_in_json, write_pickle
 from attack.mutations import change_bytes, change_json, change_lines, change_yaml
 from attack.readers import Reader
 from attack.writers import WRITERS, Writer
+from twostream.demo.checked_input import BadRequest
 
 SCRIPT = Path(run_attack.__file__)
 
@@ -84,6 +86,32 @@ def test_each_outcome_is_recognised(tmp_path, monkeypatch):
         assert outcomes == Counter({expected: 3})
         assert bool(lines) == (expected in run_attack.BAD)
         assert path.read_bytes() == b"right"
+
+
+@pytest.mark.parametrize(
+    ("content", "error", "expected"),
+    [
+        (b"data.cache=x", ValueError("data.cache: expected ram, got x"), "refused"),
+        (b"data.cache=x", ConfigKeyError("expected ram, got x"), "refused without a name"),
+        (b"{}", BadRequest("expected x, got y", 413), "refused"),
+        (b"{}", BadRequest("expected x, got y", 500), "refused without a name"),
+        (b"{}", ValueError("expected x, got y"), "refused without a name"),
+    ],
+)
+def test_a_refused_input_without_a_file_is_named_by_its_key_or_its_status(content, error, expected):
+    def read(given):
+        raise error
+
+    assert run_attack.judge(Reader("input", b"", (), read), content)[0] == expected
+
+
+def test_a_flood_of_memory_is_recognised_after_others_too(monkeypatch):
+    monkeypatch.setattr(run_attack, "MEGABYTES", 100)
+    reader = Reader(
+        "input", b"", (lambda content, rng: b"150", lambda content, rng: b"50"), lambda n: b"x" * (int(n) << 20)
+    )
+    outcomes, _ = run_attack.attack(reader, 6, 0)
+    assert outcomes == Counter({"flood": 3, "accepted": 3})
 
 
 def test_a_callable_that_is_executed_is_counted(tmp_path):
