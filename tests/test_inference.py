@@ -96,6 +96,10 @@ def test_several_images_of_a_person(runs, people):
     assert model([source, other], target_joints, [source_joints, other_joints]).size == source.size
     with pytest.raises(ValueError, match="image: expected one image for TwoStreamGenerator, got 2"):
         PoseTransfer.load(runs["two_stream"], device="cpu")([source, other], target_joints, [source_joints] * 2)
+    pixels = torch.stack([torch.from_numpy(np.array(image)).permute(2, 0, 1) for image in (source, other)])
+    batch = model(pixels[None], target_joints[None], np.stack([source_joints, other_joints])[None])
+    both = np.asarray(model([source, other], target_joints, [source_joints, other_joints]))
+    np.testing.assert_array_equal(batch[0].permute(1, 2, 0), both)
     larger = model([source, other.resize((32, 64))], target_joints, [source_joints, other_joints * 2])
     assert larger.size == source.size
     with pytest.raises(ValueError, match="image: expected at least one image, got none"):

@@ -14,12 +14,12 @@ from torch import Tensor, nn
 from twostream.build import choose_device
 from twostream.callbacks.averaging import KEY as AVERAGED
 from twostream.data.dataset import to_uint8, to_unit_range
-from twostream.data.frame import Frame, whole_box
-from twostream.data.keypoints import JOINT_NAMES, MISSING, NUM_JOINTS
-from twostream.data.pose import Heatmaps
+from twostream.data.frame import Frame, check_near
+from twostream.data.keypoints import NUM_JOINTS
+from twostream.data.pose import Heatmaps, as_joints
 from twostream.data.pose_estimators import PoseEstimator
 from twostream.model_package import CONFIG, WEIGHTS, find_model, is_package, read_config, read_image_size, read_weights
-from twostream.nets.inspection import attention_matrices
+from twostream.nets.inspection import Inputs, attention_matrices
 from twostream.nets.warp import WarpGenerator
 from twostream.registry import build, build_as
 from twostream.resume import load_checkpoint
@@ -114,34 +114,30 @@ class PoseTransfer:
 
         Args:
             image: an image of any size; several images of one person, for a network that takes them; or a batch of RGB
-                images in 0 to 255, (b, 3, h, w), of the network's size.
+                images in 0 to 255 of the network's size, (b, 3, h, w), or (b, n, 3, h, w) with n of each person.
             target_joints: (18, 2), in pixels of the (first) image; (b, 18, 2) for a batch.
-            source_joints: (18, 2), (n, 18, 2) for several images, (b, 18, 2) for a batch; None for the estimator's.
+            source_joints: (18, 2), (n, 18, 2) for several images, (b, 18, 2) or (b, n, 18, 2) for a batch; None for the
+                estimator's.
 
         Returns:
             An image of the size of the (first) image, with the generated one in place of what the network saw: all of
-            it, or the surroundings of a small person (see `Frame`); or a batch like `image`.
+            it, or the surroundings of a small person (see `Frame`); or a batch (b, 3, h, w).
 
         Raises ValueError for other shapes and for joints of another frame, and as `view`.
 
         """
         if isinstance(image, Tensor):
             self._check_batch(image)
-            target = _as_joints(target_joints, len(image), "target_joints")
-            return self._generate(image, self._batch_joints(image, source_joints), target)
-        images: list[Any] = list(image) if isinstance(image, list | tuple) else [image]
-        views = self._views(images, source_joints)
+            images = image if image.ndim == 5 else image[:, None]
+            target = as_joints(target_joints, image.shape[:1], "target_joints")
+            sources = self._batch_joints(image, source_joints).reshape(*images.shape[:2], NUM_JOINTS, 2)
+            return self._generate(images, sources, target)
+        given: list[Any] = list(image) if isinstance(image, list | tuple) else [image]
+        views = self._views(given, source_joints)
         pixels, joints = torch.cat([view.pixels for view in views]), torch.cat([view.joints for view in views])
         frame = views[0].frame
-        target = _target(frame, target_joints)
-        if len(views) == 1:
-            generated = self._generate(pixels, joints, target)
-        elif isinstance(self.generator, WarpGenerator):
-            maps = self._heatmaps(joints)[None], self._heatmaps(target)
-            generated = to_uint8(self.generator.generate(to_unit_range(pixels.to(self.device))[None], *maps).float())
-        else:
-            raise ValueError(f"image: expected one image for {type(self.generator).__name__}, got {len(images)}")
-        return frame.from_network(generated[0], images[0])
+        generated = self._generate(pixels[None], joints[None], _target(frame, target_joints))
+        return frame.from_network(generated[0], given[0])
 
     def view(self, image: Image.Image, joints: ArrayLike | None = None) -> "View":
         """Return what the network sees of a source image with its joints, or with those that the estimator finds.
@@ -152,23 +148,23 @@ class PoseTransfer:
         if not isinstance(image, Image.Image):
             raise TypeError(f"image: expected a PIL.Image, a list of them or a tensor, got {type(image).__name__}")
         if joints is not None:
-            found = _as_joints(joints, 1, "source_joints")
+            found = as_joints(joints, [1], "source_joints")
         elif self.estimator is not None:
             pixels = torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1)[None]
-            found = _as_joints(self.estimator(pixels), 1, self.estimator.name)
+            found = as_joints(self.estimator(pixels), [1], self.estimator.name)
             if found.isnan().all():
                 raise ValueError(f"image: expected a person, {self.estimator.name} found none")
         else:
             raise ValueError("source_joints: expected the joints of the source, or a pose estimator, got neither")
         image_size = image.height, image.width
-        _check_near(found, image_size, self.image_size, "source_joints")
+        check_near(found, image_size, self.image_size, "source_joints")
         frame = Frame(image_size, self.image_size, found[0])
         return View(frame, frame.to_network(image), frame.joints_to_network(found))
 
     def _views(self, images: Sequence[Image.Image], joints: ArrayLike | None) -> list["View"]:
         if not images:
             raise ValueError("image: expected at least one image, got none")
-        given = [None] * len(images) if joints is None else _as_joints(joints, len(images), "source_joints").unbind()
+        given = [None] * len(images) if joints is None else as_joints(joints, [len(images)], "source_joints").unbind()
         return [self.view(image, one) for image, one in zip(images, given, strict=True)]
 
     @torch.inference_mode()
@@ -181,32 +177,48 @@ class PoseTransfer:
         """
         view = self.view(image, source_joints)
         target = _target(view.frame, target_joints)
-        inputs = to_unit_range(view.pixels.to(self.device)), self._heatmaps(view.joints), self._heatmaps(target)
-        return {
-            name: matrix[0].float().cpu().numpy() for name, matrix in attention_matrices(self.generator, inputs).items()
-        }
+        matrices = attention_matrices(self.generator, self.inputs(view.pixels, view.joints, target))
+        return {name: matrix[0].float().cpu().numpy() for name, matrix in matrices.items()}
+
+    def inputs(
+        self,
+        images: UInt8[Tensor, "b 3 h w"],
+        source_joints: Float[Tensor, "b 18 2"],
+        target_joints: Float[Tensor, "b 18 2"],
+    ) -> Inputs:
+        """Return the generator's arguments, on its device; joints are in the network's frame."""
+        return to_unit_range(images.to(self.device)), self._heatmaps(source_joints), self._heatmaps(target_joints)
 
     def _generate(self, images: Tensor, sources: Tensor, targets: Tensor) -> UInt8[Tensor, "b 3 h w"]:
-        generated = self.generator(
-            to_unit_range(images.to(self.device)), self._heatmaps(sources), self._heatmaps(targets)
-        )
+        """Generate people with one or several sources each: (b, n, 3, h, w) with joints (b, n, 18, 2)."""
+        num_sources = images.shape[1]
+        if num_sources == 1:
+            generated = self.generator(*self.inputs(images[:, 0], sources[:, 0], targets))
+        elif isinstance(self.generator, WarpGenerator):
+            maps = self._heatmaps(sources.flatten(0, 1)).unflatten(0, (-1, num_sources))
+            generated = self.generator.generate(to_unit_range(images.to(self.device)), maps, self._heatmaps(targets))
+        else:
+            raise ValueError(f"image: expected one image for {type(self.generator).__name__}, got {num_sources}")
         return to_uint8(generated.float()).to(images.device)
 
     def _heatmaps(self, joints: Tensor) -> Float[Tensor, "b 18 h w"]:
         return self.heatmaps(joints.to(self.device), self.image_size)
 
     def _check_batch(self, images: Tensor) -> None:
-        if tuple(images.shape[1:]) != (3, *self.image_size) or images.dtype != torch.uint8 or len(images) == 0:
+        is_of_size = images.ndim in (4, 5) and tuple(images.shape[-3:]) == (3, *self.image_size)
+        if not is_of_size or images.dtype != torch.uint8 or images.numel() == 0:
             height, width = self.image_size
             got = f"{tuple(images.shape)} of {images.dtype}"
             raise ValueError(f"image: expected uint8 images of shape (b, 3, {height}, {width}), got {got}")
 
-    def _batch_joints(self, images: Tensor, given: ArrayLike | None) -> Float[Tensor, "b 18 2"]:
+    def _batch_joints(self, images: Tensor, given: ArrayLike | None) -> Float[Tensor, "*b 18 2"]:
         """Return the given joints of a batch of the network's size, or those that the estimator finds."""
-        if given is None and self.estimator is None:
-            raise ValueError("source_joints: expected the joints of the sources, or a pose estimator, got neither")
-        joints = self.estimator(images.cpu()) if given is None else given  # type: ignore[misc]
-        return _as_joints(joints, len(images), "source_joints")
+        count = images.shape[:-3]
+        if given is None:
+            if self.estimator is None:
+                raise ValueError("source_joints: expected the joints of the sources, or a pose estimator, got neither")
+            given = self.estimator(images.flatten(0, -4).cpu()).reshape(*count, NUM_JOINTS, 2)
+        return as_joints(given, count, "source_joints")
 
 
 class View(NamedTuple):
@@ -266,29 +278,6 @@ def build_generator(description: Any, weights: Any, where: str) -> nn.Module:
 
 def _target(frame: Frame, joints: ArrayLike) -> Float[Tensor, "1 18 2"]:
     """Return target joints in the network's frame."""
-    target = _as_joints(joints, 1, "target_joints")
-    _check_near(target, frame.image_size, frame.network_size, "target_joints")
+    target = as_joints(joints, [1], "target_joints")
+    check_near(target, frame.image_size, frame.network_size, "target_joints")
     return frame.joints_to_network(target)
-
-
-def _check_near(joints: Tensor, image_size: tuple[int, int], network_size: tuple[int, int], name: str) -> None:
-    """Refuse joints of another frame: those that are beyond twice the box of the network's shape around the image."""
-    _, _, height = whole_box(image_size, network_size)
-    far = joints[joints.abs() > 2 * height * max(1, network_size[1] / network_size[0])]
-    if len(far):
-        expected = f"(y, x) in pixels of an image of {image_size[0]}x{image_size[1]}"
-        raise ValueError(f"{name}: expected {expected}, got a joint at {far[0]:g}")
-
-
-def _as_joints(joints: ArrayLike, count: int, name: str) -> Float[Tensor, "b 18 2"]:
-    """Return joints as floats (y, x), NaN if missing, with a batch axis."""
-    expected = f"{count} x {NUM_JOINTS} joints ({JOINT_NAMES[0]} to {JOINT_NAMES[-1]}) as (y, x)"
-    try:
-        array = np.asarray(joints, np.float32)
-    except (TypeError, ValueError):
-        raise ValueError(f"{name}: expected {expected}, got no numbers") from None
-    array = array[None] if array.ndim == 2 else array
-    if array.shape != (count, NUM_JOINTS, 2):
-        raise ValueError(f"{name}: expected {expected}, got an array of shape {np.shape(joints)}")
-    is_missing = (array == MISSING).any(axis=2, keepdims=True) | np.isnan(array).any(axis=2, keepdims=True)
-    return torch.from_numpy(np.where(is_missing, np.float32(np.nan), array))

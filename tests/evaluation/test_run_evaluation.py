@@ -244,7 +244,7 @@ def test_correspondence_counts_the_matches_of_the_at_modules(finished, people_fo
     for index, (source, target) in enumerate(run.dataset.pairs):
         surfaces = (read_surface(people_folder / "surface-test" / f"{Path(n).stem}.npz") for n in (source, target))
         truth = true_matches(*surfaces)
-        by_block = best_matches(run.generator, run.inputs([index], CPU))
+        by_block = best_matches(run.model.generator, run.inputs([index]))
         (row,) = (row for row in rows if (row["source"], row["target"]) == (source, target))
         for name, matches in by_block.items():
             expected = count_correct(matches[0].numpy(), truth, (32, 16), (8, 4))

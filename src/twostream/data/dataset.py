@@ -170,7 +170,7 @@ def to_pose_pair(batch: ImagePair, heatmaps: Heatmaps) -> PosePair:
     )
 
 
-def to_unit_range(image: Tensor) -> Float[Tensor, "b 3 h w"]:
+def to_unit_range(image: Tensor) -> Float[Tensor, "*b 3 h w"]:
     """Map uint8 to [-1, 1]."""
     return image.float() / 127.5 - 1
 

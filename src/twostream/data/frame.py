@@ -136,3 +136,12 @@ def person_box(
         return None
     width = height * network_size[1] / network_size[0]
     return float((top + bottom - height) / 2), float((left + right - width) / 2), float(height)
+
+
+def check_near(joints: Tensor, image_size: tuple[int, int], network_size: tuple[int, int], name: str) -> None:
+    """Refuse joints of another frame: those that are beyond twice the box of the network's shape around the image."""
+    _, _, height = whole_box(image_size, network_size)
+    far = joints[joints.abs() > 2 * height * max(1, network_size[1] / network_size[0])]
+    if len(far):
+        expected = f"(y, x) in pixels of an image of {image_size[0]}x{image_size[1]}"
+        raise ValueError(f"{name}: expected {expected}, got a joint at {far[0]:g}")

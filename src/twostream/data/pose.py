@@ -1,15 +1,16 @@
 """Representations of a pose: heatmaps of joints for the networks, person masks for the metrics."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float
+from numpy.typing import ArrayLike
 from skimage.draw import disk, polygon
 from skimage.morphology import closing, footprint_rectangle
 from torch import Tensor
 
-from twostream.data.keypoints import MASK_LIMBS, JointArray, found
+from twostream.data.keypoints import JOINT_NAMES, MASK_LIMBS, MISSING, NUM_JOINTS, JointArray, found
 
 Heatmaps = Callable[[Float[Tensor, "b 18 2"], tuple[int, int]], Float[Tensor, "b 18 h w"]]
 """Draws joints (y, x in pixels, NaN if missing) for an image size (height, width); values in [0, 1]."""
@@ -100,3 +101,18 @@ def polygon_without_edges(
             is_inside ^= is_crossed & (column < (c0 - c1) * (row - r1) / (r0 - r1) + c1)
     inner_rows, inner_columns = np.nonzero(is_inside)
     return inner_rows + top, inner_columns + left
+
+
+def as_joints(joints: ArrayLike, count: Sequence[int], name: str) -> Float[Tensor, "*count 18 2"]:
+    """Return joints as floats (y, x), NaN if missing, with as many of a person as `count`; a single one may lack it."""
+    shape = (*count, NUM_JOINTS)
+    expected = f"{' x '.join(map(str, shape))} joints ({JOINT_NAMES[0]} to {JOINT_NAMES[-1]}) as (y, x)"
+    try:
+        array = np.asarray(joints.cpu() if isinstance(joints, Tensor) else joints, np.float32)
+    except (TypeError, ValueError):
+        raise ValueError(f"{name}: expected {expected}, got no numbers") from None
+    array = array[None] if array.ndim == 2 else array
+    if array.shape != (*shape, 2):
+        raise ValueError(f"{name}: expected {expected}, got an array of shape {np.shape(joints)}")
+    is_missing = (array == MISSING).any(axis=-1, keepdims=True) | np.isnan(array).any(axis=-1, keepdims=True)
+    return torch.from_numpy(np.where(is_missing, np.float32(np.nan), array))

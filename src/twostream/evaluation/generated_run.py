@@ -7,13 +7,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from jaxtyping import UInt8
+from torch import Tensor
 
 from twostream.data.datamodule import PairDataModule, images_of
-from twostream.data.dataset import PairDataset, to_pose_pair
+from twostream.data.dataset import PairDataset
 from twostream.data.pairs import Pair, identity_of, image_name, spread
+from twostream.inference import PoseTransfer
 from twostream.nets.inspection import Inputs
-from twostream.nets.warp import WarpGenerator
 
 
 @dataclass(frozen=True)
@@ -22,7 +23,7 @@ class GeneratedRun:
 
     folder: Path  # contains the images and what is computed from them
     record: dict[str, Any]
-    generator: nn.Module
+    model: PoseTransfer
     data: PairDataModule
     split: str  # test or val
     dataset: PairDataset  # the pairs of the split
@@ -46,27 +47,26 @@ class GeneratedRun:
         """Return the indices of at most `count` pairs at equal distances."""
         return spread(len(self.dataset), count)
 
-    def inputs(self, indices: Sequence[int], device: torch.device) -> Inputs:
+    def inputs(self, indices: Sequence[int]) -> Inputs:
         """Return the generator's arguments for some pairs."""
-        pair = to_pose_pair(self.dataset.batch(indices).to(device), self.data.heatmaps)
-        return pair.source_image, pair.source_heatmaps, pair.target_heatmaps
+        pair = self.dataset.batch(indices)
+        return self.model.inputs(pair.source_image, pair.source_joints, pair.target_joints)
 
-    def generate(self, indices: Sequence[int], device: torch.device) -> Tensor:
-        """Return the generated images of some pairs, in [-1, 1]."""
-        inputs = self.inputs(indices, device)
-        if self.num_sources == 1:
-            return self.generator(*inputs)
-        assert isinstance(self.generator, WarpGenerator)
-        names = zip(*(self.more_sources(index) for index in indices), strict=True)
-        more = [self.inputs_of(one_each, device) for one_each in names]
-        images, heatmaps = (torch.stack(tensors, dim=1) for tensors in zip(inputs[:2], *more, strict=True))
-        return self.generator.generate(images, heatmaps, inputs[2])
+    def generate(self, indices: Sequence[int]) -> UInt8[Tensor, "b 3 h w"]:
+        """Return the generated images of some pairs."""
+        pair = self.dataset.batch(indices)
+        sources = [(pair.source_image, pair.source_joints)]
+        if self.num_sources > 1:
+            names = zip(*(self.more_sources(index) for index in indices), strict=True)
+            sources += [self._images_of(one_each) for one_each in names]
+        images, joints = (torch.stack(tensors, dim=1) for tensors in zip(*sources, strict=True))
+        return self.model(images, pair.target_joints, joints)
 
-    def inputs_of(self, names: Sequence[str], device: torch.device) -> tuple[Tensor, Tensor]:
-        """Return images in [-1, 1] and heatmaps of images of the data set by name."""
+    def _images_of(self, names: Sequence[str]) -> tuple[Tensor, Tensor]:
+        """Return images of the data set by name, and their joints."""
         of_names = torch.tensor([[self.dataset.images.index_of[name]] * 2 for name in names])
-        pair = to_pose_pair(self.dataset.images.gather(of_names).to(device), self.data.heatmaps)
-        return pair.source_image, pair.source_heatmaps
+        pair = self.dataset.images.gather(of_names)
+        return pair.source_image, pair.source_joints
 
     def more_sources(self, index: int) -> list[str]:
         """Return the further source images of a pair: random ones of the person, without its source and its target.

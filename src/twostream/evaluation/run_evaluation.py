@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from twostream.callbacks.averaging import KEY as AVERAGED
 from twostream.data.datamodule import PairDataModule
-from twostream.data.dataset import image_names, read_split, to_uint8
+from twostream.data.dataset import image_names, read_split
 from twostream.data.images import read_image
 from twostream.data.pairs import Pair, check_image_names, image_name
 from twostream.data.visualize import sample_grid
@@ -26,7 +26,7 @@ from twostream.evaluation.generated_run import GeneratedRun
 from twostream.evaluation.measurement import Missing, ScoreFiles, discard_if_stale
 from twostream.evaluation.scoring import ScoredImages, Scoring, score
 from twostream.files import MAX_IMAGE_BYTES, atomic_write, open_regular, read_object, sha256_of, write_text
-from twostream.inference import CHECKPOINT, load_generator
+from twostream.inference import CHECKPOINT, PoseTransfer, load_generator
 from twostream.loggers.wandb_logger import log_summary
 from twostream.metrics.correspondence import PROTOCOL as CORRESPONDENCE
 from twostream.metrics.correspondence import Correspondence, CorrespondenceColumns
@@ -110,18 +110,19 @@ def generate_run(
         data.setup("validate")
     dataset = data.val if split == "val" else data.test_dataset()
     check_image_names(dataset.pairs, f"{data.folder}: {split} pairs")
-    run = GeneratedRun(folder, record, generator, data, split, dataset, num_sources)
+    model = PoseTransfer(generator, data.size, data.heatmaps, device)
+    run = GeneratedRun(folder, record, model, data, split, dataset, num_sources)
     discard_if_stale(folder / "images", "checkpoint.sha256", sha256_of(checkpoint_path))
-    _generate_missing_images(run, device, batch_size)
+    _generate_missing_images(run, batch_size)
     _draw_grid(run)
-    _store_correspondence(run, device)
+    _store_correspondence(run)
     return run
 
 
 def score_run(run: GeneratedRun, scoring: Scoring, device: torch.device) -> dict[str, Any]:
     """Score a run's images; write and return the values."""
     data, pairs = run.data, run.dataset.pairs
-    more_metrics, missing = _correspondence(run, device) if "correspondence" in scoring.metrics else ([], [])
+    more_metrics, missing = _correspondence(run) if "correspondence" in scoring.metrics else ([], [])
     images = ScoredImages(
         pairs=[
             ScoredPair(
@@ -160,11 +161,11 @@ def _references(run: GeneratedRun) -> dict[str, list[Panel]]:
     }
 
 
-def _correspondence(run: GeneratedRun, device: torch.device) -> tuple[list[Metric], list[Missing]]:
+def _correspondence(run: GeneratedRun) -> tuple[list[Metric], list[Missing]]:
     """Return the correspondence metrics of a run on synthetic people, or why there are none."""
     if not is_synthetic(run.data.source):
         return [], []
-    if run.split != "test" or run.num_sources > 1 or not correspondences(run.generator):
+    if run.split != "test" or run.num_sources > 1 or not correspondences(run.model.generator):
         reason = "it is computed with one source image"
         if run.split != "test":
             reason = "true matches are known in test images only"
@@ -175,12 +176,12 @@ def _correspondence(run: GeneratedRun, device: torch.device) -> tuple[list[Metri
 
     @torch.inference_mode()
     def match(pairs: Sequence[Pair]) -> dict[str, Any]:
-        inputs = run.inputs([index_of[pair] for pair in pairs], device)
-        return {name: matches.cpu().numpy() for name, matches in best_matches(run.generator, inputs).items()}
+        inputs = run.inputs([index_of[pair] for pair in pairs])
+        return {name: matches.cpu().numpy() for name, matches in best_matches(run.model.generator, inputs).items()}
 
     surfaces = run.data.folder / "surface-test"
     height, width = run.data.size
-    strides = {name: module.stride for name, module in correspondences(run.generator).items()}
+    strides = {name: module.stride for name, module in correspondences(run.model.generator).items()}
     maps = {name: (height // stride, width // stride) for name, stride in strides.items()}
     shared = CorrespondenceColumns(match, maps, surfaces, run.data.size)
     return [Correspondence(matching, shared) for matching in shared.maps], []
@@ -194,8 +195,7 @@ def is_trained(run_dir: Path) -> bool:
         return False
 
 
-@torch.inference_mode()
-def _generate_missing_images(run: GeneratedRun, device: torch.device, batch_size: int) -> None:
+def _generate_missing_images(run: GeneratedRun, batch_size: int) -> None:
     """Generate the images that are missing, and those that are not as they were written."""
     paths = [run.image_path(pair) for pair in run.dataset.pairs]
     with ThreadPoolExecutor() as pool:  # Pillow releases the GIL while it decodes
@@ -206,8 +206,8 @@ def _generate_missing_images(run: GeneratedRun, device: torch.device, batch_size
     with tqdm(total=len(paths), initial=len(paths) - len(todo), desc="Generate", unit="image", disable=None) as bar:
         for start in range(0, len(todo), batch_size):
             indices = todo[start : start + batch_size]
-            generated = run.generate(indices, device)
-            for index, image in zip(indices, to_uint8(generated).permute(0, 2, 3, 1).cpu().numpy(), strict=True):
+            generated = run.generate(indices).permute(0, 2, 3, 1).cpu().numpy()
+            for index, image in zip(indices, generated, strict=True):
                 info = PngInfo()
                 info.add_text(DIGEST, hashlib.sha256(image.tobytes()).hexdigest())
                 with atomic_write(paths[index]) as temporary:
@@ -251,17 +251,17 @@ def read_correspondence(run_dir: Path, known: Container[str]) -> dict[str, Any] 
 
 
 @torch.inference_mode()
-def _store_correspondence(run: GeneratedRun, device: torch.device) -> None:
+def _store_correspondence(run: GeneratedRun) -> None:
     """Write the largest weights of the attention matrices (Eq. 4) of some pairs to `correspondence.json`.
 
     For each AT-block or warp by name, pair and target position of its map it holds source positions and their weights,
     as multiples of uniform attention.
     """
-    if run.num_sources > 1 or not correspondences(run.generator):
+    if run.num_sources > 1 or not correspondences(run.model.generator):
         return
     indices = run.spread(NUM_MATCHED_PAIRS)
     content: dict[str, Any] = {"pairs": [run.dataset.pairs[index] for index in indices], "views": {}}
-    for name, matrices in attention_matrices(run.generator, run.inputs(indices, device)).items():
+    for name, matrices in attention_matrices(run.model.generator, run.inputs(indices)).items():
         content["views"][name] = strongest_matches(matrices, run.data.size, NUM_MATCHES)
     write_text(run.folder / CORRESPONDENCE_FILE, json.dumps(content, separators=(",", ":")))
 
