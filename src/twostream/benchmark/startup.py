@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -22,12 +23,17 @@ from twostream.tables.content import size_text
 
 NUM_DIFFERENT = 16  # images, of which the others are copies
 IMAGES_OF_ONE = 10  # images of an identity
+# The peak of a process alone: its resource usage would begin with the memory of the process that started it.
+STATUS = "status.txt"
+NOTE_PEAK = f"""
+import atexit, shutil
+atexit.register(shutil.copyfile, "/proc/self/status", "{STATUS}")
+"""
 START = (
     "import json, sys; from hydra.utils import instantiate; data = instantiate(json.loads(sys.argv[1])); "
     "data.prepare_data(); data.setup('fit'); next(iter(data.training_loader(1)))"
 )
 SCORE = (
-    "-c",
     "from twostream.cli.main import run; run('score')",
     "metrics=[ssim,mask_ssim,psnr]",
     "protocol=standard",
@@ -46,14 +52,14 @@ def measure_startup(cfg: DictConfig, device: torch.device) -> dict[str, Any]:
         root = Path(folder, "data")
         num_pairs = write_people(root, counts, int(cfg.startup.pairs_per_image), size)
         data: Any = OmegaConf.to_container(cfg.data, resolve=True)
-        start = ("-c", START, json.dumps(data | {"source": None, "root": str(root), "cache": "none"}))
+        start = (START, json.dumps(data | {"source": None, "root": str(root), "cache": "none"}))
         annotations = root / "annotation-test.csv"
         score = (*SCORE, f"images={root}/test", f"targets={root}/test", f"annotations={annotations}", "out=scores.json")
         processes = {
-            "imports of training": ("-c", "import twostream.data.datamodule"),
+            "imports of training": ("import twostream.data.datamodule",),
             "first start": start,
             "later start": start,
-            "imports of scoring": ("-c", "import twostream.evaluation.scoring"),
+            "imports of scoring": ("import twostream.evaluation.scoring",),
             f"scoring {counts['test']:,} images": score,
         }
         rows = [{"process": name, **run_process(*words, cwd=folder)} for name, words in processes.items()]
@@ -64,22 +70,25 @@ def measure_startup(cfg: DictConfig, device: torch.device) -> dict[str, Any]:
     return {"text": text, "load": load, "tables": [{"title": title, "rows": rows}]}
 
 
-def run_process(*arguments: str, cwd: str | Path) -> dict[str, float]:
-    """Run Python with arguments; return wall and CPU seconds and the peak memory in bytes.
+def run_process(code: str, *arguments: str, cwd: str | Path) -> dict[str, float]:
+    """Run code of Python with arguments; return wall and CPU seconds and the peak memory in bytes. It needs Linux.
 
     Raises ValueError with the process's last line if it fails.
     """
     start = time.perf_counter()
     with TemporaryDirectory() as folder, Path(folder, "output").open("w+") as output:
-        process = subprocess.Popen([sys.executable, *arguments], cwd=cwd, stdout=output, stderr=subprocess.STDOUT)
+        command = [sys.executable, "-c", NOTE_PEAK + code, *arguments]
+        process = subprocess.Popen(command, cwd=cwd, stdout=output, stderr=subprocess.STDOUT)
         _, status, usage = os.wait4(process.pid, 0)
         seconds = time.perf_counter() - start
         process.returncode = os.waitstatus_to_exitcode(status)
         if process.returncode != 0:
             output.seek(0)
-            raise ValueError(f"{' '.join(arguments)[:80]}: failed: {output.read().strip().rpartition(chr(10))[2]}")
+            raise ValueError(f"{code[:80]}: failed: {output.read().strip().rpartition(chr(10))[2]}")
+    peak = re.search(r"VmHWM:\s*(\d+) kB", Path(cwd, STATUS).read_text())
+    assert peak is not None
     cpu = usage.ru_utime + usage.ru_stime
-    return {"seconds": seconds, "cpu_seconds": cpu, "peak_bytes": usage.ru_maxrss * 1024}
+    return {"seconds": seconds, "cpu_seconds": cpu, "peak_bytes": int(peak[1]) * 1024}
 
 
 def write_people(root: Path, counts: dict[str, int], pairs_per_image: int, size: tuple[int, int]) -> dict[str, int]:
