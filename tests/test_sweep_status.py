@@ -119,3 +119,16 @@ def test_the_live_view_shows_bars_losses_and_what_to_look_at(tmp_path):
     for text in ("patn/seed0", "failed", "ValueError: no", "train.log"):
         assert text in failed
     assert totals.strip().startswith("2 runs: 1 running, 1 failed")
+
+
+def test_a_long_reason_is_wrapped_in_its_column_alone(tmp_path):
+    reason = "ValueError: " + " ".join(["expected"] * 20)
+    (tmp_path / "no_at_module/seed0").mkdir(parents=True)
+    (tmp_path / "no_at_module/seed0/train.log").touch()
+    update_run(tmp_path / "no_at_module/seed0", state="failed", reason=reason, progress=HALF)
+    console = Console(width=110, file=StringIO(), record=True)
+    console.print(live_view(collect_status(tmp_path, [], [], NOW), tmp_path))
+    _, first, *others, _ = console.export_text().splitlines()
+    assert {"no_at_module/seed0", "failed", "45/90", "train.log"} <= set(first.split())
+    assert len(others) > 1
+    assert all(set(line.split()) == {"expected"} for line in others)

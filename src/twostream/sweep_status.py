@@ -96,23 +96,25 @@ def _totals(runs: Mapping[str, RunState]) -> str:
 def live_view(runs: Mapping[str, RunState], folder: Path) -> Any:
     """Return a rich table of the runs in `folder`: bars, times, last losses, and the path to look at next.
 
-    That path is the last samples of a run, or the log of one that failed.
+    That path, in the folder of the run, is its last samples, or the log of one that failed.
     """
     from rich.progress_bar import ProgressBar
     from rich.table import Table
     from rich.text import Text
 
     table = Table(caption=_totals(runs), caption_justify="left", box=None, pad_edge=False)
-    for name in ("run", "state", "", "iteration", "left", "val/ssim", "losses", "look at"):
-        table.add_column(name, justify="right" if name in ("iteration", "left", "val/ssim") else "left")
+    for name in ("run", "state", "", "iteration", "left", "val/ssim", "look at"):
+        is_number = name in ("iteration", "left", "val/ssim")
+        table.add_column(name, justify="right" if is_number else "left", no_wrap=True)
+    table.add_column("losses or reason", overflow="fold", min_width=16)  # the only one that is wrapped
     for name, run in runs.items():
         progress = run.progress
-        bar = ProgressBar(progress.iterations, progress.iteration, width=20) if progress else ""
+        bar = ProgressBar(progress.iterations, progress.iteration, width=12) if progress else ""
         iteration, _, left, ssim = _cells(run)
         losses = last_losses(folder / name) if run.state == "running" else run.reason or ""
         look_at = path_to_look_at(folder / name, run.state)
-        link = Text(str(look_at), style=f"link {look_at.resolve().as_uri()}") if look_at else ""
-        table.add_row(name, Text(run.state, style=STYLES.get(run.state, "")), bar, iteration, left, ssim, losses, link)
+        link = Text(str(look_at), style=f"link {(folder / name / look_at).resolve().as_uri()}") if look_at else ""
+        table.add_row(name, Text(run.state, style=STYLES.get(run.state, "")), bar, iteration, left, ssim, link, losses)
     return table
 
 
@@ -132,10 +134,11 @@ def last_losses(run_dir: Path) -> str:
 
 
 def path_to_look_at(run_dir: Path, state: str) -> Path | None:
-    """Return the last samples of a run, or the log of one that failed; None if there is neither."""
+    """Return the last samples of a run, or the log of one that failed, in its folder; None if there is neither."""
     logs = [path for name in ("output.log", "train.log") if (path := run_dir / name).is_file()]
     samples = sorted(path for path in (run_dir / "samples").glob("*.png") if not path.stem.startswith("correspondence"))
-    return next(iter(logs if state == "failed" else samples[-1:]), None)
+    found = logs if state == "failed" else samples[-1:]
+    return found[0].relative_to(run_dir) if found else None
 
 
 def _cells(run: RunState) -> tuple[str, str, str, str]:

@@ -194,5 +194,6 @@ def test_every_spec_names_ablations(path):
         variants = set(spec.curves.values())
     else:
         variants = {method.variant for method in spec.methods} if isinstance(spec, FigureSpec) else {spec.variant}
-    studied = {row.variant for row in load_spec(EXPERIMENTS / "warp_study.yaml").rows}
+    studies = [load_spec(EXPERIMENTS / f"{name}.yaml") for name in ("warp_study", "recipe_16")]
+    studied = {row.variant for study in studies for row in study.rows}
     assert variants <= studied | {option.stem for option in (Path(CONF) / "ablation").glob("*.yaml")}
