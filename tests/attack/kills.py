@@ -10,6 +10,7 @@ import uuid
 from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 
 from attack.writers import Writer, content_of
@@ -79,7 +80,8 @@ class Attack:
         if end.status == 0 and not other:
             self.counts["equal files afterwards"] += self.counts["kills"]
         else:
-            self._add_defect(f"killed and started again: status {end.status}, other files: {other}", end)
+            changes = "; ".join(f"{name}: {first_change(self.expected.get(name), content.get(name))}" for name in other)
+            self._add_defect(f"killed and started again: status {end.status}, other files: {changes}", end)
         self._count_temporary_files(folder, end)
 
     def signal(self, count: int) -> None:
@@ -170,6 +172,14 @@ def disturb(writer: Writer, folder: Path, temporary: Path, moment: Moment | None
             os.kill(orphan, signal.SIGKILL)
         output.seek(0)
         return End(process.returncode, output.read(), was_running, len(orphans))
+
+
+def first_change(expected: bytes | None, got: bytes | None) -> str:
+    """Return the first line in which two contents of a file differ."""
+    if expected is None or got is None:
+        return "missing" if got is None else "not expected"
+    lines = zip_longest(expected.splitlines(), got.splitlines())
+    return next((f"{one!r:.200} is {other!r:.200}" for one, other in lines if one != other), "other line ends")
 
 
 def remains(folder: Path) -> list[Path]:

@@ -27,7 +27,7 @@ SCRIPT = Path(run_attack.__file__)
 @pytest.mark.slow
 def test_no_damaged_input_hangs_floods_or_passes_unseen(tmp_path):
     page = tmp_path / "page.md"
-    page.write_text("before\n<!-- inputs -->\nold\n<!-- /inputs -->\nafter\n")
+    page.write_text("before\n<!-- inputs -->\nbefore this call\n<!-- /inputs -->\nafter\n")
     command = [sys.executable, str(SCRIPT), "--count", "12", "--seed", "1", "--page", str(page)]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=600)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -36,7 +36,7 @@ def test_no_damaged_input_hangs_floods_or_passes_unseen(tmp_path):
     assert {name.strip(): count for name, count in counts.items()}["refused"] > 100
     assert page.read_text().startswith("before\n")
     assert page.read_text().endswith("\nafter\n")
-    assert "old" not in page.read_text()
+    assert "before this call" not in page.read_text()
 
 
 @pytest.mark.slow

@@ -34,8 +34,8 @@ def test_the_demo_serves_a_run_until_it_is_interrupted(people_parent, tmp_path):
             content = json.load(answer)
         assert [model["name"] for model in content["models"]] == ["full"]
         demo.send_signal(signal.SIGINT)
-        assert demo.communicate(timeout=60) == ("", None)
-        assert demo.returncode == 0
+        assert demo.communicate(timeout=60) == ("interrupted by Ctrl-C\n", None)
+        assert demo.returncode == 130
     finally:
         demo.kill()
         demo.wait()

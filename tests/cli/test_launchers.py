@@ -71,7 +71,7 @@ def test_joblib_runs_jobs_in_parallel_and_keeps_their_output(tmp_path, tiny):
     code, output = train(tmp_path, *sweep, "hydra/launcher=joblib", "hydra.launcher.n_jobs=2")
     runs = tmp_path / "runs/synthetic/smoke"
     assert code == 1
-    assert "rate2/seed0 failed: ValueError: dropout probability has to be between 0 and 1" in output
+    assert "rate2/seed0 failed: ValueError: generator: dropout probability has to be between 0 and 1" in output
     assert read_run(runs / "rate0.5/seed0").state == "done"
     assert "iteration 4/4" not in output
     assert "iteration 4/4" in (runs / "rate0.5/seed0/output.log").read_text()

@@ -285,8 +285,8 @@ def test_invalid_options_are_refused_in_one_line(refused, folders, tmp_path):
     correspondence = "correspondence needs the network, not its images: twostream-evaluate run=FOLDER"
     known = ", ".join(METRICS)
     for override, message in {
-        "metrics=[ssim,l1]": f"metrics: expected some of {known}, got ['l1']",
-        "metrics=[]": f"metrics: expected some of {known}, got none",
+        "metrics=[ssim,l1]": f"scoring.metrics: expected some of {known}, got ['l1']",
+        "metrics=[]": f"scoring.metrics: expected some of {known}, got none",
         "metrics=[ssim,correspondence]": f"metrics: {correspondence}",
         "protocol=pantn": "protocol: expected patn, standard, gfla, cfld, all, patn_v1, got 'pantn'",
         f"out={tmp_path / 'scores.csv'}": f"out: expected a name that ends in .json, got {tmp_path / 'scores.csv'}",
