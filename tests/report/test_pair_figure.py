@@ -22,6 +22,7 @@ from twostream.report.pair_figure import (
     PairImages,
     draw_columns,
     make_pair_figure,
+    wrapped,
 )
 from twostream.report.plots import DPI
 from twostream.report.selection import Selection
@@ -185,6 +186,13 @@ def test_a_wrong_spec_is_refused(tmp_path, line, message):
     path.write_text("title: a\n" * (not line.startswith("title")) + line)
     with pytest.raises(ValueError, match=rf"^{path}: .*{message}"):
         load_figure(path)
+
+
+def test_labels_are_wrapped_between_words():
+    assert wrapped("averaged weights", 0.6) == "averaged\nweights"
+    assert wrapped("T:cat\nS:cat", 0.6) == "T:cat\nS:cat"
+    assert wrapped("w/o AT-module", 0.6) == "w/o\nAT-module"
+    assert wrapped("two words", 2) == "two words"
 
 
 @pytest.mark.parametrize("path", sorted(EXPERIMENTS.glob("figure*.yaml")), ids=lambda path: path.stem)

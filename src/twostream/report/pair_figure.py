@@ -194,9 +194,10 @@ def draw_columns(columns: Sequence[Column], image_size: tuple[int, int], paths: 
     from matplotlib.patches import Rectangle
 
     height, width = CELL_HEIGHT, CELL_HEIGHT * image_size[1] / image_size[0]
+    columns = [column._replace(label=wrapped(column.label, width)) for column in columns]
     groups = [(group, list(members)) for group, members in groupby(columns, key=lambda column: column.group)]
     framed = [len(members) * (width + GAP) + GAP / 2 for _, members in groups]
-    titles = [fill(group, max(8, int(extent * LETTERS))) for (group, _), extent in zip(groups, framed, strict=True)]
+    titles = [wrapped(group, extent) for (group, _), extent in zip(groups, framed, strict=True)]
     top = GAP + len(columns[0].images) * (height + GAP)
     frame_top = top + _text_height([column.label for column in columns])
     total = len(columns) * (width + GAP) + (len(groups) - 1) * GROUP_GAP + 2 * GAP
@@ -229,6 +230,13 @@ def draw_columns(columns: Sequence[Column], image_size: tuple[int, int], paths: 
             write(start + extent / 2 - 0.75 * GAP, frame_top, title)
         left += GROUP_GAP
     save_figure(figure, paths)
+
+
+def wrapped(text: str, inches: float) -> str:
+    """Wrap each line of a label between words to a width."""
+    letters = max(8, int(inches * LETTERS))
+    lines = (fill(line, letters, break_long_words=False, break_on_hyphens=False) for line in text.split("\n"))
+    return "\n".join(lines)
 
 
 def _text_height(texts: Sequence[str]) -> float:
