@@ -49,6 +49,7 @@ def test_flops_are_counted_by_kind():
     assert flops_by_kind(counter) == expected | {"softmax": 0, "other": 0}
 
 
+@pytest.mark.slow
 def test_generators_and_iterations_are_profiled(benchmark_config):
     cfg = benchmark_config(
         "inference.settings=[{size:[16,8],batch_sizes:{cpu:[1,2]}},{size:[32,16],batch_sizes:{cpu:[2]}}]",

@@ -114,7 +114,7 @@ def test_bfloat16_and_channels_last_reach_the_network(benchmark_config):
     assert convolution.weight.is_contiguous(memory_format=torch.channels_last)
 
 
-@pytest.mark.parametrize("names", [[], ["compiled"], ["compiled_blocks"]])
+@pytest.mark.parametrize("names", [[], ["compiled"], pytest.param(["compiled_blocks"], marks=pytest.mark.slow)])
 def test_a_network_is_compiled_if_the_variant_says_so(benchmark_config, monkeypatch, names):
     compiled = []
     monkeypatch.setattr(torch.nn.Module, "compile", lambda self, **_: compiled.append(self))

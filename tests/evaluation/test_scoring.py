@@ -244,6 +244,7 @@ def test_the_evaluator_is_prepared_for_the_images(settings, images, monkeypatch,
     np.testing.assert_allclose(selection.metrics[2].reference.mean, moments(np.concatenate(features)).mean)
 
 
+@pytest.mark.slow
 def test_values_are_those_of_the_networks_called_directly(settings, monkeypatch, tmp_path):
     store, published = save_weights(tmp_path / "weights", INCEPTION, random_inception())
     monkeypatch.setitem(scoring.INCEPTIONS, "2015", partial(InceptionNet, file=published))
