@@ -60,6 +60,8 @@ def test_rankings_show_a_target_once(tmp_path):
 
 
 def test_every_rule_has_a_text():
+    assert [Selection(rule, metric="lpips/standard").sign for rule in ("best", "worst")] == [-1, 1]
+    assert Selection("best", 2, metric="lpips/standard").text.startswith("the 2 test targets of the lowest LPIPS")
     assert Selection("best", 2).text == "the 2 test targets of the highest SSIM (standard) of the first method"
     assert all(str(Selection(rule=rule, count=7).text).find("7") >= 0 for rule in RULES)
 

@@ -10,7 +10,7 @@ import numpy as np
 from twostream.data.keypoints import JointArray, found
 from twostream.data.pairs import Pair, spread
 from twostream.files import read_rows
-from twostream.report.metric_names import score_name
+from twostream.report.metric_names import metric_of, score_name
 from twostream.tables.spec import check
 
 
@@ -23,7 +23,7 @@ class Selection:
     - `pose_change`: the pairs whose joints move most, by the mean distance of the joints found in both images after
       their centres are aligned.
     - `occlusion`: the pairs with most joints that the target shows and the source does not.
-    - `best`, `worst`: the pairs of the highest and lowest value of `metric` in the first run of the figure.
+    - `best`, `worst`: the pairs of the best and worst value of `metric` in the first run of the figure.
 
     All but `every` and `random` show at most one pair of a target image.
     """
@@ -31,7 +31,7 @@ class Selection:
     rule: str = "every"
     count: int = 6
     seed: int = 0
-    metric: str = "ssim/standard"  # a column of scores.csv, the larger the better
+    metric: str = "ssim/standard"  # a column of scores.csv; of an unknown one the larger is the better
     split: str = "test"
 
     def __post_init__(self) -> None:
@@ -43,7 +43,16 @@ class Selection:
     def text(self) -> str:
         """The rule in words, for captions."""
         split = SPLIT_NAMES[self.split]
-        return RULES[self.rule].format(split=split, count=self.count, seed=self.seed, metric=score_name(self.metric))
+        end = "highest" if self.sign > 0 else "lowest"
+        metric = score_name(self.metric)
+        return RULES[self.rule].format(split=split, count=self.count, seed=self.seed, end=end, metric=metric)
+
+    @property
+    def sign(self) -> int:
+        """1 if `best` or `worst` chooses the highest values of its metric, -1 for the lowest."""
+        metric = metric_of(self.metric.partition("/")[0])
+        better = metric.better if metric else 0
+        return (better or 1) * (-1 if self.rule == "worst" else 1)
 
 
 SPLIT_NAMES = {"test": "test", "val": "validation"}
@@ -52,8 +61,8 @@ RULES = {
     "random": "{count} random {split} pairs, seed {seed}",
     "pose_change": "the {count} {split} targets of the largest change of pose",
     "occlusion": "the {count} {split} targets with most joints that the source does not show",
-    "best": "the {count} {split} targets of the highest {metric} of the first method",
-    "worst": "the {count} {split} targets of the lowest {metric} of the first method",
+    "best": "the {count} {split} targets of the {end} {metric} of the first method",
+    "worst": "the {count} {split} targets of the {end} {metric} of the first method",
 }
 
 
@@ -105,8 +114,7 @@ def _ranking(
         measure = pose_change if selection.rule == "pose_change" else num_occluded
         return lambda pair: (measure(joints[pair[0]], joints[pair[1]]), pair)
     values = read_scores(scores, selection.metric)
-    sign = 1 if selection.rule == "best" else -1
-    return lambda pair: (sign * values[pair], pair)
+    return lambda pair: (selection.sign * values[pair], pair)
 
 
 def read_scores(path: Path | None, metric: str) -> dict[Pair, float]:
