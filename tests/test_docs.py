@@ -26,6 +26,8 @@ METRICS = {
     ("colour_accuracy", "evaluator"): ("Colour", 3),
     ("frechet_train", "evaluator"): ("Frechet distance", 1),
 }
+# The commands of docs/extending.md need its files, see test_extending.py.
+COMPOSABLE = [page for page in PAGES if page.stem != "extending"]
 NOT_OUR_WORDS = r"pictures?|judges?|levers?|tuned|generated people|D never built|anew|whole way|cut off|at work"
 
 
@@ -103,6 +105,15 @@ def test_every_folder_of_the_package_is_in_the_tree():
     assert [folder for folder in sorted(folders) if folder not in section("Layout")] == []
 
 
+def test_every_option_of_a_config_group_is_in_its_page():
+    rows = re.findall(r"^\| (`[^|]*) \| ([^|]*) \|", (ROOT / "docs/config.md").read_text(), re.MULTILINE)
+    options = {group: text for names, text in rows for group in re.findall(r"`([\w/]+)(?:@[\w.]+)?`", names)}
+    for path in (ROOT / "conf").rglob("[!_]*.yaml"):
+        group = path.parent.relative_to(ROOT / "conf").as_posix()
+        if group in options and group != "ablation":
+            assert f"`{path.stem}`" in options[group], (group, path.stem)
+
+
 @pytest.mark.slow
 def test_audit_has_the_comparisons_of_the_tests(tmp_path):
     def compared(path):
@@ -125,7 +136,7 @@ def test_audit_has_the_comparisons_of_the_tests(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("page", [page for page in PAGES if commands(page)], ids=lambda page: page.stem)
+@pytest.mark.parametrize("page", [page for page in COMPOSABLE if commands(page)], ids=lambda page: page.stem)
 def test_every_command_of_a_page_composes(page):
     with initialize_config_dir(version_base="1.3", config_dir=CONF):
         for name, *overrides in sorted(commands(page)):

@@ -35,14 +35,11 @@ from twostream.metrics.surrogate import (
 from twostream.weights import WeightStore
 
 log = logging.getLogger(__name__)
-METRICS = (
-    *("ssim", "mask_ssim", "psnr", "inception_score", "mask_inception_score", "fid", "lpips", "mask_lpips", "pckh"),
-    *("evaluator", "correspondence"),
-)
 NEED_JOINTS = ("mask_ssim", "mask_inception_score", "mask_lpips", "pckh", "evaluator")
+SIMILARITIES = {"ssim": SSIM, "mask_ssim": MaskSSIM, "psnr": PSNR}  # built from protocol and image size
 SCORES = {metric.name: metric for metric in (InceptionScore, MaskInceptionScore)}
-SIMILARITIES = {"ssim": SSIM, "mask_ssim": MaskSSIM, "psnr": PSNR}
 DISTANCES = {"lpips": LPIPS, "mask_lpips": MaskLPIPS}
+METRICS = (*SIMILARITIES, *SCORES, "fid", *DISTANCES, "pckh", "evaluator", "correspondence")
 
 Value = tuple[str, EvaluationProtocol]  # metric and protocol
 

@@ -56,7 +56,7 @@ def _write(folder: Path, run_dir: Path, averaged: bool, dtype: str, onnx: bool) 
     data = checkpoint["hyper_parameters"]["data"]
     config: dict[str, Any] = {
         "format": model_package.FORMAT,
-        "method": METHODS[checkpoint["hyper_parameters"]["generator"][NAME]],
+        "method": METHODS.get(name := checkpoint["hyper_parameters"]["generator"][NAME], name),
         "generator": checkpoint["hyper_parameters"]["generator"],
         "heatmaps": data["heatmaps"],
         "data": {key: data[key] for key in ("source", "num_val_identities", "num_val_pairs")},
