@@ -302,7 +302,12 @@ SIGMA = "generator.blocks.0.at_module.sigma"
             lambda samples: samples[:1] * 100_000,
             r"processes\[0\]: pools: shape: expected at most 3 samples, got 100,000$",
         ),
-        ("processes/0/pools/shape/0", (5,), r"pools: expected two images and a pose of 18 joints, got \['int'\]"),
+        ("processes/0/pools/shape/0", (5,), r"pools: expected two images and a pose of shapes .*, got \['int'\]"),
+        (
+            "processes/0/pools/shape/0",
+            lambda sample: tuple(tensor[:, ::2, ::2] for tensor in sample),
+            r"of shapes \[\(3, 32, 16\), \(3, 32, 16\), \(18, 32, 16\)\], got \['float32 of shape \(3, 16, 8\)'",
+        ),
         (
             "processes/0/pools/shape/0",
             lambda sample: tuple(tensor * math.nan for tensor in sample),

@@ -39,6 +39,7 @@ class Reader:
 
 def readers(run: Path, package: Path, people: Path, spec: Path) -> list[Reader]:
     """Return all readers, given an evaluated run, its package, a folder of synthetic people and the spec of a table."""
+    from twostream.cli.generate import note_settings
     from twostream.data.images import read_image
     from twostream.data.keypoints import JointFrame, read_annotations
     from twostream.data.pairs import read_pairs
@@ -92,6 +93,7 @@ def readers(run: Path, package: Path, people: Path, spec: Path) -> list[Reader]:
         ("pose file", files["pose.json"], values, read_poses),
         ("poses of COCO", files["coco.json"], values, read_poses),
         ("folder of pose files", files["poses/2.json"], values, read_folder),
+        ("settings of generate", files["settings.json"], values, lambda path: note_settings([image], path.parent, {})),
         ("curves", run / "logs/metrics.csv", lines, read_curves),
         ("run.json", run / "run.json", values, lambda path: read_run(path.parent)),
         ("metrics.json", run / "metrics.json", values, lambda path: results.read_run(path.parent)),
@@ -151,7 +153,16 @@ def write_files(folder: Path, image: Path) -> dict[str, Path]:
     """Write a photo, a video, poses, weights and a zip with an image to a folder; return their paths by name."""
     from twostream.data.videos import write_video
 
-    names = ("photo.png", "walk.gif", "pose.json", "coco.json", "poses/2.json", "weights.pth", "source.zip")
+    names = (
+        "photo.png",
+        "walk.gif",
+        "pose.json",
+        "coco.json",
+        "poses/2.json",
+        "weights.pth",
+        "source.zip",
+        "settings.json",
+    )
     paths = {name: folder / name for name in names}
     Image.new("RGB", (16, 32), (9, 99, 200)).save(paths["photo.png"])
     write_video(paths["walk.gif"], [np.full((32, 16, 3), value, np.uint8) for value in (0, 99)], 10)
@@ -161,6 +172,7 @@ def write_files(folder: Path, image: Path) -> dict[str, Path]:
     for path in (paths["pose.json"], folder / "poses/1.json", paths["poses/2.json"]):
         path.write_text(pose)
     paths["coco.json"].write_text(json.dumps({"annotations": [{"keypoints": keypoints[:51]}] * 2}))
+    paths["settings.json"].write_text(json.dumps({image.name: {}}))
     torch.save({"a": torch.ones(3)}, paths["weights.pth"])
     with zipfile.ZipFile(paths["source.zip"], "w", zipfile.ZIP_DEFLATED) as packed:
         packed.write(image, f"bounding_box_train/{image.name}")

@@ -112,7 +112,7 @@ def test_files_that_were_generated_otherwise_are_not_taken_for_those_asked_for(
     generated(*asked)
     before = {path: path.read_bytes() for path in (folder / "generated").iterdir()}
     assert len(before) == 2
-    with pytest.raises(ValueError, match=rf"^generated: .*_2_{message}.*; remove that file, or choose another folder"):
+    with pytest.raises(ValueError, match=rf"^generated/settings.json: .*_2_{message}.*; remove .*, or choose another"):
         generated(*asked, change)
     assert {path: path.read_bytes() for path in (folder / "generated").iterdir()} == before
     assert generated(*asked, change, "out=others").endswith(" in others\n")

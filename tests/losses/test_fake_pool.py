@@ -22,6 +22,15 @@ def test_past_images_come_back_with_their_conditions():
     assert len(returned) > 5
 
 
+def test_samples_of_another_image_size_are_discarded():
+    pool = FakePool(2)
+    pool.exchange(torch.zeros(2, 3, 4, 2))
+    for _ in range(5):
+        (images,) = pool.exchange(torch.ones(2, 3, 8, 4))
+        assert images.shape == (2, 3, 8, 4)
+    assert [sample[0].shape for sample in pool.samples] == [(3, 8, 4)] * 2
+
+
 def test_a_negative_size_is_refused():
     with pytest.raises(ValueError, match="at least 0, got -1"):
         FakePool(-1)

@@ -186,13 +186,16 @@ def check_process_state(state: Any, module: TwoStreamModule, where: str) -> None
     for name, pool in _pools(module).items():
         if len(pools[name]) > pool.size:
             raise ValueError(f"{where}: pools: {name}: expected at most {pool.size} samples, got {len(pools[name]):,}")
+    data: Any = module.hparams["data"]
+    height, width = data["image_size"]
+    divisors = (1, 2) if data["half_size_iterations"] else (1,)
+    # Two images and a pose, see `TwoStreamModule.score_real_and_fake`.
+    shapes = [[(channels, height // d, width // d) for channels in (3, 3, NUM_JOINTS)] for d in divisors]
     for sample in chain.from_iterable(pools.values()):
         got = [described(tensor) for tensor in sample]
-        # An image, its source image and a pose, see `TwoStreamModule.score_real_and_fake`.
-        are_alike = all(isinstance(tensor, Tensor) and tensor.ndim == 3 for tensor in sample)
-        channels = [tensor.shape[0] for tensor in sample] if are_alike else []
-        if channels != [3, 3, NUM_JOINTS] or len({tensor.shape[1:] for tensor in sample}) > 1:
-            raise ValueError(f"{where}: pools: expected two images and a pose of {NUM_JOINTS} joints, got {got}")
+        if [tuple(tensor.shape) for tensor in sample if isinstance(tensor, Tensor)] not in shapes:
+            expected = " or ".join(map(str, shapes))
+            raise ValueError(f"{where}: pools: expected two images and a pose of shapes {expected}, got {got}")
         if not all(tensor.is_floating_point() and tensor.isfinite().all() for tensor in sample):
             raise ValueError(f"{where}: pools: expected finite values of a floating type, got {got}")
 

@@ -81,7 +81,7 @@ def note_settings(paths: list[Path], out: Path, settings: dict[str, Any]) -> Non
     noted = read_object(out / SETTINGS) or {}
     for name in (path.name for path in paths if path.exists()):
         if changes := differences({name: noted.get(name, settings)}, {name: settings}):
-            raise ValueError(f"{out}: {changes}; remove that file, or choose another folder with out=FOLDER")
+            raise ValueError(f"{out / SETTINGS}: {changes}; remove {name}, or choose another folder with out=FOLDER")
     write_json(out / SETTINGS, noted | {path.name: settings for path in paths})
 
 

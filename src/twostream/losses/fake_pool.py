@@ -9,7 +9,7 @@ class FakePool(nn.Module):
     """Past fakes with their conditions, so that a discriminator does not forget them.
 
     Until it holds `size` samples, every new one is stored and returned. After that, each is exchanged with probability
-    1/2 for a random stored one. A pool of size 0 returns its input.
+    1/2 for a random stored one. A pool of size 0 returns its input. Samples of another image size are discarded.
     """
 
     def __init__(self, size: int) -> None:
@@ -24,6 +24,8 @@ class FakePool(nn.Module):
         """Return the batch with some samples replaced by past ones."""
         if self.size == 0:
             return batch
+        if self.samples and self.samples[0][0].shape != batch[0].shape[1:]:
+            self.samples.clear()
         samples = [self._exchange_one(sample) for sample in zip(*batch, strict=True)]
         return tuple(torch.stack(tensors) for tensors in zip(*samples, strict=True))
 
