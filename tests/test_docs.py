@@ -5,18 +5,21 @@ import re
 import shlex
 import subprocess
 import sys
+from collections import defaultdict
 from pathlib import Path
+from statistics import mean, stdev
 
 import pytest
 from hydra import compose, initialize_config_dir
 
 from twostream.cli import CONF
+from twostream.tables.comparison import paired_t_test
 
 ROOT = Path(__file__).resolve().parents[1]
 README = ROOT / "README.md"
 PAGES = [README, ROOT / "experiments/README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
-METHODS = {"patn": "PATN", "full": "2s-ATN", "warp": "[Warp](docs/warp.md)"}
+METHODS = {"patn": "PATN", "full": "2s-ATN", "warp": "Warp"}
 METRICS = {
     ("ssim", "patn"): ("SSIM", 3),
     ("ssim", "standard"): ("SSIM (standard)", 3),
@@ -32,18 +35,34 @@ NOT_OUR_WORDS = r"pictures?|judges?|levers?|tuned|generated people|D never built
 
 
 def results_table(folder: Path) -> str:
-    """The values of the `metrics.json` of `METHODS` in a folder, with half their intervals, as in the README."""
+    """Means and deviations over the seeds in a folder of results, and gains with their intervals, as in the README."""
     lines = [f"| method | {' | '.join(label for label, _ in METRICS.values())} |", f"| --- |{' ---: |' * len(METRICS)}"]
+    values = {variant: values_by_seed(folder / variant) for variant in METHODS}
     for variant, label in METHODS.items():
-        content = json.loads((folder / variant / "metrics.json").read_text())
-        assert content["run"]["variant"] == variant
-        entries = {(entry["metric"], entry["protocol"]): entry for entry in content["values"]}
+        cells = [
+            f"{mean(values[variant][key]):.{digits}f} ± {stdev(values[variant][key]):.{digits}f}"
+            for key, (_, digits) in METRICS.items()
+        ]
+        lines.append(f"| {label} | {' | '.join(cells)} |")
+    for variant, other in (("full", "patn"), ("warp", "full")):
         cells = []
         for key, (_, digits) in METRICS.items():
-            low, high = entries[key]["interval"]
-            cells.append(f"{entries[key]['value']:.{digits}f} ± {(high - low) / 2:.{digits}f}")
-        lines.append(f"| {label} | {' | '.join(cells)} |")
+            gains = [one - two for one, two in zip(values[variant][key], values[other][key], strict=True)]
+            low, high, _ = paired_t_test(gains)
+            cells.append(f"{mean(gains):+.{digits}f} ± {(high - low) / 2:.{digits}f}")
+        lines.append(f"| {METHODS[variant]} - {METHODS[other]} | {' | '.join(cells)} |")
     return "\n".join(lines)
+
+
+def values_by_seed(folder: Path) -> dict[tuple[str, str], list[float]]:
+    """The values of the `metrics.json` of seed 0 in a folder, and of further seeds in `seed<k>/`, by metric."""
+    values: dict[tuple[str, str], list[float]] = defaultdict(list)
+    for seed in range(3):
+        content = json.loads((folder / (f"seed{seed}" if seed else "") / "metrics.json").read_text())
+        assert (content["run"]["variant"], content["run"]["seed"]) == (folder.name, seed)
+        for entry in content["values"]:
+            values[entry["metric"], entry["protocol"]].append(entry["value"])
+    return values
 
 
 def prose(page: Path) -> str:

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from tiny_run import overrides_of_tiny_run
 
@@ -36,6 +37,15 @@ def copy(tmp_path: Path) -> Path:
             assert path.read_text().count(before) == 1
             path.write_text(path.read_text().replace(before, after))
     return tmp_path
+
+
+def test_the_networks_of_the_page_are_built_in_other_code():
+    (code,) = re.findall(r"^```python\n(import torch\n.*?)^```$", PAGE, re.DOTALL | re.MULTILINE)
+    names: dict[str, torch.Tensor] = {}
+    exec(code, names)
+    assert names["appearance"].shape == (2, 256, 32, 16)
+    assert names["generated"].shape == (2, 3, 128, 64)
+    assert names["generated"].abs().max() <= 1
 
 
 @pytest.mark.slow
