@@ -18,7 +18,7 @@ from itertools import chain
 from pathlib import Path
 from typing import IO, Any
 
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")  # of image files, in upper or lower case
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")  # of image files, in upper or lower case
 # The largest files that are read into memory, in bytes.
 MAX_IMAGE_BYTES = 64 * 2**20
 MAX_TABLE_BYTES = 256 * 2**20  # annotations, pairs, curves

@@ -362,5 +362,5 @@ def test_a_name_that_the_file_format_excludes_is_refused(tmp_path, name):
 
 
 def test_a_folder_without_images_is_refused(tmp_path):
-    with pytest.raises(ValueError, match=r"expected images \(\.png, \.jpg, \.jpeg\), got none"):
+    with pytest.raises(ValueError, match=r"expected images \(.png, .jpg, .jpeg, .webp\), got none"):
         annotate(tmp_path, Corners(), tmp_path / "out.csv")

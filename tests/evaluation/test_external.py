@@ -346,7 +346,7 @@ def test_image_names_are_those_of_images_and_broken_links(tmp_path):
         image_names(images)
     touch(images, "pairs.csv", "notes.txt", "a.gif", "._b.png", ".a.jpeg")
     (images / "old.png").mkdir()
-    with pytest.raises(ValueError, match=r"images: expected images \(png, jpg or jpeg\), got none"):
+    with pytest.raises(ValueError, match=r"images: expected images \(.png, .jpg, .jpeg, .webp\), got none"):
         image_names(images)
     touch(images, "b.png", "a.JPG")
     (images / "c.png").symlink_to(images / "gone.png")

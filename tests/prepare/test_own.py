@@ -49,7 +49,8 @@ def photo(path, size=(120, 100), box=(40, 100, 45, 60)):
 def photos(tmp_path):
     for person in ("anna", "ben", "carla", "dev_2", "emil"):
         for number in range(3):
-            photo(tmp_path / "photos" / person / f"IMG {number}.png", box=(20 + 5 * number, 100, 30, 50))
+            suffix = "webp" if number == 2 else "png"
+            photo(tmp_path / "photos" / person / f"IMG {number}.{suffix}", box=(20 + 5 * number, 100, 30, 50))
     photo(tmp_path / "photos/anna/empty.png", box=None)
     (tmp_path / "photos/anna/notes.txt").write_text("not a photo")
     photo(tmp_path / "photos/alone/only.png")

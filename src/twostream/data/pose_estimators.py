@@ -215,7 +215,7 @@ def keypoint_rcnn() -> nn.Module:
 
 
 def annotate(folder: Path, estimator: PoseEstimator, out: Path) -> dict[str, JointArray]:
-    """Estimate the joints of every image (png, jpg, jpeg) directly in `folder`, write them to `out` and return them.
+    """Estimate the joints of every image (`IMAGE_SUFFIXES`) directly in `folder`, write them to `out` and return them.
 
     Images are in the order of their names, with their EXIF orientation applied. All are checked before the first
     estimate.

@@ -84,7 +84,7 @@ def image_names(folder: Path) -> list[str]:
     files = (path for path in folder.iterdir() if not path.name.startswith(".") and not path.is_dir())
     names = sorted(path.name for path in files if SUFFIX.search(path.name))
     if not names:
-        raise ValueError(f"{folder}: expected images (png, jpg or jpeg), got none")
+        raise ValueError(f"{folder}: expected images ({', '.join(IMAGE_SUFFIXES)}), got none")
     return names
 
 
