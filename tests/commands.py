@@ -25,9 +25,10 @@ def call(command: str, folder: Path, *arguments: str, **environment: str) -> sub
 
 
 def start(folder: Path, *arguments: str, **environment: str) -> subprocess.Popen:
-    """Start `twostream-train` in a folder."""
+    """Start `twostream-train` in a folder, and in a process group of its own, as a shell does."""
     return subprocess.Popen(
         [sys.executable, "-m", "twostream.cli.train", *arguments],
+        process_group=0,
         cwd=folder,
         env={**os.environ, **QUIET, **environment},
         text=True,

@@ -5,8 +5,8 @@ from twostream.nets.appearance_transfer import AppearanceTransfer
 from twostream.schedule import Schedule
 
 
-def test_rates_are_patns_epoch_by_epoch(agree):
-    """PATN subtracts the same amount from the rate after each epoch of the decay, here of one iteration."""
+def test_rates_are_constant_then_fall_by_equal_steps(agree):
+    """After the constant part the same amount is subtracted from the rate after each iteration."""
     constant, decay = 500, 200
     schedule, expected, rate = Schedule(1e-4, 0.5, 0.999, constant, decay), [], 1e-4
     for epoch in range(1, constant + decay + 1):
@@ -19,7 +19,7 @@ def test_rates_are_patns_epoch_by_epoch(agree):
         rates.append(optimizer.param_groups[0]["lr"])
         optimizer.step()
         scheduler.step()
-    what, against = "learning rate of every iteration", "PATN's rule, subtracted a step at a time"
+    what, against = "learning rate of every iteration", "the same amount subtracted at every step of the decay"
     agree("Losses and training", what, against, rates, expected, 1e-12, relative=True)
 
 

@@ -59,10 +59,11 @@ def on_stop(act: Callable[[int, FrameType | None], None]) -> dict[int, Any]:
 
 
 @contextmanager
-def interruptible() -> Iterator[None]:
+def interruptible(before: Callable[[], None] | None = None) -> Iterator[None]:
     """Raise Interrupted where the main thread is when a stop signal arrives; then none is heard any more.
 
-    While a module is imported or a config is composed, the signal waits.
+    While a module is imported or a config is composed, the signal waits. `before` is called first; another signal ends
+    it.
     """
     last = -math.inf
 
@@ -76,6 +77,8 @@ def interruptible() -> Iterator[None]:
         elif time.monotonic() - last > PAUSE:
             last = time.monotonic()
             _heard.append(Interrupted(number))
+            if before:
+                before()
             raise _heard[-1]
 
     handlers = on_stop(stop)

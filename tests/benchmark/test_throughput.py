@@ -127,7 +127,7 @@ def test_networks_are_measured_in_turns_at_every_setting(benchmark_config):
     blocks = [f"networks.generators.{net}.num_blocks=1" for net in ("two_stream", "patn", "warp")]
     setting = "networks.settings=[{name: tiny, rounds: 2, size: [16, 8], width: 8, batch_size: {cpu: 1}}]"
     results = measure_networks(benchmark_config(*blocks, setting), CPU)
-    assert results["text"].startswith("Training iterations, with discriminators, in turns")
+    assert results["text"].startswith("Training iterations, with discriminators, interleaved")
     (table,) = results["tables"]
     assert table["title"] == "tiny, 16x8, width 8, batch size 1; median and quartiles of 2 rounds"
     rows = {row["network"]: row for row in table["rows"]}

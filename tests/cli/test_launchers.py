@@ -12,6 +12,7 @@ import pytest
 from commands import start, train, wait_until
 from slurm_stand_in import install
 from twostream.runs import is_locked, read_run
+from twostream.signals import Interrupted
 
 ROOT = Path(__file__).parents[2]
 CORES = os.sysconf("SC_NPROCESSORS_ONLN")
@@ -63,6 +64,22 @@ def test_a_killed_sweep_ends_its_jobs_and_the_next_call_finishes_them(tmp_path, 
     assert "resumes from iteration" in (runs / "seed1/train.log").read_text()
     assert (runs / "seed0/checkpoints/last.ckpt").stat() == first
     assert [read_run(runs / name).state for name in ("seed0", "seed1")] == ["done", "done"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_to_a_parallel_sweep_stops_its_jobs_after_a_checkpoint(tmp_path, tiny, number):
+    runs = [tmp_path / f"runs/synthetic/smoke/full/seed{seed}" for seed in (0, 1)]
+    sweep = ["-m", *tiny, "schedule.constant_iterations=5000", "variant=full", "seed=0,1"]
+    process = start(tmp_path, *sweep, "hydra/launcher=joblib", "hydra.launcher.n_jobs=2")
+    wait_until(lambda: all((run / "checkpoints/last.ckpt").exists() for run in runs))
+    os.killpg(process.pid, number) if number == signal.SIGINT else process.send_signal(number)
+    output, _ = process.communicate()
+    assert output.count(f"interrupted by {Interrupted(number)}") == 1, output
+    assert process.returncode == (130 if number == signal.SIGINT else 0)
+    for run in map(read_run, runs):
+        assert run.state == "stopped"
+        assert re.fullmatch(r"SIGTERM at iteration \d+", run.reason)
 
 
 @pytest.mark.slow

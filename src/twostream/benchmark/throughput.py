@@ -166,7 +166,7 @@ def measure_networks(cfg: DictConfig, device: torch.device) -> dict[str, Any]:
         title = f"{setting.name}, {size_text(size)}, width {setting.width}, batch size {batch_size}"
         tables.append({"title": f"{title}; median and quartiles of {setting.rounds} rounds", "rows": rows})
     losses = "generator alone" if len(iterations[reference].module.nets) == 1 else "with discriminators"
-    text = f"Training iterations, {losses}, in turns; ratios are computed round by round."
+    text = f"Training iterations, {losses}, interleaved; ratios are computed round by round."
     return {"text": text, "tables": tables}
 
 

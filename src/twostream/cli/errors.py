@@ -6,7 +6,7 @@ import os
 import select
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import IO
 
@@ -19,14 +19,14 @@ EXPECTED = (ValueError, OSError, ImportError, OmegaConfBaseException)
 
 
 @contextmanager
-def exit_on_signal(name: str) -> Iterator[None]:
-    """On a stop signal, end `twostream-<name>` with a line that names the signal.
+def exit_on_signal(name: str, before: Callable[[], None] | None = None) -> Iterator[None]:
+    """On a stop signal, call `before` and end `twostream-<name>` with a line that names the signal.
 
     The exit status is 128 and the number of the signal, as in a shell. That of a training is 0 but for Ctrl-C: its
     state says that it was stopped, and a scheduler shall not take it for a failure.
     """
     try:
-        with interruptible():
+        with interruptible(before):
             yield
     except Interrupted as stop:
         # Shown on stderr if it arrives before logging is set up.

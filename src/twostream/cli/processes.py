@@ -104,6 +104,16 @@ def run_in_subprocess(overrides: Sequence[str], run_dir: Path, devices: object) 
         raise JobError(f"{run_dir} failed: {reason or f'exit status {code}, without a reason'}")
 
 
+def stop_jobs() -> None:
+    """Stop the jobs of this process' pool of workers and wait for their checkpoints: joblib would kill them."""
+    jobs = [job for worker in _children_of(os.getpid()) for job in _children_of(worker) if _is_in_own_session(job)]
+    for job in jobs:
+        with suppress(ProcessLookupError):
+            os.kill(job, signal.SIGTERM)
+    while any(map(_is_in_own_session, jobs)):
+        time.sleep(0.1)
+
+
 def tell_sweep() -> None:
     """Tell errors that are logged to the sweep that has started this process, if one has."""
     if pipe := os.environ.pop(REASON, None):
@@ -179,6 +189,21 @@ def _run(command: Sequence[str], environment: Mapping[str, str], output: IO[str]
         with open(reader, errors="replace") as told:  # noqa: PTH123  a descriptor
             reason = told.readline().strip()
     return process.returncode, signals, reason
+
+
+def _children_of(process: int) -> list[int]:
+    """Return the children of a process; none where the system does not list them."""
+    with suppress(OSError):  # it has ended
+        listed = [path.read_text() for path in Path(f"/proc/{process}/task").glob("*/children")]
+        return [int(child) for text in listed for child in text.split()]
+    return []
+
+
+def _is_in_own_session(process: int) -> bool:
+    """Return whether a process exists and has a session of its own, as jobs have."""
+    with suppress(ProcessLookupError):
+        return os.getsid(process) == process
+    return False
 
 
 @cache

@@ -16,7 +16,7 @@ from twostream.cli import CONF
 from twostream.cli.errors import exit_on_error, exit_on_signal
 from twostream.cli.jobs import check_overrides, quote_numbered_options, require_packages
 from twostream.cli.options import check_options
-from twostream.cli.processes import end_with_parent, run_job, tell_sweep
+from twostream.cli.processes import end_with_parent, run_job, stop_jobs, tell_sweep
 from twostream.files import open_log, write_json
 from twostream.registry import model_config
 from twostream.runs import CONFIG, check_same_config, clear_outputs, run_lock, track_status
@@ -131,7 +131,7 @@ def is_rank_zero() -> bool:
     return getattr(rank_zero_only, "rank", 0) == 0
 
 
-@exit_on_signal("train")
+@exit_on_signal("train", before=stop_jobs)
 def main() -> None:
     """Run the command."""
     warnings.filterwarnings("ignore", message=".*LeafSpec", category=FutureWarning)

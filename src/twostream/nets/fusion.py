@@ -32,7 +32,7 @@ class AddFusion(nn.Module):
 
 
 class NoFusion(nn.Module):
-    """No fusion: the source stream of the last block, whose output feeds nothing."""
+    """No fusion: the source stream of the last block. The 2s-ATN does not use its output, a warp takes S itself."""
 
     def forward(self, own: Float[Tensor, "b c h w"], other: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
         """Return `own`."""

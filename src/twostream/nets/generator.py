@@ -51,8 +51,8 @@ class TwoStreamGenerator(nn.Module):
     Args:
         at_module: builds the AT-module of each block.
         target_fusion: builds the fusion module of the target stream of each block.
-        source_fusion: builds the fusion module of the source stream of each block but the last, which has none: its
-            output would feed nothing.
+        source_fusion: builds the fusion module of the source stream of each block but the last, which has none: the
+            2s-ATN would not use its output.
         num_blocks: number of AT-blocks, at least 1.
         width: channels at full resolution, at least 2; the AT-blocks have four times as many.
         num_joints: heatmap channels of a pose.
@@ -111,7 +111,7 @@ class TwoStreamGenerator(nn.Module):
         source_heatmaps: Float[Tensor, "b joints h w"],
         target_heatmaps: Float[Tensor, "b joints h w"],
     ) -> tuple[Float[Tensor, "b c h4 w4"], Float[Tensor, "b c h4 w4"]]:
-        """Return F_s and F_t after the last AT-block, of a quarter of the height and width."""
+        """Return S and F_t' of the last AT-block, of a quarter of the height and width."""
         check_divisible(source_image)
         source = self.source_encoder(torch.cat([source_image, source_heatmaps], dim=1))  # F_s
         target = self.target_encoder(target_heatmaps)  # F_t

@@ -2,8 +2,8 @@
 
 The 2s-ATN transfers features, from which the decoder has to generate every colour and pattern. Here the last features
 of both streams give one more dense correspondence, at a finer resolution, by which patches of the source image are
-warped into the target pose (as features are in CoCosNet, Zhang et al. 2020); the decoder takes the warped image, and
-masks blend it with what the decoder generates (as in appearance flow, Ren et al. 2020).
+warped into the target pose (as CoCosNet warps an exemplar, Zhang et al. 2020); the decoder takes the warped image, and
+masks blend it with what the decoder generates (as GFLA blends features, Ren et al. 2020).
 """
 
 import math
