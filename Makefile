@@ -64,7 +64,7 @@ attack-surroundings: install ## run commands on full disks and in odd folders, w
 	$(BIN)/python tests/attack/run_attack.py surroundings --page docs/reliability.md
 attack-kills: install ## kill and signal every command that writes, write another table of it; 10 minutes
 	$(BIN)/python tests/attack/run_attack.py kills --page docs/reliability.md
-data: install ## prepare the dataset DATA (market1501, deepfashion, deepfashion_176) from the download in SOURCE
+data: install ## prepare the dataset DATA (market1501, deepfashion, deepfashion_176, own) from the download in SOURCE
 	$(BIN)/twostream-prepare data=$(DATA) 'source="$(SOURCE)"'
 ablations: install ## train and evaluate the unfinished ones of the nine ablations, print Tables 3 to 5, write a report
 	@status=0; $(BIN)/twostream-train -m $(CHOICE) $(LAUNCH) sweep=ablations || status=$$?; \
@@ -85,11 +85,11 @@ evaluate: install ## generate and score the test pairs of the run in RUN
 	$(BIN)/twostream-evaluate run=$(RUN)
 table: install ## print the tables of the existing runs
 	$(BIN)/twostream-table $(RUNS)
-figures: install ## draw Figures 4 and 5 from the existing runs
+figures: install ## draw Figures 4 and 5 and the correspondence from the existing runs of seed 0
 	$(BIN)/twostream-figure runs=runs/$(DATA)/$(SCALE)
 report: install ## write the tables, figures, test pairs and curves of the existing runs as one HTML file
 	$(BIN)/twostream-report $(RUNS)
-bench: install ## measure inference (Table 2), training, its optimizations and scaling, data loading and startup; 7 minutes on 2 cores
+bench: install ## measure inference (Table 2), training, its optimizations, networks, scaling and loss curves, data loading and startup; 7 minutes on 2 cores
 	$(BIN)/twostream-benchmark out=experiments/results/benchmark
 demo: install ## open a page in the browser that puts a person into a pose that you drag
 	$(BIN)/twostream-demo $(if $(MODELS),'models=[$(MODELS)]')

@@ -89,6 +89,13 @@ def test_frozen_discriminators_get_no_gradient_in_the_update_of_the_generator(ti
     assert all(weight.requires_grad for weight in frozen.module.parameters())
 
 
+def test_weights_that_are_never_trained_stay_frozen():
+    net = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2).requires_grad_(False))
+    with Performance(False, False, False, frozen_discriminators=True, compiler=None).frozen(net):
+        assert not any(weight.requires_grad for weight in net.parameters())
+    assert [weight.requires_grad for weight in net.parameters()] == [True, True, False, False]
+
+
 @pytest.mark.parametrize(("one_pass", "own_update"), [("true", [4]), ("false", [2, 2])])
 def test_one_pass_scores_real_and_generated_images_in_one_batch(tiny_config, random_pair, one_pass, own_update):
     made, sizes = iterate(tiny_config(*BASELINE, f"performance.one_pass={one_pass}"), random_pair, iterations=0), []

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from tiny_run import compose_config, leaves, overrides_of_tiny_run
-from twostream.build import build_datamodule, build_module, build_scoring
+from twostream.build import build_datamodule, build_module, build_scoring, check
 from twostream.cli.train import train_and_evaluate
 from twostream.evaluation.run_evaluation import evaluate_run
 from twostream.registry import NAME, build, build_as, model_config, registered_options
@@ -71,6 +71,17 @@ def test_a_target_in_a_value_is_refused(tiny_config, value, tmp_path, monkeypatc
     assert not Path("x").exists()
 
 
+def test_what_no_checkpoint_could_build_is_refused_before_the_training(tiny_config):
+    for override, message in (
+        ("generator.stream_conv._target_=torch.nn.Identity", r"generator\.stream_conv: expected the name of an option"),
+        ("+generator.more=[{3:true}]", r"generator\.more\[0\]: expected names of options .*, got the key 3"),
+    ):
+        with pytest.raises(ValueError, match=rf"^config\.{message}"):
+            check(tiny_config(override))
+    criterion, number = build([{NAME: "CrossEntropy"}, 3], "x")
+    assert (type(criterion).__name__, number) == ("CrossEntropy", 3)
+
+
 @pytest.fixture(scope="module")
 def trained(people_parent, tmp_path_factory):
     """The config and folder of a trained run."""
@@ -91,7 +102,7 @@ def test_a_checkpoint_that_names_another_callable_is_not_evaluated(trained, tmp_
     checkpoint["hyper_parameters"][group] = {key: "os.mkdir", "path": "made"}
     path.unlink()
     torch.save(checkpoint, path)
-    with pytest.raises(ValueError, match=rf"last\.ckpt: {group}: expected "):
+    with pytest.raises(ValueError, match=rf"last\.ckpt: hyper_parameters\.{group}: expected "):
         evaluate_run(run_dir, build_scoring(trained[0]), torch.device("cpu"))
     assert not Path("made").exists()
 

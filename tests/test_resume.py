@@ -362,6 +362,12 @@ def test_a_checkpoint_that_can_not_be_used_is_refused_with_the_reason(find, tmp_
     assert find(resume="never") is None
 
 
+def test_another_runs_checkpoint_is_used_until_the_run_has_its_own(find, uninterrupted, tmp_path):
+    others, own = uninterrupted / "checkpoints/previous.ckpt", tmp_path / "run/checkpoints"
+    assert find(resume=str(others)).path == own / "last.ckpt"
+    assert find(resume=str(own / "previous.ckpt")).path == own / "previous.ckpt"
+
+
 def test_a_run_restarts_without_permission_to_resume(tiny_config, tmp_path, uninterrupted, run_until):
     cfg = config(tiny_config, tmp_path / "run", "resume=never")
     with pytest.raises(Killed):

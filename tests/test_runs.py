@@ -184,6 +184,8 @@ def test_the_lock_removes_what_killed_processes_left(tmp_path):
 def test_a_config_is_compared_by_what_affects_the_result(tmp_path):
     old = {"seed": 0, "data": {"root": "a", "batch_size": 2, "source": {"num_workers": 1}}, "loss": {"weight": 1.0}}
     assert differences(old, {**old, "data": {"root": "b", "batch_size": 2, "source": {"num_workers": 2}}}) == ""
+    assert differences({"a": {"weights": [1], "empty": {}}}, {"a": {"weights": [2], "empty": {}}}) != ""
+    assert differences({"a": {}}, {"a": {"b": {}}}) != ""
     new = {**old, "seed": 1, "loss": {"weight": 1.0, "more": None}, "data": {**old["data"], "batch_size": 3}}
     assert differences(old, new) == "data.batch_size: 2 on disk, 3 requested, seed: 0 on disk, 1 requested"
     (tmp_path / "config.json").write_text(json.dumps(old))

@@ -11,7 +11,7 @@ from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 from twostream.data.datamodule import PairDataModule
 from twostream.module import TwoStreamModule
-from twostream.registry import model_config
+from twostream.registry import check_description, model_config
 from twostream.runs import cause_of
 
 PRECISIONS = ("32-true", "bf16-mixed")
@@ -24,6 +24,8 @@ def build_datamodule(cfg: DictConfig) -> PairDataModule:
 
 def build_module(cfg: DictConfig) -> TwoStreamModule:
     """Build networks, losses and schedule; checkpoints hold names of options and plain values."""
+    if "generator" in cfg.discriminators:
+        raise ValueError("discriminators.generator: expected another name, this is the generator's")
     module = TwoStreamModule(
         generator=_build_part("generator", cfg.generator),
         discriminators={name: _build_part(f"discriminators.{name}", one) for name, one in cfg.discriminators.items()},
@@ -90,7 +92,8 @@ def choose_device(name: str) -> torch.device:
 
 
 def check(cfg: DictConfig) -> None:
-    """Raise ValueError for settings that cannot work."""
+    """Raise ValueError for settings that cannot work, and for a model that could not be built from a checkpoint."""
+    check_description(model_config(cfg), "config")
     if cfg.trainer.precision not in PRECISIONS:
         # In float16 one gradient scaler would serve three optimizers, and an overflow in one update affect the others.
         raise ValueError(f"trainer.precision: expected {' or '.join(PRECISIONS)}, got {cfg.trainer.precision!r}")

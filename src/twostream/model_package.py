@@ -73,11 +73,16 @@ def write_weights(path: Path, weights: Mapping[str, Tensor], dtype: str) -> None
     """Write the weights of a generator as safetensors, in one of DTYPES. Raises ValueError for another dtype.
 
     In int8 a weight with more than one axis is stored as integers and a scale for each row of its first axis,
-    `NAME.scale` in float32; biases are in float16.
+    `NAME.scale` in float32; biases are in float16. Buffers of integers, such as counts, stay as they are.
     """
     if dtype not in DTYPES:
         raise ValueError(f"dtype: expected {' or '.join(DTYPES)}, got {quoted(dtype)}")
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
+    # Copies, as modules may share a weight.
+    copies = {
+        name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format) for name, tensor in weights.items()
+    }
+    counts = {name: tensor for name, tensor in copies.items() if not tensor.is_floating_point()}
+    tensors = {name: tensor for name, tensor in copies.items() if name not in counts}
     if dtype == "int8":
         matrices = {name: tensor for name, tensor in tensors.items() if tensor.ndim > 1}
         scales = {name: tensor.abs().flatten(1).amax(1) / INT8_MAX for name, tensor in matrices.items()}
@@ -89,14 +94,14 @@ def write_weights(path: Path, weights: Mapping[str, Tensor], dtype: str) -> None
         tensors = {name: tensor.to(DTYPES[dtype]) for name, tensor in tensors.items()}
     with atomic_write(path) as temporary:
         # Not by save_file, whose errors of a full disk are no OSError.
-        temporary.write_bytes(save(tensors, metadata={"format": "pt"}))
+        temporary.write_bytes(save(tensors | counts, metadata={"format": "pt"}))
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
     """Read the weights of a package, in float32.
 
-    Raises ValueError, naming the file, if it is damaged, has a tensor of another dtype than DTYPES, or integers without
-    a scale for each row.
+    Counts in int64 stay as they are. Raises ValueError, naming the file, if it is damaged, has a tensor of another
+    dtype than DTYPES, or integers without a scale for each row.
     """
     try:
         weights = load_file(path)
@@ -104,6 +109,9 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         raise ValueError(f"{path}: expected weights in safetensors, got: {error}") from None
     read = {}
     for name, tensor in weights.items():
+        if tensor.dtype == torch.int64:
+            read[name] = tensor
+            continue
         if tensor.dtype not in DTYPES.values():
             got = str(tensor.dtype).removeprefix("torch.")
             raise ValueError(f"{path}: {name}: expected {' or '.join(DTYPES)}, got {got}")

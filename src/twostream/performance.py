@@ -95,11 +95,14 @@ class Performance:
     @contextmanager
     def frozen(self, nets: nn.Module) -> Iterator[None]:
         """Compute no weight gradients of `nets` in this context, if the discriminators are to be frozen."""
-        nets.requires_grad_(not self.frozen_discriminators)
+        trained = [weight for weight in nets.parameters() if weight.requires_grad] if self.frozen_discriminators else []
         try:
+            for weight in trained:
+                weight.requires_grad_(False)
             yield
         finally:
-            nets.requires_grad_(True)
+            for weight in trained:
+                weight.requires_grad_(True)
 
     def compiled(self) -> AbstractContextManager[object]:
         """Return a context in which compiled networks run compiled."""

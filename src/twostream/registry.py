@@ -75,7 +75,7 @@ def describe(node: Any) -> Any:
         return [describe(item) for item in node]
     if not isinstance(node, dict):
         return node
-    values = {key: describe(value) for key, value in node.items() if not key.startswith("_")}
+    values = {key: describe(value) for key, value in node.items() if not str(key).startswith("_")}
     return {NAME: _name(node), **values} if "_target_" in node else values
 
 
@@ -90,35 +90,46 @@ def build(description: Any, where: str = "checkpoint") -> Any:
     wrong type.
 
     """
+    check_description(description, where)
+    if isinstance(description, list):
+        return [build(item, f"{where}[{index}]") for index, item in enumerate(description)]
     if not isinstance(description, Mapping):
-        return _plain(description, where)
-    if special := [key for key in description if not isinstance(key, str) or key.startswith("_")]:
-        raise ValueError(f"{where}: expected names of options and plain values, got the key {quoted(special[0])}")
+        return description
     if NAME not in description:
         return {key: build(value, f"{where}.{key}") for key, value in description.items()}
-    name, options = description[NAME], registered_options()
-    if not isinstance(name, str) or name not in options:
-        raise ValueError(f"{where}: expected the name of an option ({', '.join(sorted(options))}), got {quoted(name)}")
-    callable_ = get_object(options[name].target)
+    name = description[NAME]
+    option = registered_options()[name]
+    callable_ = get_object(option.target)
     arguments = {key: build(value, f"{where}.{key}") for key, value in description.items() if key != NAME}
     signature = inspect.signature(callable_)
     try:
-        (signature.bind_partial if options[name].is_partial else signature.bind)(**arguments)
+        (signature.bind_partial if option.is_partial else signature.bind)(**arguments)
     except TypeError as error:
         raise ValueError(f"{where}: arguments of {name}: {error}") from None
-    hints = get_type_hints(callable_.__init__ if inspect.isclass(callable_) else callable_)
+    hints = _hints(callable_)
     for key, value in arguments.items():
         _check_type(value, hints.get(key), f"{where}.{key}")
-    return partial(callable_, **arguments) if options[name].is_partial else callable_(**arguments)
+    return partial(callable_, **arguments) if option.is_partial else callable_(**arguments)
 
 
-def check_plain(value: Any, where: str) -> None:
-    """Raise ValueError, beginning with `where`, unless a value of a file consists of plain values, see `build`."""
+def check_description(value: Any, where: str) -> None:
+    """Raise ValueError, beginning with `where`, unless a value consists of names of options and plain values."""
     if isinstance(value, Mapping):
+        if special := [key for key in value if not isinstance(key, str) or key.startswith("_")]:
+            raise ValueError(f"{where}: expected names of options and plain values, got the key {quoted(special[0])}")
+        name, options = value.get(NAME), registered_options()
+        if NAME in value and not (isinstance(name, str) and name in options):
+            known = ", ".join(sorted(options))
+            raise ValueError(f"{where}: expected the name of an option ({known}), got {quoted(name)}")
         for key, item in value.items():
-            check_plain(item, f"{where}.{key}")
-    else:
-        _plain(value, where)
+            check_description(item, f"{where}.{key}")
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            check_description(item, f"{where}[{index}]")
+    elif value is not None and type(value) not in SCALARS:
+        raise ValueError(f"{where}: expected a number, a string, a list of them or null, got {type(value).__name__}")
+    elif isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f"{where}: expected a finite number, got {value}")
 
 
 def build_as(kind: Any, description: Any, where: str) -> Any:
@@ -133,24 +144,13 @@ def build_as(kind: Any, description: Any, where: str) -> Any:
 
 def _targets(node: Any) -> list[dict[str, Any]]:
     """Return all nodes of a config tree that have a `_target_`."""
-    if not isinstance(node, dict):
-        return []
-    inner = [found for value in node.values() for found in _targets(value)]
-    return [node, *inner] if "_target_" in node else inner
+    children = node.values() if isinstance(node, dict) else node if isinstance(node, list) else []
+    inner = [found for child in children for found in _targets(child)]
+    return [node, *inner] if isinstance(node, dict) and "_target_" in node else inner
 
 
 def _name(node: Mapping[str, Any]) -> str:
     return str(node["_target_"]).rpartition(".")[2]
-
-
-def _plain(value: Any, where: str) -> Any:
-    if isinstance(value, list):
-        return [_plain(item, f"{where}[{i}]") for i, item in enumerate(value)]
-    if value is not None and type(value) not in SCALARS:
-        raise ValueError(f"{where}: expected a number, a string, a list of them or null, got {type(value).__name__}")
-    if isinstance(value, float) and not math.isfinite(value):
-        raise ValueError(f"{where}: expected a finite number, got {value}")
-    return value
 
 
 def check_arguments(node: Any, where: str = "") -> None:
@@ -187,14 +187,22 @@ def _parameters_of_target(node: Mapping[str, Any]) -> dict[str, inspect.Paramete
         return None
     try:
         callable_ = get_object(node["_target_"])
-        hints = get_type_hints(callable_.__init__ if inspect.isclass(callable_) else callable_)
         parameters = inspect.signature(callable_).parameters
     # An optional package is missing, which is said when the object is built.
-    except (ImportError, NameError, TypeError, ValueError):
+    except (ImportError, TypeError, ValueError):
         return None
+    hints = _hints(callable_)
     if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
         return None
     return {name: one.replace(annotation=hints.get(name, Any)) for name, one in parameters.items()}
+
+
+def _hints(callable_: Any) -> dict[str, Any]:
+    """Return the annotations of the parameters; none where one is known to type checkers only."""
+    try:
+        return get_type_hints(callable_.__init__ if inspect.isclass(callable_) else callable_)
+    except (NameError, TypeError):
+        return {}
 
 
 def _check_type(value: Any, hint: Any, where: str) -> None:

@@ -13,7 +13,7 @@ from twostream.callbacks.averaging import KEY as AVERAGED
 from twostream.callbacks.checkpoints import LAST, PREVIOUS, check_process_state
 from twostream.files import quoted
 from twostream.module import TwoStreamModule
-from twostream.registry import MODEL_GROUPS, check_plain
+from twostream.registry import MODEL_GROUPS, check_description
 from twostream.runs import differences
 from twostream.weights import check_tensor, check_tensors, load_safely
 
@@ -47,7 +47,7 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     if not isinstance(model, dict) or not model.keys() >= KEYS_OF_MODEL:
         raise ValueError(f"{path}: hyper_parameters: expected {', '.join(sorted(KEYS_OF_MODEL))}")
     try:
-        check_plain(model, f"{path}: hyper_parameters")
+        check_description(model, f"{path}: hyper_parameters")
     except RecursionError:
         raise ValueError(f"{path}: hyper_parameters: expected plain values, got deeply nested ones") from None
     if not isinstance(state, dict) or not all(isinstance(name, str) for name in state):
@@ -60,15 +60,20 @@ def find_checkpoint(run_dir: Path, resume: str, module: TwoStreamModule, trainer
     """Return the checkpoint from which a run resumes, None if it starts from the beginning.
 
     All that training reads of it fits `module` and `trainer`. `resume=auto` uses the last checkpoint, or the previous
-    one if the last is damaged; `never` uses none; a path uses that file. Raises ValueError if that file, or with `auto`
+    one if the last is damaged; `never` uses none; a path uses that file; if it is another run's, only until the run
+    has checkpoints of its own. Raises ValueError if that file, or with `auto`
     none of the existing ones, is usable.
     """
     if resume == "never":
         return None
+    own = [run_dir / "checkpoints" / name for name in (LAST, PREVIOUS)]
     if resume != "auto":
-        return _usable(Path(resume), module, trainer)
+        path = Path(resume)
+        is_of_another_run = path.exists() and path.resolve().parent != own[0].resolve().parent
+        if not (is_of_another_run and any(checkpoint.exists() for checkpoint in own)):
+            return _usable(path, module, trainer)
     errors = []
-    for path in (run_dir / "checkpoints" / name for name in (LAST, PREVIOUS)):
+    for path in own:
         if path.exists() or path.is_symlink():
             try:
                 return _usable(path, module, trainer)

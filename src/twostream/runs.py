@@ -31,7 +31,10 @@ OWN = re.compile(
 )
 SPLITS = {"test": ".", "val": "validation"}
 # Keys of a config that do not affect the result.
-NOT_COMPARED = ("root", "weights", "folder", "download", "num_workers", "cache")
+NOT_COMPARED = (
+    *("data.root", "data.cache", "data.num_workers", "data.source.num_workers"),
+    *("loss.perceptual.weights", "loss.perceptual.folder", "loss.perceptual.download"),
+)
 
 
 @dataclass(frozen=True)
@@ -239,7 +242,7 @@ def differences(on_disk: Mapping[str, Any], requested: Mapping[str, Any]) -> str
     """Describe in one line how two nested configs differ in what affects the result; empty if they agree."""
     old, new = _flatten(on_disk), _flatten(requested)
     changed = [key for key in sorted(old | new) if old.get(key) != new.get(key)]
-    changed = [key for key in changed if key.rpartition(".")[2] not in NOT_COMPARED]
+    changed = [key for key in changed if key not in NOT_COMPARED]
     return ", ".join(f"{key}: {old.get(key)!r} on disk, {new.get(key)!r} requested" for key in changed[:5])
 
 
@@ -247,5 +250,5 @@ def _flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Map the dotted path of each leaf of a nested dict to its value."""
     leaves: dict[str, Any] = {}
     for key, value in tree.items():
-        leaves |= _flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+        leaves |= _flatten(value, f"{prefix}{key}.") if value and isinstance(value, dict) else {f"{prefix}{key}": value}
     return leaves

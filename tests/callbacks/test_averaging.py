@@ -1,3 +1,4 @@
+import functools
 import json
 from pathlib import Path
 
@@ -8,6 +9,7 @@ from tiny_run import assert_same_leaves, fit
 from twostream.callbacks.averaging import KEY, ExponentialAverage
 from twostream.cli.train import train_and_evaluate
 from twostream.module import TwoStreamModule
+from twostream.nets.generator import TwoStreamGenerator
 
 
 def test_the_average_is_that_of_the_formula_and_leaves_training_alone(tiny_config, tmp_path, monkeypatch):
@@ -43,6 +45,19 @@ def test_the_average_is_evaluated_in_addition_to_the_weights(tiny_config, tmp_pa
     assert [entry["metric"] for entry in raw["values"]] == [entry["metric"] for entry in averaged["values"]]
     assert raw["values"][0]["value"] != averaged["values"][0]["value"]
     assert len(list(Path(tmp_path / "averaged" / "images").glob("*.png"))) == 6
+
+
+def test_counts_are_not_averaged(tiny_config, tmp_path, monkeypatch):
+    init = TwoStreamGenerator.__init__
+
+    @functools.wraps(init)
+    def with_counts(self, **options):
+        init(self, **options)
+        self.register_buffer("count", torch.tensor(7))
+
+    monkeypatch.setattr(TwoStreamGenerator, "__init__", with_counts)
+    fit(tiny_config("averaging=ema", f"run_dir={tmp_path}"))
+    assert torch.load(tmp_path / "checkpoints/last.ckpt", weights_only=True)[KEY]["count"] == 7
 
 
 @pytest.mark.parametrize("decay", [-0.1, 1])

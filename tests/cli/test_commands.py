@@ -20,6 +20,7 @@ from twostream.cli.train import main, run
         (["ablation=full", "seed=3", "scale=small", "data=synthetic", "trainer=cpu", "logger=wandb"], "full"),
         (["generator/blocks=5"], "full+generator.blocks-5"),
         (["generator/blocks='5'", "trainer.devices=2"], "full+generator.blocks-5"),
+        (["trainer=cpu", "trainer.precision=32-true"], "full+trainer.precision-32-true"),
         (["loss.l1_weight=1", "data.batch_size=4"], "full+data.batch_size-4+loss.l1_weight-1"),
         (["data.batch_size=4", "loss.l1_weight=1"], "full+data.batch_size-4+loss.l1_weight-1"),
         (["data.image_size=[64,32]"], "full+data.image_size-64.32"),

@@ -101,6 +101,13 @@ def test_unknown_metrics_are_refused(settings):
         settings()
 
 
+def test_metrics_that_no_protocol_has_are_refused(settings, images):
+    with pytest.raises(
+        ValueError, match=r"^scoring\.metrics: expected some of ssim, .*protocols patn, standard.*got psnr$"
+    ):
+        select(settings("psnr"), images(test=2))
+
+
 def test_without_weights_metrics_are_listed_with_file_and_folder(settings, images, tmp_path, caplog):
     selection = select(settings(*METRICS), images(train=2, test=2))
     reasons = reasons_of(selection.missing)
@@ -178,7 +185,7 @@ def test_no_network_is_built_without_need(settings, images, monkeypatch, tmp_pat
     selection = select(settings("ssim", pose_estimator=pytest.fail), images(people_root=tmp_path, test=2))
     assert (len(selection.metrics), selection.missing) == (2, [])
     # The evaluator is only for synthetic people.
-    assert names_of(select(settings("evaluator"), images())) == []
+    assert "evaluator" not in [metric.protocol for metric in select(settings("ssim", "evaluator"), images()).metrics]
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch import nn
 
 from tiny_run import compose_config, overrides_of_tiny_run
 from twostream.cli.train import train_and_evaluate
@@ -14,7 +15,7 @@ from twostream.data.dataset import read_split
 from twostream.export.onnx_file import TOLERANCE, compare_with_pytorch
 from twostream.export.package import export_run
 from twostream.inference import PoseTransfer
-from twostream.model_package import write_weights
+from twostream.model_package import read_weights, write_weights
 from twostream.registry import NAME
 
 NETWORKS = {
@@ -95,6 +96,15 @@ def test_half_precision_is_half_as_large_and_integers_a_quarter(runs, tmp_path):
     with pytest.raises(ValueError, match="dtype: expected float32 or float16 or int8, got 'int4'"):
         export_run(runs["warp"], tmp_path / "int4", dtype="int4", onnx=False)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["float16", "float32", "int8"]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16", "int8"])
+def test_counts_and_shared_weights_are_stored(tmp_path, dtype):
+    shared = nn.Linear(3, 3)
+    net = nn.Sequential(shared, shared, nn.BatchNorm1d(3))
+    write_weights(tmp_path / "weights", net.state_dict(), dtype)
+    stored = read_weights(tmp_path / "weights")
+    torch.testing.assert_close(stored, dict(net.state_dict()), rtol=0.01, atol=0.01)
 
 
 def test_a_package_is_replaced_and_other_folders_are_not(runs, package, tmp_path):

@@ -50,6 +50,18 @@ def test_attention_matrices_are_those_of_the_forward_pass(random_pair: PosePair)
     assert all(len(module._forward_pre_hooks) == 1 for module in at_modules(generator)), "only the hook of this test"
 
 
+def test_a_subclass_with_queries_of_its_own_is_inspected_by_them(random_pair: PosePair):
+    class Halved(AppearanceTransfer):
+        def queries(self, target: torch.Tensor) -> torch.Tensor:
+            return super().queries(target) / 2
+
+    with torch.no_grad():
+        ranges, halves = (
+            logit_ranges(make(module), random_pair[:3])["block_1"] for module in (AppearanceTransfer, Halved)
+        )
+    torch.testing.assert_close(halves, ranges / 2)
+
+
 def test_an_explained_generator_returns_what_its_attention_matrices_are_computed_from(random_pair: PosePair):
     generator, inputs = make(), random_pair[:3]
     explained = ExplainedGenerator(generator)

@@ -125,9 +125,10 @@ def test_pckh_of_another_estimator_than_the_papers_is_not_comparable(collected, 
     assert warning not in notes(collected())
 
 
-def test_a_subset_of_the_papers_data_is_named_and_not_comparable(collected, add_run):
-    add_run("full", {"ssim": 0.31}, data="market1501", image_size=[128, 64], label="Market-1501 subset")
+@pytest.mark.parametrize("part", [" subset", ", validation"])
+def test_a_part_of_the_papers_data_is_named_and_not_comparable(collected, add_run, part):
+    add_run("full", {"ssim": 0.31}, data="market1501", image_size=[128, 64], label=f"Market-1501{part}")
     results = collected(data="market1501")
-    assert heading(results)[0].startswith("Data: market1501 (Market-1501 subset, NOT Market-1501); ")
-    warning = "The paper's numbers are from Market-1501 at 128x64 and can't be compared with Market-1501 subset."
+    assert heading(results)[0].startswith(f"Data: market1501 (Market-1501{part}, NOT Market-1501); ")
+    warning = f"The paper's numbers are from Market-1501 at 128x64 and can't be compared with Market-1501{part}."
     assert warning in notes(results)

@@ -40,8 +40,11 @@ class ExponentialAverage(Callback):
         module = module_of(trainer)
         decay = min(self.decay, (1 + module.iteration) / (10 + module.iteration))
         weights = module.generator.state_dict()
+        averaged = [name for name, average in self.average.items() if average.is_floating_point()]
         update = get_ema_multi_avg_fn(decay)
-        update(list(self.average.values()), [weights[name] for name in self.average], None)
+        update([self.average[name] for name in averaged], [weights[name] for name in averaged], None)
+        for name in self.average.keys() - averaged:  # counts, such as those of batch normalisation
+            self.average[name].copy_(weights[name])
 
     @override
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:

@@ -189,8 +189,10 @@ def check_process_state(state: Any, module: TwoStreamModule, where: str) -> None
     data: Any = module.hparams["data"]
     height, width = data["image_size"]
     divisors = (1, 2) if data["half_size_iterations"] else (1,)
+    generator: Any = module.hparams["generator"]
+    num_maps = generator.get("num_joints", NUM_JOINTS)
     # Two images and a pose, see `TwoStreamModule.score_real_and_fake`.
-    shapes = [[(channels, height // d, width // d) for channels in (3, 3, NUM_JOINTS)] for d in divisors]
+    shapes = [[(channels, height // d, width // d) for channels in (3, 3, num_maps)] for d in divisors]
     for sample in chain.from_iterable(pools.values()):
         got = [described(tensor) for tensor in sample]
         if [tuple(tensor.shape) for tensor in sample if isinstance(tensor, Tensor)] not in shapes:

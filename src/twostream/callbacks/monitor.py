@@ -58,7 +58,7 @@ class Monitor(Callback):
         self._start_clock(trainer)
         pl_module.log_dict(gpu_memory(pl_module.device))
         for k, block in enumerate(at_modules(module.generator), start=1):
-            pl_module.log(f"sigma/block_{k}", block.sigma.detach())
+            pl_module.log(f"sigma/block_{k}", block.sigma.detach().mean())
 
     @override
     def on_validation_batch_end(

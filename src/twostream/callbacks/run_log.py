@@ -94,9 +94,10 @@ class RunLog(Callback):
     def _provenance(self, trainer: Trainer) -> dict[str, Any]:
         data, module = data_of(trainer), module_of(trainer)
         perceptual = module.objective.perceptual
+        features = getattr(perceptual, "features_name", type(perceptual).__name__)
         notes = []
-        if module.objective.weights["perceptual"] and perceptual.features_name != VGG19Loss.features_name:
-            notes.append(f"perceptual loss: {perceptual.features_name}")
+        if module.objective.weights["perceptual"] and features != VGG19Loss.features_name:
+            notes.append(f"perceptual loss: {features}")
         if others := ", ".join(differences_from_paper(module.hparams)):
             notes.append(f"scale {self.names['scale']}: {others}; in brackets: the paper's settings")
         manifest = data.manifest

@@ -7,7 +7,7 @@ from omegaconf import DictConfig
 
 from twostream.build import build_scoring, choose_device
 from twostream.evaluation.run_evaluation import evaluate_run
-from twostream.runs import results_folder, run_lock
+from twostream.runs import read_run, results_folder, run_lock, update_run
 
 
 def main(cfg: DictConfig) -> None:
@@ -18,6 +18,8 @@ def main(cfg: DictConfig) -> None:
     with run_lock(run_dir):
         scoring, device = build_scoring(cfg), choose_device(cfg.device)
         print_scores(evaluate_run(run_dir, scoring, device, cfg.split, cfg.num_sources))
+        if read_run(run_dir, needs_progress=False).state != "done":  # a training that ended in its own evaluation
+            update_run(run_dir, state="done", reason=None)
     print(results_folder(run_dir, cfg.split, cfg.num_sources) / "metrics.json")
 
 

@@ -21,7 +21,7 @@ NOT_IN_VARIANT = (
     *("data", "scale", "ablation", "seed", "trainer", "logger", "callbacks", "hydra", "evaluate", "variant"),
     *("scoring", "weights", "pose_estimator", "hparams_search", "sweep", "resume", "deterministic"),
 )
-OF_TRAINING = ("weights.vgg19",)  # of these groups, but changes the result
+OF_TRAINING = ("weights.vgg19", "trainer.precision")  # of these groups, but change the result
 DATA_NOT_IN_VARIANT = ("data.cache", "data.num_workers")
 # Options of a sweep and the packages that they need.
 PACKAGES = {"hydra/launcher=joblib": "joblib", "hydra/launcher=slurm": "submitit", "hparams_search=optuna": "optuna"}

@@ -109,6 +109,7 @@ def train(cfg: DictConfig, run_dir: Path) -> None:
         else:
             log.info("%s resumes from iteration %d of %s", run_dir, checkpoint.iteration, checkpoint.path.name)
             keep_rows_until(run_dir / "logs" / "metrics.csv", checkpoint.iteration)
+            (run_dir / "metrics.json").unlink(missing_ok=True)  # of weights that are trained again
         write_json(run_dir / CONFIG, model_config(cfg))
     path = None if checkpoint is None else checkpoint.path
     try:

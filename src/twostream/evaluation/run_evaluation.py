@@ -32,7 +32,7 @@ from twostream.metrics.correspondence import PROTOCOL as CORRESPONDENCE
 from twostream.metrics.correspondence import Correspondence, CorrespondenceColumns
 from twostream.metrics.metric import Metric, Panel, ScoredPair
 from twostream.metrics.surrogate import clothes_of, is_synthetic
-from twostream.nets.inspection import attention_matrices, best_matches, correspondences, strongest_matches
+from twostream.nets.inspection import attention_matrices, best_matches, correspondences, map_size, strongest_matches
 from twostream.nets.warp import WarpGenerator
 from twostream.registry import build_as
 from twostream.resume import load_checkpoint
@@ -180,9 +180,9 @@ def _correspondence(run: GeneratedRun) -> tuple[list[Metric], list[Missing]]:
         return {name: matches.cpu().numpy() for name, matches in best_matches(run.model.generator, inputs).items()}
 
     surfaces = run.data.folder / "surface-test"
-    height, width = run.data.size
-    strides = {name: module.stride for name, module in correspondences(run.model.generator).items()}
-    maps = {name: (height // stride, width // stride) for name, stride in strides.items()}
+    # From the first pair, as the networks decide the size of their feature maps.
+    found = match(run.dataset.pairs[:1])
+    maps = {name: map_size(matches.shape[1], run.data.size) for name, matches in found.items()}
     shared = CorrespondenceColumns(match, maps, surfaces, run.data.size)
     return [Correspondence(matching, shared) for matching in shared.maps], []
 
@@ -263,7 +263,7 @@ def _store_correspondence(run: GeneratedRun) -> None:
     content: dict[str, Any] = {"pairs": [run.dataset.pairs[index] for index in indices], "views": {}}
     for name, matrices in attention_matrices(run.model.generator, run.inputs(indices)).items():
         content["views"][name] = strongest_matches(matrices, run.data.size, NUM_MATCHES)
-    write_text(run.folder / CORRESPONDENCE_FILE, json.dumps(content, separators=(",", ":")))
+    write_text(run.folder / CORRESPONDENCE_FILE, json.dumps(content, separators=(",", ":")), durable=True)
 
 
 def _draw_grid(run: GeneratedRun) -> None:

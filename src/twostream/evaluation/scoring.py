@@ -161,6 +161,11 @@ class MetricSelection:
         self._device = device
         protocols = [*images.protocols, *([EVALUATOR] if images.people_root else [])]
         self._requested = [(name, p) for p in protocols for name in p.metrics if name in scoring.metrics]
+        if not self._requested and "correspondence" not in scoring.metrics:
+            names = ", ".join(protocol.name for protocol in protocols)
+            known = ", ".join(dict.fromkeys(name for protocol in protocols for name in protocol.metrics))
+            got = ", ".join(scoring.metrics)
+            raise ValueError(f"scoring.metrics: expected some of {known}, which the protocols {names} have, got {got}")
         if any(pair.joints is None for pair in images.pairs):
             for name in NEED_JOINTS:
                 self._list_missing(self._values(name), "keypoints unavailable: pass annotations=FILE")

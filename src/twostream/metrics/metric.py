@@ -100,7 +100,7 @@ class Metric(ABC):
         return float(columns[self.columns[0]][rows].mean())
 
     def extras(self, columns: Columns) -> dict[str, float]:
-        """Return further numbers on all images that are reported with the value."""
+        """Return further numbers on all images; rows of a table that differ in them are not compared."""
         return {}
 
 

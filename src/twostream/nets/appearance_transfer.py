@@ -21,7 +21,6 @@ class AppearanceTransfer(nn.Module):
     """
 
     attend = staticmethod(attend)
-    stride = 4  # pixels along a side of a position
 
     def __init__(self, channels: int, bias: bool = True, sigma: float = 0.0) -> None:
         super().__init__()
@@ -34,10 +33,18 @@ class AppearanceTransfer(nn.Module):
 
     def forward(self, source: Float[Tensor, "b c h w"], target: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
         """Return A' = sigma W_o V D^T + T (Eq. 6) from S (`source`) and T (`target`)."""
-        queries, keys, values = self.to_queries(target), self.to_keys(source), self.to_values(source)  # Eq. 1 to 3
-        transferred = self.attend(*map(flatten_positions, (queries, keys, values)))  # Eq. 4 and 5: V D^T
+        queries, keys, values = self.queries(target), self.keys(source), flatten_positions(self.to_values(source))
+        transferred = self.attend(queries, keys, values)  # Eq. 4 and 5: V D^T
         appearance = self.to_appearance(unflatten_positions(transferred, like=target))  # Eq. 5: A = W_o V D^T
         return target + self.sigma * appearance  # Eq. 6
+
+    def queries(self, target: Float[Tensor, "b c h w"]) -> Float[Tensor, "b k positions"]:
+        """Return Q of T (Eq. 3)."""
+        return flatten_positions(self.to_queries(target))
+
+    def keys(self, source: Float[Tensor, "b c h w"]) -> Float[Tensor, "b k positions"]:
+        """Return K of S (Eq. 1)."""
+        return flatten_positions(self.to_keys(source))
 
 
 class DenseAppearanceTransfer(AppearanceTransfer):

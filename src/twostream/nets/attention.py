@@ -1,5 +1,7 @@
 """The correspondence of the two streams (Eq. 4) and the transfer of appearance by it (Eq. 5), as pure functions."""
 
+from contextlib import nullcontext
+
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
@@ -56,4 +58,6 @@ def fused_attention(
 ) -> Float[Tensor, "b v positions"]:
     """Return V D^T by `scaled_dot_product_attention` with a single head and scale 1."""
     q, k, v = (tensor.mT.contiguous()[:, None] for tensor in (queries, keys, values))
-    return F.scaled_dot_product_attention(q, k, v, scale=1.0)[:, 0].mT
+    # Autocast would convert float32, such as the pixels that a warp moves, to bfloat16.
+    with torch.autocast("cuda", enabled=False) if values.is_cuda else nullcontext():
+        return F.scaled_dot_product_attention(q, k, v, scale=1.0)[:, 0].mT

@@ -9,7 +9,6 @@ from torch import Tensor, nn
 
 from twostream.nets.appearance_transfer import AppearanceTransfer
 from twostream.nets.attention import attention_matrix
-from twostream.nets.blocks import flatten_positions
 from twostream.nets.chunked_attention import chunks
 from twostream.nets.warp import Warp
 
@@ -140,7 +139,7 @@ def _generate(generator: nn.Module, inputs: Inputs) -> tuple[Tensor, dict[str, t
     for name, module in modules.items():
         first, second = captured[module]
         if isinstance(module, AppearanceTransfer):  # S and T
-            first, second = map(flatten_positions, (module.to_queries(second), module.to_keys(first)))
+            first, second = module.queries(second), module.keys(first)
         found[name] = (first, second)
     return image, found
 

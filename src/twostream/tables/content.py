@@ -197,8 +197,8 @@ def _not_comparable(results: Results) -> list[str]:
 
 
 def _subsets(results: Results) -> list[str]:
-    """Return the labels of runs on a subset of a data set, as `twostream-prepare` gives them."""
-    return [run.label for run in results.runs.values() if run.label.endswith(" subset")]
+    """Return the labels of runs on validation pairs or on a subset of a data set, as `twostream-prepare` gives them."""
+    return [run.label for run in results.runs.values() if run.label.endswith((" subset", ", validation"))]
 
 
 def _facts(results: Results) -> Texts:
