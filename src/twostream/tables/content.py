@@ -13,6 +13,7 @@ from twostream.tables.spec import Column, Row
 DASH = "—"
 ABOUT_ZERO = "≈"  # marks a difference whose interval contains 0
 CITED = "cited"  # replaces the number of runs
+NOT_EVALUATED = "not among the metrics of its evaluation"
 
 Grid = list[list[str]]  # a header and the rows below it
 Text = Callable[[Row, Column], str]  # the text of a cell
@@ -117,8 +118,13 @@ def size_text(size: Iterable[int]) -> str:
 
 
 def not_computed(results: Results) -> Texts:
-    """Return the reasons that runs give for columns without a value."""
-    return _texts(results, results.spec.all_columns(), Run.reason)
+    """Return why runs have no value for columns; for `more_columns`, which may be left out, only what runs say."""
+    texts = _texts(results, results.spec.columns, _reason)
+    return texts | _texts(results, results.spec.more_columns, Run.reason)
+
+
+def _reason(run: Run, column: Column) -> str | None:
+    return run.reason(column) or (None if run.value(column) else NOT_EVALUATED)
 
 
 def _grid(
