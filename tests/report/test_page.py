@@ -97,6 +97,53 @@ def test_the_page_says_which_correspondence_is_missing_and_how_to_make_it(runs, 
     assert lines_and_links() == []
 
 
+@pytest.fixture
+def copies(runs, tmp_path):
+    """Copies the run to variants and returns the tables of a spec that has them as rows with these labels."""
+
+    def make(labels, other_pairs=()):
+        folder = tmp_path / "synthetic/smoke"
+        for variant in labels:
+            path = shutil.copytree(runs / "synthetic/smoke/full", folder / variant) / "seed0/metrics.json"
+            content = json.loads(path.read_text())
+            content["run"]["variant"] = variant
+            content["test"]["pairs_hash"] = "other" if variant in other_pairs else "p"
+            write_json(path, content)
+        column = "{label: SSIM, metric: ssim, protocol: patn, digits: 3}"
+        rows = ", ".join(f"{{label: {label}, variant: {variant}}}" for variant, label in labels.items())
+        spec = tmp_path / "copies.yaml"
+        spec.write_text(f"title: T\nquestion: Q?\nrow_heading: R\ncolumns: [{column}]\nrows: [{rows}]\n")
+        return collect_all([spec], folder, [0])
+
+    return make
+
+
+def methods_of(page):
+    data = json.loads(re.search(r'id="data">(.*?)</script>', page, re.DOTALL)[1])
+    return [method["label"] for method in data["methods"]]
+
+
+def test_variants_of_equal_labels_are_told_apart(copies, tmp_path):
+    tables = copies({"full": "One", "warp": "One", "patn": "Other"})
+    page = write_report(tables, [], tmp_path / "report.html", max_pairs=1).read_text()
+    assert methods_of(page) == ["One (full)", "One (warp)", "Other"]
+
+
+def test_runs_on_other_pairs_than_the_first_are_named_but_not_drawn(copies, tmp_path):
+    tables = copies({"full": "First", "warp": "Second", "patn": "Third"}, other_pairs=["warp"])
+    page = write_report(tables, [], tmp_path / "report.html", max_pairs=1).read_text()
+    assert methods_of(page) == ["First", "Third"]
+    note = "Not drawn, as data, test pairs or image size are not those of First: Second."
+    assert note in Page(page).text
+
+
+def test_an_evaluation_that_begins_meanwhile_does_not_stop_the_report(copies, tmp_path):
+    tables = copies({"full": "One"})
+    (tables[0].folder / "full/seed0/metrics.json").unlink()
+    page = write_report(tables, [], tmp_path / "report.html", max_pairs=1).read_text()
+    assert "full/seed0" in Page(page.split('id="provenance"')[1]).text
+
+
 def test_an_evaluation_with_several_sources_is_in_the_tables_alone(runs, tmp_path):
     folder = shutil.copytree(runs / "synthetic", tmp_path / "synthetic") / "smoke"
     content = json.loads((folder / "full/seed0/metrics.json").read_text())
@@ -109,8 +156,7 @@ def test_an_evaluation_with_several_sources_is_in_the_tables_alone(runs, tmp_pat
     spec.write_text(f"title: Sources\nquestion: How many?\nrow_heading: Sources\ncolumns: [{column}]\nrows: {rows}\n")
     page = write_report(collect_all([spec], folder, [0]), [], tmp_path / "report.html", max_pairs=1).read_text()
     assert "Two" in Page(page).text
-    data = json.loads(re.search(r'id="data">(.*?)</script>', page, re.DOTALL)[1])
-    assert [method["label"] for method in data["methods"]] == ["One"]
+    assert methods_of(page) == ["One"]
 
 
 def test_a_sprite_has_every_image_in_its_place():

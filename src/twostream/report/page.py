@@ -1,6 +1,7 @@
 """The report of an experiment: one HTML file that needs no server, no network and no other file."""
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ import numpy as np
 from jinja2 import Environment, PackageLoader
 from PIL import Image
 
-from twostream.files import data_uri, read_json, write_text
+from twostream.files import data_uri, read_object, write_text
 from twostream.report.figures import Spec as Figure
 from twostream.report.figures import make_figure
 from twostream.report.metric_names import CURVES, DIRECTIONS, metric_of, score_headings
@@ -16,7 +17,7 @@ from twostream.report.pair_browser import browser_data
 from twostream.report.plots import DPI, OUTCOMES, Interval, plot_curves, plot_forest, read_curve, svg
 from twostream.tables import content
 from twostream.tables.comparison import Comparison, compare
-from twostream.tables.results import Results
+from twostream.tables.results import Results, Run, RunKey
 from twostream.tables.spec import Column, Row, check
 
 SVG = "image/svg+xml"
@@ -30,12 +31,14 @@ def write_report(tables: Sequence[Results], figures: Sequence[Figure], out: Path
     """
     check(len(tables) > 0, "specs", "a table for these data", "none")
     folder, seeds = tables[0].folder, tables[0].seeds
-    labels = {row.variant: table.spec.full_label(row) for table in reversed(tables) for row in table.spec.rows}
     # What `warp@2` is, two source images of a run's people, only the tables show.
-    found = {key for table in tables for key in table.runs if "@" not in key[0]}
+    found = {key: run for table in tables for key, run in table.runs.items() if "@" not in key[0]}
     check(bool(found), f"{folder}", f"an evaluated run of seeds {', '.join(map(str, seeds))}", "none")
     seed = next(seed for seed in seeds if any(seed == other for _, other in found))
-    shown = {labels[v]: folder / v / f"seed{seed}" for v in labels if (v, seed) in found}
+    labels = _labels(tables, {variant for variant, number in found if number == seed})
+    shown = {label: folder / variant / f"seed{seed}" for variant, label in labels.items()}
+    compared = _of_equal_pairs({label: found[variant, seed] for variant, label in labels.items()})
+    in_browser = {label: shown[label] for label in compared}
     drawn, not_drawn = _draw(figures, folder, seed, out.parent / "figures")
     environment = Environment(loader=PackageLoader("twostream.report"), autoescape=True, trim_blocks=True)
     page = environment.get_template("report.html").render(
@@ -50,12 +53,28 @@ def write_report(tables: Sequence[Results], figures: Sequence[Figure], out: Path
         figures=[_figure_context(spec, path) for spec, path in drawn],
         not_drawn=not_drawn,
         curves=_curves(shown),
-        browser=browser_data(shown, max_pairs, score_headings(table.spec for table in tables)),
-        runs=[_provenance(folder / variant / f"seed{number}") for variant, number in sorted(found)],
+        browser=browser_data(in_browser, max_pairs, score_headings(table.spec for table in tables)),
+        not_in_browser=[label for label in shown if label not in in_browser],
+        runs=[_provenance(folder, key) for key in sorted(found)],
         missing={f"{v}/seed{s}": reason for table in tables for (v, s), reason in table.missing.items()},
     )
     write_text(out, page)
     return out
+
+
+def _labels(tables: Sequence[Results], variants: Collection[str]) -> dict[str, str]:
+    """Return the labels of variants; those that occur more than once are told apart by the variant."""
+    labels = {row.variant: table.spec.full_label(row) for table in reversed(tables) for row in table.spec.rows}
+    labels = {variant: label for variant, label in labels.items() if variant in variants}
+    counts = Counter(labels.values())
+    return {variant: label if counts[label] == 1 else f"{label} ({variant})" for variant, label in labels.items()}
+
+
+def _of_equal_pairs(runs: Mapping[str, Run]) -> list[str]:
+    """Return the labels of the runs whose data, test pairs and image size are those of the first."""
+    about = {label: (run.data_hash, run.pairs_hash, run.image_size) for label, run in runs.items()}
+    first = next(iter(about.values()))
+    return [label for label, of_run in about.items() if of_run == first]
 
 
 def _draw(
@@ -189,7 +208,10 @@ def _curves(runs: Mapping[str, Path]) -> list[dict[str, str]]:
     return plots
 
 
-def _provenance(run_dir: Path) -> dict[str, Any]:
-    run = read_json(run_dir / "metrics.json")["run"]
-    keys = ("variant", "seed", "iterations", "commit", "dirty", "hardware", "data_hash", "generator_parameters")
-    return {key: run.get(key, "") for key in keys} | {"versions": run.get("versions", {})}
+def _provenance(folder: Path, key: RunKey) -> dict[str, Any]:
+    """Return what the page shows of a run's origin; nothing but its name while an evaluation replaces its metrics."""
+    variant, seed = key
+    run = (read_object(folder / variant / f"seed{seed}" / "metrics.json") or {}).get("run", {})
+    keys = ("iterations", "commit", "dirty", "hardware", "data_hash", "generator_parameters")
+    about = {name: run.get(name, "") for name in keys}
+    return about | {"variant": variant, "seed": seed, "versions": run.get("versions", {})}
