@@ -149,6 +149,15 @@ def test_the_report_shows_each_table_with_its_runs(tables):
     assert [panel.table_name for panel in logged.panels] == [f"tables/{spec.stem}" for spec in SPECS]
 
 
+def test_the_report_of_tables_without_a_number_has_their_titles(folder, add_run):
+    add_run("full", {"ssim/patn": 0.3})
+    specs = [EXPERIMENTS / "correspondence.yaml", *SPECS[:1]]
+    report = build_report(PROJECT, read_tables(folder, specs[:1]), ["val/ssim"])
+    title = "Correspondence accuracy of the AT-blocks (PCK@0.1)"
+    assert report.title == f"{title}: synthetic, smoke"
+    assert build_report(PROJECT, read_tables(folder, specs), []).title == f"Table 3, {title}: synthetic, smoke"
+
+
 def test_a_logged_table_has_means_over_the_seeds_and_the_papers_values(folder, add_run):
     add_run("full", {"ssim/patn": 0.25, "pckh/evaluator": 0.5})
     add_run("full", {"ssim/patn": 0.75}, seed=1)
@@ -320,6 +329,27 @@ def test_the_command_uploads_logs_and_saves(tables, folder, offline_runs, synced
     assert len(synced[0]) == 1
     assert list(folder.glob("wandb/offline-run-*-tables-synthetic-smoke"))
     assert json.loads((folder / "dashboard.json").read_text()) == addresses
+
+
+@pytest.mark.usefixtures("tables")
+def test_the_report_has_all_tables_if_none_has_a_number(folder, make_saved, monkeypatch):
+    _, make = make_saved
+    shown = []
+    for name in ("upload_offline_runs", "log_tables", "write_report"):
+        monkeypatch.setattr(dashboard, name, lambda *_: None)
+    monkeypatch.setattr(dashboard, "build_workspace", lambda *_: make("workspace"))
+    monkeypatch.setattr(dashboard, "build_report", lambda _, tables, __: shown.append(tables) or make("report"))
+    warp, numbered = EXPERIMENTS / "table_warp.yaml", SPECS[0]
+    for specs in ([warp], [warp, numbered]):
+        make_dashboard(compose_dashboard(f"runs={folder}", "entity=me", f"specs=[{','.join(map(str, specs))}]"))
+    assert [[table.spec.name for table in tables] for tables in shown] == [["table_warp"], ["table3_at_module"]]
+
+
+def test_tables_for_other_data_are_refused_before_anything_is_uploaded(folder, offline_runs, synced):
+    specs = EXPERIMENTS / "table_real.yaml"
+    with pytest.raises(ValueError, match=r"^specs: expected a table for these data, got none$"):
+        make_dashboard(compose_dashboard(f"runs={folder}", "entity=me", f"specs=[{specs}]"))
+    assert synced[0] == []
 
 
 def test_an_error_of_the_server_is_one_line(tables, folder, monkeypatch):

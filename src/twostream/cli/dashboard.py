@@ -53,12 +53,14 @@ def make_workspace(cfg: DictConfig, project: WandbProject, tables: Sequence[Resu
 def make_dashboard(cfg: DictConfig) -> dict[str, str]:
     """Upload the runs, log the tables, save workspace and report; return the addresses of the last two.
 
-    Raises ValueError for an invalid config, and for an error of the server.
+    The report has the paper's tables, or all if none of them is the paper's. Raises ValueError for an invalid config,
+    for tables of other data, and for an error of the server.
     """
     import wandb
 
     folder = Path(cfg.runs)
     tables = read_tables(cfg)
+    check(len(tables) > 0, "specs", "a table for these data", "none")
     try:
         entity = cfg.entity or wandb.Api().default_entity
         if not entity:
@@ -72,7 +74,7 @@ def make_dashboard(cfg: DictConfig) -> dict[str, str]:
         log_tables(tables, folder, project, report_page)
         workspace = make_workspace(cfg, project, tables)
         numbered = [table for table in tables if table.spec.number is not None]
-        report = build_report(project, numbered, list(cfg.report_curves))
+        report = build_report(project, numbered or tables, list(cfg.report_curves))
         return save_dashboard(workspace, report, folder / ADDRESSES)
     except wandb.Error as error:
         raise ValueError(f"W&B: {error}") from error

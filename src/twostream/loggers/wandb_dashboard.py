@@ -208,14 +208,21 @@ def build_report(project: WandbProject, tables: Sequence[Results], curves: Seque
     logged: list[Any] = [
         wr.WeavePanelSummaryTable(table_name=_table_key(table), layout=wr.Layout(w=24)) for table in tables
     ]
-    numbers = list(dict.fromkeys(str(table.spec.number) for table in tables))
     return wr.Report(
         **project._asdict(),
-        title=f"{'Tables' if len(numbers) > 1 else 'Table'} {', '.join(numbers)}: {first.data}, {first.scale}",
+        title=f"{_names(tables)}: {first.data}, {first.scale}",
         description="Written by twostream-dashboard, which replaces it when it runs again.",
         blocks=[*blocks, wr.PanelGrid(runsets=[runs], panels=logged)],
         width="fluid",
     )
+
+
+def _names(tables: Sequence[Results]) -> str:
+    """Return the numbers of tables, then the titles of those without one."""
+    numbers = dict.fromkeys(str(table.spec.number) for table in tables if table.spec.number is not None)
+    titles = [table.spec.title for table in tables if table.spec.number is None]
+    numbered = [f"{'Tables' if len(numbers) > 1 else 'Table'} {', '.join(numbers)}"] if numbers else []
+    return ", ".join(numbered + titles)
 
 
 def _table_key(table: Results) -> str:
