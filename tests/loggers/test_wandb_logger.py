@@ -194,6 +194,18 @@ def test_the_tables_of_a_variant_are_tags_and_name_the_group(tmp_path):
     assert logger_of(tmp_path, variant="blocks_5+loss.l1_weight=1").identity["group"] == "g"
 
 
+def test_a_table_may_take_its_number_and_rows_from_a_base(tmp_path):
+    column = "{label: SSIM, metric: ssim, protocol: patn, digits: 3}"
+    base = f"number: 3\nrow_heading: R\ncolumns: [{column}]\nrows: [{{label: A, variant: full}}]\n"
+    (tmp_path / "_base.yaml").write_text(base)
+    (tmp_path / "table.yaml").write_text("base: _base.yaml\ntitle: T\nquestion: Q?\n")
+    (tmp_path / "own.yaml").write_text("base: _base.yaml\ntitle: T\nquestion: Q?\nnumber: null\n")
+    (tmp_path / "empty.yaml").write_text("")
+    (tmp_path / "broken.yaml").write_text("number: [")
+    assert tables_of("full", tmp_path) == ["table3"]
+    assert tables_of("patn", tmp_path) == []
+
+
 @pytest.mark.parametrize(
     ("environment", "logged_in", "mode"),
     [("offline", True, "offline"), ("online", False, "online"), ("", False, "offline"), ("", True, None)],

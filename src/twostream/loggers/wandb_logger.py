@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import yaml
 from pytorch_lightning.loggers import WandbLogger
 from pytorch_lightning.loggers.logger import rank_zero_experiment
 from pytorch_lightning.utilities import rank_zero_only
@@ -14,6 +13,7 @@ from typing_extensions import override
 
 from twostream.extras import require
 from twostream.files import read_object, write_json
+from twostream.tables.spec import load_spec
 
 if TYPE_CHECKING:
     from wandb import Run
@@ -108,9 +108,13 @@ def tables_of(variant: str, experiments: Path) -> list[str]:
     """Return the paper's tables that have a row of this variant, in order: `table3`, `table4`."""
     numbers = set()
     for path in experiments.glob("*.yaml"):
-        spec = yaml.safe_load(path.read_text(encoding="utf-8"))
-        if "number" in spec and variant in [row["variant"] for row in spec["rows"]]:
-            numbers.add(spec["number"])
+        try:
+            spec = load_spec(path)
+        # A figure, the base of tables, or a spec that is still being written.
+        except ValueError:
+            continue
+        if spec.number is not None and variant in [row.variant for row in spec.rows]:
+            numbers.add(spec.number)
     return [f"table{number}" for number in sorted(numbers)]
 
 
