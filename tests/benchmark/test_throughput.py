@@ -71,6 +71,16 @@ def test_inference_is_measured_at_every_size_and_batch_size(benchmark_config, ab
     assert measured == {name: rates[-1][name] for name in variants if name != "2s-ATN attention"}
 
 
+def test_a_generator_of_ones_own_has_the_name_of_its_option(benchmark_config):
+    settings = "[{size:[16,8],batch_sizes:{cpu:[1]}}]"
+    own = ["+generator@generators.own=patn", "generators.own.width=8", "+generators.own.num_blocks=2"]
+    results = measure_inference(benchmark_config(f"inference.settings={settings}", "inference.rounds=1", *own), CPU)
+    flops, rates = (table["rows"] for table in results["tables"])
+    assert list(results["parameters"]) == ["2s-ATN", "PATN", "own"]
+    assert flops[0]["own"] == flops[0]["PATN"]
+    assert are_quartiles(rates[0]["own optimized"])
+
+
 def test_batch_size_1_comes_first_at_every_size(cfg):
     settings = cfg.inference.settings
     assert {tuple(setting.size) for setting in settings} == {(128, 64), (256, 176), (256, 256)}

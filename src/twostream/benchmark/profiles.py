@@ -14,13 +14,13 @@ from torch.utils.flop_counter import FlopCounterMode
 from twostream.benchmark.resources import synchronize
 from twostream.benchmark.variants import (
     BASELINE,
-    NET_NAMES,
     OPTIMIZED,
     Iteration,
     build_generators,
     build_variants,
     count_generator_flops,
     count_iteration_flops,
+    net_name,
     random_pair,
 )
 from twostream.tables.content import size_text
@@ -67,13 +67,13 @@ def measure_profile(cfg: DictConfig, device: torch.device) -> dict[str, Any]:
 def build_cases(cfg: DictConfig, device: torch.device) -> Iterator[Case]:
     """Yield the generators but the 2s-ATN's baseline, at the first batch size of each setting, then the iterations."""
     generators = build_generators(cfg, device)
-    del generators[f"{NET_NAMES['two_stream']} {BASELINE}"]
+    del generators[f"{net_name('two_stream')} {BASELINE}"]
     for setting in cfg.inference.settings:
         size, batch_size = tuple(setting.size), int(setting.batch_sizes[device.type][0])
         inputs = random_pair(batch_size, size, device)[:3]
-        flops = {NET_NAMES[net]: count_generator_flops(cfg, node, size) for net, node in cfg.generators.items()}
+        flops = {net_name(net): count_generator_flops(cfg, node, size) for net, node in cfg.generators.items()}
         for name, generator in generators.items():
-            yield Case(name, size, batch_size, partial(generator, *inputs), flops[name.split()[0]])
+            yield Case(name, size, batch_size, partial(generator, *inputs), flops[name.rpartition(" ")[0]])
     variant = build_variants(cfg, device)[OPTIMIZED]
     for setting in cfg.training.settings:
         size, batch_size = tuple(setting.size), int(setting.batch_size[device.type])

@@ -17,7 +17,6 @@ from twostream.benchmark.variants import (
     ATTENTION,
     BASELINE,
     BFLOAT16,
-    NET_NAMES,
     OPTIMIZED,
     Iteration,
     build_generators,
@@ -25,6 +24,7 @@ from twostream.benchmark.variants import (
     build_variants,
     count_generator_flops,
     count_iteration_flops,
+    net_name,
     random_pair,
 )
 from twostream.data.datamodule import PairDataModule
@@ -51,7 +51,7 @@ def measure_inference(cfg: DictConfig, device: torch.device) -> dict[str, Any]:
     throughput: list[dict[str, Any]] = []
     for setting in cfg.inference.settings:
         size = tuple(setting.size)
-        counters = {NET_NAMES[net]: count_generator_flops(cfg, node, size) for net, node in cfg.generators.items()}
+        counters = {net_name(net): count_generator_flops(cfg, node, size) for net, node in cfg.generators.items()}
         gflop = {name: counter.get_total_flops() / 1e9 for name, counter in counters.items()}
         flops.append({"size": size_text(size), **gflop, "PATN / 2s-ATN": gflop["PATN"] / gflop["2s-ATN"]})
         rows: list[dict[str, Any]] = []
@@ -67,7 +67,7 @@ def measure_inference(cfg: DictConfig, device: torch.device) -> dict[str, Any]:
         throughput += rows
     for row in throughput:
         row |= {f"{ours} / {theirs}": row[ours][0] / row[theirs][0] for ours, theirs in RATIOS}
-    nets = {NET_NAMES[net]: generators[f"{NET_NAMES[net]} {BASELINE}"].net for net in cfg.generators}
+    nets = {net_name(net): generators[f"{net_name(net)} {BASELINE}"].net for net in cfg.generators}
     parameters = {name: count_parameters(net) for name, net in nets.items()}
     counts = ", ".join(f"{name} {count / 1e6:.2f} M" for name, count in parameters.items())
     text = (
@@ -142,7 +142,7 @@ def measure_training(cfg: DictConfig, device: torch.device) -> dict[str, Any]:
 def measure_networks(cfg: DictConfig, device: torch.device) -> dict[str, Any]:
     """Measure optimized training iterations of each of `cfg.networks.generators` at `cfg.networks.settings`."""
     variant = build_variants(cfg, device)[OPTIMIZED]
-    reference = NET_NAMES["two_stream"]
+    reference = net_name("two_stream")
     tables = []
     for setting in cfg.networks.settings:
         size, batch_size = tuple(setting.size), int(setting.batch_size[device.type])
@@ -151,7 +151,7 @@ def measure_networks(cfg: DictConfig, device: torch.device) -> dict[str, Any]:
             changed = cfg.copy()
             changed.generator = generator.copy()
             changed.generator.width = setting.width
-            iterations[NET_NAMES[net]] = Iteration(changed, variant, size, batch_size, device)
+            iterations[net_name(net)] = Iteration(changed, variant, size, batch_size, device)
         seconds, peaks = measure_iterations(iterations, setting.rounds, device)
         rows = [
             {

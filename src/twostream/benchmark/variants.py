@@ -22,6 +22,11 @@ META = torch.device("meta")
 NUM_WARM_UPS = {"cpu": 0, "cuda": 3}  # on a GPU kernels are compiled and selected, then recorded as graphs
 
 
+def net_name(net: str) -> str:
+    """Return the name of a generator's option in results; one of one's own is shown as it is."""
+    return NET_NAMES.get(net, net)
+
+
 def build_variant(cfg: DictConfig, optimizations: Sequence[str]) -> DictConfig:
     """Return `cfg.baseline`, its precision, AT-module and performance, changed by some of `cfg.optimizations`.
 
@@ -83,7 +88,7 @@ def build_generators(cfg: DictConfig, device: torch.device) -> dict[str, Benchma
     """Build `cfg.generators` as baseline, with the attention optimization if they have AT-modules, and optimized."""
     chosen = {BASELINE: [], ATTENTION: [ATTENTION], OPTIMIZED: cfg.optimized[device.type]}
     return {
-        f"{NET_NAMES[net]} {name}": BenchmarkedGenerator(node, build_variant(cfg, optimizations), device)
+        f"{net_name(net)} {name}": BenchmarkedGenerator(node, build_variant(cfg, optimizations), device)
         for net, node in cfg.generators.items()
         for name, optimizations in chosen.items()
         if name != ATTENTION or "at_module" in node
