@@ -20,6 +20,7 @@ from twostream.demo import static_page
 from twostream.demo.server import PAGE
 from twostream.demo.service import DemoService
 from twostream.demo.static_page import ONNXRUNTIME_WEB, RUNTIME_FILES, read_runtime, write_static_page
+from twostream.inference import PoseTransfer
 from twostream.nets.attention import attention_matrix
 from twostream.nets.inspection import strongest_matches
 from twostream.weights import MissingWeightsError, WeightStore
@@ -82,6 +83,26 @@ def test_a_page_has_no_pose_estimator(models, store, tmp_path):
 
     with pytest.raises(ValueError, match=r"^pose_estimator: expected none with static, got stand-in$"):
         write_static_page(tmp_path / "page", DemoService(models, Estimator()), store)
+    assert not (tmp_path / "page").exists()
+
+
+def halved_heatmaps(joints, image_size, sigma):
+    return pose.gaussian_heatmaps(joints, image_size, sigma) / 2
+
+
+class OwnHeatmaps:
+    def __call__(self, joints, image_size):
+        return halved_heatmaps(joints, image_size, 3)
+
+
+@pytest.mark.parametrize(
+    ("heatmaps", "name"), [(partial(halved_heatmaps, sigma=3), "halved_heatmaps"), (OwnHeatmaps(), "OwnHeatmaps")]
+)
+def test_heatmaps_that_the_page_can_not_draw_are_refused(models, store, tmp_path, heatmaps, name):
+    own = PoseTransfer(models["PATN"].generator, (32, 16), heatmaps, torch.device("cpu"))
+    known = "gaussian_heatmaps, delta_heatmaps, disc_heatmaps"
+    with pytest.raises(ValueError, match=rf"^Own: heatmaps: expected one of {known} with static, got {name}$"):
+        write_static_page(tmp_path / "page", DemoService({"Own": own}), store)
     assert not (tmp_path / "page").exists()
 
 

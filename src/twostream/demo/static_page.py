@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from twostream.data.frame import ANKLES, FEATHER, HEAD, SMALL
+from twostream.data.pose import delta_heatmaps, disc_heatmaps, gaussian_heatmaps
 from twostream.demo.server import page_files
 from twostream.demo.service import DemoService
 from twostream.export.onnx_file import export_generator
@@ -16,6 +17,7 @@ from twostream.registry import NAME
 from twostream.weights import WeightFile, WeightStore, display
 
 CONTENT = "content.json"
+HEATMAPS = (gaussian_heatmaps, delta_heatmaps, disc_heatmaps)  # that the page draws, see page/heatmaps.js
 ONNXRUNTIME_WEB = WeightFile(
     "onnxruntime-web-1.30.0.tgz",
     "https://registry.npmjs.org/onnxruntime-web/-/onnxruntime-web-1.30.0.tgz",
@@ -35,17 +37,18 @@ def write_static_page(folder: Path, service: DemoService, store: WeightStore) ->
         store: has onnxruntime-web.
 
     Raises ValueError for another folder, for a pose estimator, if a model's ONNX file generates other images than
-    PyTorch, and as `read_runtime`.
+    PyTorch, and as `described_models` and `read_runtime`.
 
     """
     if service.estimator is not None:
         raise ValueError(f"pose_estimator: expected none with static, got {service.estimator.name}")
+    models = described_models(service)
     with replace_folder(folder, _is_page, "a page of twostream-demo") as new:
         runtime = read_runtime(store)
         new.mkdir(parents=True)
         for name, content in (runtime | {name: content for name, (content, _) in page_files().items()}).items():
             (new / name).write_bytes(content)
-        for model, described in zip(service.models.values(), models := described_models(service), strict=True):
+        for model, described in zip(service.models.values(), models, strict=True):
             export_generator(new / described["file"], model.generator, model.heatmaps, model.image_size, explained=True)
         body = {"head": HEAD, "ankles": ANKLES, "small": SMALL, "feather": FEATHER}
         body["margins"] = service.content["margins"]
@@ -53,16 +56,25 @@ def write_static_page(folder: Path, service: DemoService, store: WeightStore) ->
 
 
 def described_models(service: DemoService) -> list[dict[str, Any]]:
-    """Return what the page is told of each model: also its file, its image size, and what its heatmaps are."""
-    return [
-        entry | {"file": f"model{index}.onnx", "image_size": model.image_size, "heatmaps": _described_heatmaps(model)}
-        for index, (entry, model) in enumerate(zip(service.content["models"], service.models.values(), strict=True), 1)
-    ]
+    """Return what the page is told of each model: also its file, its image size, and what its heatmaps are.
+
+    Raises ValueError for heatmaps that the page can't draw.
+    """
+    models = []
+    for index, (entry, model) in enumerate(zip(service.content["models"], service.models.values(), strict=True), 1):
+        heatmaps = _described_heatmaps(entry["name"], model)
+        models.append(entry | {"file": f"model{index}.onnx", "image_size": model.image_size, "heatmaps": heatmaps})
+    return models
 
 
-def _described_heatmaps(model: PoseTransfer) -> dict[str, Any]:
-    assert isinstance(model.heatmaps, partial)
-    return {NAME: model.heatmaps.func.__name__, **model.heatmaps.keywords}
+def _described_heatmaps(label: str, model: PoseTransfer) -> dict[str, Any]:
+    heatmaps = model.heatmaps
+    if not isinstance(heatmaps, partial) or heatmaps.func not in HEATMAPS:
+        function = getattr(heatmaps, "func", heatmaps)
+        got = getattr(function, "__name__", type(function).__name__)
+        expected = ", ".join(one.__name__ for one in HEATMAPS)
+        raise ValueError(f"{label}: heatmaps: expected one of {expected} with static, got {got}")
+    return {NAME: heatmaps.func.__name__, **heatmaps.keywords}
 
 
 def read_runtime(store: WeightStore) -> dict[str, bytes]:
