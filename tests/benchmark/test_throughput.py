@@ -202,12 +202,13 @@ def test_training_batches_are_those_of_the_data_module(benchmark_config):
 
 
 @pytest.mark.parametrize(
-    ("size", "ours", "theirs"), [((128, 64), 47.8, 45.0), ((256, 176), 281, 248), ((256, 256), 424, 360)]
+    ("size", "ours", "theirs"), [((128, 64), 47.8, 45.0), ((256, 176), 281, 247.7), ((256, 256), 424, 360.3)]
 )
 def test_flops_at_the_papers_width(cfg, size, ours, theirs):
-    """Counted by hand from the layers, to three digits."""
-    counts = [generator_flops(cfg, cfg.generators[name], size) / 1e9 for name in ("two_stream", "patn")]
-    assert counts == pytest.approx([ours, theirs], rel=5e-3)
+    """Counted by hand from the layers: the 2s-ATN's to three digits, PATN's to a tenth."""
+    two_stream, patn = (generator_flops(cfg, cfg.generators[name], size) / 1e9 for name in ("two_stream", "patn"))
+    assert two_stream == pytest.approx(ours, rel=5e-3)
+    assert patn == pytest.approx(theirs, abs=0.05)
 
 
 def convolution(kernel, num_in, num_out, positions=SIZE[0] * SIZE[1]):

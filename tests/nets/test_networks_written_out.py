@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from twostream.nets.appearance_transfer import AppearanceTransfer
-from twostream.nets.discriminator import ResidualPatchDiscriminator
+from twostream.nets.discriminator import ShapeDiscriminator
 from twostream.nets.fusion import AddFusion, CatFusion
 from twostream.nets.generator import TwoStreamGenerator
 from twostream.nets.patn import PATNGenerator
@@ -119,7 +119,7 @@ def test_the_2s_atn(agree, inputs, fusions):
 
 def test_patn(agree, inputs):
     torch.manual_seed(0)
-    net = PATNGenerator(num_blocks=3, width=4, num_joints=18, dropout=0.5).double().eval()
+    net = PATNGenerator(num_blocks=3, width=4, num_joints=18, dropout=0.5, init=lambda *_: None).double().eval()
     against = "its layers and Eq. 1 to 3 of PATN, float64"
     agree("Networks", "PATN's generator", against, net(*inputs), patn_written_out(net, *inputs), 1e-12)
 
@@ -127,7 +127,8 @@ def test_patn(agree, inputs):
 @pytest.mark.parametrize("activate_all", [False, True])
 def test_a_discriminator(agree, inputs, activate_all):
     torch.manual_seed(0)
-    net = ResidualPatchDiscriminator(21, 4, 3, activate_all, lambda *_: None).double()
-    image = torch.cat(inputs[:2], dim=1)
-    expected = discriminator_written_out(net, image, activate_all)
-    agree("Networks", "discriminators", "PATN's layers, float64", net(image), expected, 1e-12)
+    net = ShapeDiscriminator(4, 3, 18, activate_all, init=lambda *_: None).double()
+    assert len(layers_of(net)) == 9
+    image, _, heatmaps = inputs
+    expected = discriminator_written_out(net, torch.cat([image, heatmaps], dim=1), activate_all)
+    agree("Networks", "discriminators", "PATN's layers, float64", net(image, -image, heatmaps), expected, 1e-12)
