@@ -7,8 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from tiny_run import compose_config, overrides_of_tiny_run
-from twostream.cli.train import train_and_evaluate
+from tiny_run import train_tiny
 from twostream.data.dataset import read_split
 from twostream.data.frame import Frame
 from twostream.data.pairs import image_name
@@ -23,7 +22,7 @@ def runs(people_parent, tmp_path_factory):
     folders = {}
     for name, overrides in {"two_stream": ["averaging=ema"], "warp": [*WARP, "evaluate=false"]}.items():
         folder = folders[name] = tmp_path_factory.mktemp(name) / "seed0"
-        train_and_evaluate(compose_config("train", *overrides_of_tiny_run(people_parent, folder), *overrides), folder)
+        train_tiny(people_parent, folder, *overrides)
     return folders
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from tiny_run import compose_config, overrides_of_tiny_run
 from twostream.build import build_datamodule, build_module, build_trainer
 
 STORED = Path(__file__).parent / "stored" / "loss_curves.json"
@@ -108,15 +109,9 @@ def test_losses_of_compiled_networks_are_the_stored_ones(tiny_config, case):
 
 
 def train_compiled(case: str, people_parent: str, run_dir: str) -> list[dict[str, float]]:
-    from hydra import compose, initialize_config_dir
-
-    from tiny_run import overrides_of_tiny_run
-    from twostream.cli import CONF
-
     torch.set_num_threads(1)
-    with initialize_config_dir(version_base="1.3", config_dir=CONF):
-        cfg = compose("train", [*overrides_of_tiny_run(Path(people_parent), Path(run_dir)), *settings_of(case)])
-    return losses_of(cfg)
+    tiny = overrides_of_tiny_run(Path(people_parent), Path(run_dir))
+    return losses_of(compose_config("train", *tiny, *settings_of(case)))
 
 
 def test_the_attention_matrix_acts_on_the_stored_losses():

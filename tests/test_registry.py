@@ -9,9 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from tiny_run import compose_config, leaves, overrides_of_tiny_run
+from tiny_run import leaves, train_tiny
 from twostream.build import build_datamodule, build_module, build_scoring, check
-from twostream.cli.train import train_and_evaluate
 from twostream.evaluation.run_evaluation import evaluate_run
 from twostream.registry import NAME, build, build_as, model_config, registered_options
 
@@ -86,10 +85,7 @@ def test_what_no_checkpoint_could_build_is_refused_before_the_training(tiny_conf
 def trained(people_parent, tmp_path_factory):
     """The config and folder of a trained run."""
     run_dir = tmp_path_factory.mktemp("run")
-    overrides = overrides_of_tiny_run(people_parent, run_dir)
-    cfg = compose_config("train", *overrides, "evaluate=false", "discriminators=none")
-    train_and_evaluate(cfg, run_dir)
-    return cfg, run_dir
+    return train_tiny(people_parent, run_dir, "evaluate=false", "discriminators=none"), run_dir
 
 
 @pytest.mark.parametrize("group", ["generator", "data"])

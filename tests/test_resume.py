@@ -15,7 +15,7 @@ import pytest
 import torch
 from pytorch_lightning import LightningModule, Trainer
 
-from tiny_run import assert_same_leaves, compose_config, overrides_of_tiny_run, read_curves
+from tiny_run import assert_same_leaves, read_curves, train_tiny
 from twostream import files
 from twostream.build import build_module, build_trainer
 from twostream.callbacks.averaging import KEY
@@ -53,8 +53,7 @@ def config(tiny_config, run_dir: Path, *overrides: str):
 @pytest.fixture(scope="module")
 def uninterrupted(people_parent, tmp_path_factory) -> Path:
     run_dir = tmp_path_factory.mktemp("uninterrupted")
-    cfg = compose_config("train", *overrides_of_tiny_run(people_parent, run_dir), *SETTINGS)
-    train_and_evaluate(cfg, run_dir)
+    train_tiny(people_parent, run_dir, *SETTINGS)
     return run_dir
 
 

@@ -63,6 +63,15 @@ def compose_config(name: str, *overrides: str, **options: Any) -> DictConfig:
         return compose(name, [*overrides], **options)
 
 
+def train_tiny(people_parent: Path, run_dir: Path, *overrides: str) -> DictConfig:
+    """Train and evaluate a run of one second with further overrides; return its config."""
+    from twostream.cli.train import train_and_evaluate
+
+    cfg = compose_config("train", *overrides_of_tiny_run(people_parent, run_dir), *overrides)
+    train_and_evaluate(cfg, run_dir)
+    return cfg
+
+
 def fit(cfg: DictConfig) -> Any:
     """Train the run of a config from fixed weights, without evaluation; return its trainer."""
     import torch

@@ -24,7 +24,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from attack import kills, surroundings
 from attack.readers import Reader, readers
 from attack.writers import WRITERS, Writer, make_folder
-from tiny_run import compose_config, overrides_of_tiny_run, tiny_people
+from tiny_run import tiny_people, train_tiny
 
 OUTCOMES = (
     "accepted",
@@ -156,12 +156,11 @@ def prepare(folder: Path) -> list[Reader]:
     """Make a run, its package and its people in a folder; return the readers of them."""
     import shutil
 
-    from twostream.cli.train import train_and_evaluate
     from twostream.export.package import export_run
 
     people = tiny_people().prepare(folder)
     run = folder / "runs/synthetic/smoke/full/seed0"
-    train_and_evaluate(compose_config("train", *overrides_of_tiny_run(folder, run)), run)
+    train_tiny(folder, run)
     export_run(run, folder / "package", onnx=False)
     spec = folder / "table3_at_module.yaml"
     for name in ("_base.yaml", "figure4.yaml", spec.name):

@@ -1,11 +1,9 @@
 from collections.abc import Callable
 
 import pytest
-from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
-from tiny_run import overrides_of_tiny_run
-from twostream.cli import CONF
+from tiny_run import compose_config, overrides_of_tiny_run
 
 SMALL = [f"generators.{name}.{key}" for name in ("two_stream", "patn") for key in ("width=8", "num_blocks=2")]
 SMALL += [f"discriminators.{name}.{key}" for name in ("appearance", "shape") for key in ("width=8", "num_blocks=1")]
@@ -14,8 +12,7 @@ SMALL += [f"discriminators.{name}.{key}" for name in ("appearance", "shape") for
 @pytest.fixture(scope="session")
 def cfg() -> DictConfig:
     """The `benchmark` config as it is."""
-    with initialize_config_dir(version_base="1.3", config_dir=CONF):
-        return compose("benchmark")
+    return compose_config("benchmark")
 
 
 @pytest.fixture
@@ -28,8 +25,7 @@ def benchmark_config(people_parent, tmp_path) -> Callable[..., DictConfig]:
     ]
 
     def compose_tiny(*overrides: str) -> DictConfig:
-        with initialize_config_dir(version_base="1.3", config_dir=CONF):
-            return compose("benchmark", [*tiny, *SMALL, *overrides])
+        return compose_config("benchmark", *tiny, *SMALL, *overrides)
 
     return compose_tiny
 

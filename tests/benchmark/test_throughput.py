@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from torch.utils.flop_counter import FlopCounterMode
 
+from tiny_run import compose_config
 from twostream.benchmark import throughput
 from twostream.benchmark.output import to_markdown
 from twostream.benchmark.throughput import (
@@ -18,7 +18,6 @@ from twostream.benchmark.throughput import (
     training_batches,
 )
 from twostream.benchmark.variants import count_generator_flops, count_iteration_flops, random_pair
-from twostream.cli import CONF
 from twostream.nets.appearance_transfer import AppearanceTransfer, DenseAppearanceTransfer
 from twostream.nets.patn import PATNGenerator
 
@@ -224,8 +223,7 @@ PERCEPTUAL = 3 * (convolution(3, 3, 64) + convolution(3, 64, 64))
 
 def small_config(*overrides):
     small = [f"generator.width={WIDTH}", f"generator.num_blocks={BLOCKS}"]
-    with initialize_config_dir(version_base="1.3", config_dir=CONF):
-        return compose("benchmark", [*small, *overrides])
+    return compose_config("benchmark", *small, *overrides)
 
 
 @pytest.mark.parametrize("generator", ["patn", "two_stream"])

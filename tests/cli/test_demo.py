@@ -1,32 +1,22 @@
 import json
-import os
 import signal
-import subprocess
-import sys
 import urllib.request
 
 import pytest
 
-from commands import QUIET, call
-from tiny_run import compose_config, overrides_of_tiny_run
-from twostream.cli.train import train_and_evaluate
+from attack.writers import Writer
+from commands import call
+from tiny_run import train_tiny
 
 pytestmark = pytest.mark.slow
 
 
 def test_the_demo_serves_a_run_until_it_is_interrupted(people_parent, tmp_path):
     run = tmp_path / "full" / "seed0"
-    train_and_evaluate(compose_config("train", *overrides_of_tiny_run(people_parent, run), "evaluate=false"), run)
+    train_tiny(people_parent, run, "evaluate=false")
     before = sorted(tmp_path.rglob("*"))
-    command = [sys.executable, "-c", "from twostream.cli.main import run; run('demo')"]
-    demo = subprocess.Popen(
-        [*command, "models=[full/seed0]", "device=cpu", "port=0", "open_browser=false"],
-        cwd=tmp_path,
-        env={**os.environ, **QUIET},
-        text=True,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-    )
+    arguments = ("models=[full/seed0]", "device=cpu", "port=0", "open_browser=false")
+    demo = Writer("demo", "demo", arguments).start(tmp_path)
     try:
         said = demo.stdout.readline()
         assert said.startswith("Demo: http://127.0.0.1:"), said + demo.stdout.read()

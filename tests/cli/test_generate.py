@@ -8,9 +8,8 @@ import torch
 from PIL import Image
 
 from commands import call
-from tiny_run import compose_config, overrides_of_tiny_run
+from tiny_run import compose_config, train_tiny
 from twostream.cli import generate
-from twostream.cli.train import train_and_evaluate
 from twostream.data.images import read_image
 from twostream.data.keypoints import JointFrame, read_annotations, write_annotations
 from twostream.data.pose import gaussian_heatmaps
@@ -22,7 +21,7 @@ pytestmark = pytest.mark.slow
 @pytest.fixture(scope="module")
 def run(people_parent, tmp_path_factory):
     folder = tmp_path_factory.mktemp("run") / "seed0"
-    train_and_evaluate(compose_config("train", *overrides_of_tiny_run(people_parent, folder), "evaluate=false"), folder)
+    train_tiny(people_parent, folder, "evaluate=false")
     return folder
 
 

@@ -13,12 +13,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
 from PIL import Image
 
-from tiny_run import overrides_of_tiny_run
+from tiny_run import compose_config, overrides_of_tiny_run, train_tiny
 from twostream.build import build_datamodule, build_scoring
-from twostream.cli import CONF
 from twostream.cli.train import train_and_evaluate
 from twostream.data.dataset import PairDataset
 from twostream.data.pairs import check_image_names, image_name
@@ -41,18 +39,11 @@ ACCURACIES = [f"{kind}_accuracy" for kind in ("appearance", "colour", "pattern",
 EVALUATOR_VALUES = {(metric, "evaluator") for metric in ("frechet_train", "frechet_test", "pckh", *ACCURACIES)}
 
 
-def compose_and_run(run_dir, overrides):
-    with initialize_config_dir(version_base="1.3", config_dir=CONF):
-        cfg = compose("train", overrides)
-    train_and_evaluate(cfg, run_dir)
-    return cfg
-
-
 @pytest.fixture(scope="module")
 def finished(people_parent, tmp_path_factory):
     """The config and folder of a run that is trained and evaluated."""
     run_dir = tmp_path_factory.mktemp("runs") / "synthetic" / "smoke" / "full" / "seed0"
-    return compose_and_run(run_dir, overrides_of_tiny_run(people_parent, run_dir)), run_dir
+    return train_tiny(people_parent, run_dir), run_dir
 
 
 @pytest.fixture(scope="module")
@@ -387,9 +378,8 @@ def test_data_that_changed_are_neither_trained_on_nor_scored(people_parent, peop
     Image.new("RGB", (16, 32)).save(image)
     with pytest.raises(ValueError, match=rf"has changed since it was prepared, 1 files differ.*\ntest/{image.name}"):
         evaluate_run(run_dir, scoring, CPU)
-    overrides = [*overrides_of_tiny_run(people_parent, tmp_path / "new"), f"data.root={parent}"]
     with pytest.raises(ValueError, match=rf"test/{image.name}: changed"):
-        compose_and_run(tmp_path / "new", overrides)
+        train_tiny(people_parent, tmp_path / "new", f"data.root={parent}")
 
 
 def test_a_prepared_folder_is_scored_without_the_evaluator(people_parent, people_folder, tmp_path):
@@ -397,7 +387,8 @@ def test_a_prepared_folder_is_scored_without_the_evaluator(people_parent, people
     run_dir = tmp_path / "runs" / "full"
     overrides = overrides_of_tiny_run(people_parent, run_dir)
     overrides = [override for override in overrides if not override.startswith(("data.source.", "data.root"))]
-    compose_and_run(run_dir, [*overrides, "data=market1501", f"data.root={people_folder}"])
+    overrides += ["data=market1501", f"data.root={people_folder}"]
+    train_and_evaluate(compose_config("train", *overrides), run_dir)
     metrics = read(run_dir / "metrics.json")
     assert keys_of(metrics["values"]) == SSIM_VALUES
     assert metrics["run"]["label"] == "synthetic people"  # as the folder's manifest says
@@ -407,7 +398,7 @@ def test_a_prepared_folder_is_scored_without_the_evaluator(people_parent, people
 
 def test_patn_is_evaluated_without_what_requires_at_modules(people_parent, tmp_path):
     run_dir = tmp_path / "runs" / "synthetic" / "smoke" / "patn" / "seed0"
-    cfg = compose_and_run(run_dir, [*overrides_of_tiny_run(people_parent, run_dir), "ablation=patn", "variant=patn"])
+    cfg = train_tiny(people_parent, run_dir, "ablation=patn", "variant=patn")
     generator = load_generator(load_checkpoint(run_dir / "checkpoints" / "last.ckpt"), CPU)
     assert isinstance(generator, PATNGenerator)
     assert len(generator.blocks) == cfg.generator.num_blocks == 2

@@ -9,9 +9,8 @@ import pytest
 import torch
 from PIL import Image
 
-from tiny_run import compose_config, overrides_of_tiny_run
+from tiny_run import train_tiny
 from twostream.build import build_scoring
-from twostream.cli.train import train_and_evaluate
 from twostream.data.images import read_image
 from twostream.data.pairs import identity_of, image_name
 from twostream.evaluation.run_evaluation import evaluate_run, generate_run
@@ -28,9 +27,7 @@ SPEC = Path(__file__).parents[2] / "experiments/table_sources.yaml"
 def run(people_parent, tmp_path_factory):
     """The config and folder of a run of the warp, evaluated with one source image and with two."""
     folder = tmp_path_factory.mktemp("runs") / "synthetic/smoke/warp/seed0"
-    overrides = ["generator=warp", "generator.warp.key_channels=4", "variant=warp"]
-    cfg = compose_config("train", *overrides_of_tiny_run(people_parent, folder), *overrides)
-    train_and_evaluate(cfg, folder)
+    cfg = train_tiny(people_parent, folder, "generator=warp", "generator.warp.key_channels=4", "variant=warp")
     evaluate_run(folder, build_scoring(cfg), CPU, num_sources=2)
     return cfg, folder
 
@@ -78,7 +75,7 @@ def test_what_is_not_possible_is_refused(run, people_parent, tmp_path):
     with pytest.raises(ValueError, match="num_sources: expected at least 1, got 0"):
         results_folder(folder, "test", 0)
     other = tmp_path / "full"
-    train_and_evaluate(compose_config("train", *overrides_of_tiny_run(people_parent, other), "evaluate=false"), other)
+    train_tiny(people_parent, other, "evaluate=false")
     with pytest.raises(ValueError, match="num_sources: expected 1 for TwoStreamGenerator, got 2"):
         evaluate_run(other, build_scoring(cfg), CPU, num_sources=2)
     (other / "sources_2").mkdir()

@@ -9,8 +9,7 @@ import torch
 from PIL import Image
 from torch import nn
 
-from tiny_run import compose_config, overrides_of_tiny_run
-from twostream.cli.train import train_and_evaluate
+from tiny_run import train_tiny
 from twostream.data.dataset import read_split
 from twostream.export.onnx_file import TOLERANCE, compare_with_pytorch
 from twostream.export.package import export_run
@@ -31,9 +30,7 @@ def runs(people_parent, tmp_path_factory):
     folders = {}
     for name, overrides in NETWORKS.items():
         folder = folders[name] = tmp_path_factory.mktemp(name) / "seed0"
-        train_and_evaluate(
-            compose_config("train", *overrides_of_tiny_run(people_parent, folder), "variant=full", *overrides), folder
-        )
+        train_tiny(people_parent, folder, *overrides)
     return folders
 
 

@@ -7,13 +7,10 @@ from unittest.mock import MagicMock
 
 import pytest
 import wandb
-from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from PIL import Image
 
-from tiny_run import overrides_of_tiny_run
-from twostream.build import build_datamodule, build_module, build_trainer
-from twostream.cli import CONF
+from tiny_run import compose_config, fit, overrides_of_tiny_run
 from twostream.loggers.wandb_logger import EXPERIMENTS, IterationLogger, log_summary, tables_of
 from wandb_files import written
 
@@ -36,12 +33,7 @@ def offline(monkeypatch):
 def compose_run(people_parent, run_dir, *overrides):
     tiny = overrides_of_tiny_run(people_parent, run_dir)
     run_dir.mkdir()
-    with initialize_config_dir(version_base="1.3", config_dir=CONF):
-        return compose("train", [*tiny, "logger=wandb", "callbacks.sample_images.num_pairs=2", *overrides])
-
-
-def fit(cfg):
-    build_trainer(cfg).fit(build_module(cfg), datamodule=build_datamodule(cfg))
+    return compose_config("train", *tiny, "logger=wandb", "callbacks.sample_images.num_pairs=2", *overrides)
 
 
 @pytest.fixture(scope="module")

@@ -7,12 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hydra import compose, initialize_config_dir
 from PIL import Image
 
 from stand_ins import patn_ssim
-from tiny_run import overrides_of_tiny_run
-from twostream.cli import CONF
+from tiny_run import compose_config, overrides_of_tiny_run
 from twostream.cli.jobs import register_resolvers
 from twostream.cli.prepare import run_step
 from twostream.cli.train import train_and_evaluate
@@ -23,9 +21,7 @@ NUM_TEST_PAIRS = 3
 
 def prepare(preset: str, source: Path, annotations: Path, root: Path) -> dict:
     overrides = [f"data={preset}", f"source={source}", f"annotations={annotations}", f"data.root={root}"]
-    with initialize_config_dir(version_base="1.3", config_dir=CONF):
-        cfg = compose("prepare", [*overrides, "num_workers=0"])
-    run_step(cfg)
+    run_step(compose_config("prepare", *overrides, "num_workers=0"))
     return json.loads((root / "manifest.json").read_text())
 
 
@@ -35,9 +31,7 @@ def train(preset: str, root: Path, run_dir: Path, *overrides: str) -> dict:
     tiny = [override for override in overrides_of_tiny_run(root, run_dir) if not override.startswith(of_people)]
     tiny += [f"data={preset}", f"data.root={root}", "loss/perceptual=random", "scoring.metrics=[ssim,mask_ssim]"]
     tiny += ["schedule.constant_iterations=1", "schedule.decay_iterations=1"]
-    with initialize_config_dir(version_base="1.3", config_dir=CONF):
-        cfg = compose("train", [*tiny, *overrides])
-    train_and_evaluate(cfg, run_dir)
+    train_and_evaluate(compose_config("train", *tiny, *overrides), run_dir)
     return json.loads((run_dir / "metrics.json").read_text())
 
 

@@ -2,9 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from tiny_run import compose_config, overrides_of_tiny_run
+from tiny_run import train_tiny
 from twostream.cli import CONF
-from twostream.cli.train import train_and_evaluate
 from twostream.report.figures import load_figure
 from twostream.report.page import write_report
 from twostream.tables.results import Results, collect_all
@@ -22,7 +21,7 @@ def runs(people_parent, tmp_path_factory):
     """A folder with the evaluated tiny run `synthetic/smoke/full/seed0`."""
     runs = tmp_path_factory.mktemp("runs")
     run_dir = runs / "synthetic" / "smoke" / "full" / "seed0"
-    train_and_evaluate(compose_config("train", *overrides_of_tiny_run(people_parent, run_dir)), run_dir)
+    train_tiny(people_parent, run_dir)
     return runs
 
 
