@@ -1,4 +1,5 @@
 import importlib
+import json
 import shutil
 import sys
 import types
@@ -87,6 +88,41 @@ def tiny_config(people_parent: Path, tmp_path: Path) -> Callable[..., DictConfig
         return compose_config("train", *overrides_of_tiny_run(people_parent, tmp_path / "run"), *overrides)
 
     return compose_tiny
+
+
+@pytest.fixture
+def add_run(tmp_path: Path) -> Callable[..., Path]:
+    """Writes the metrics.json of a run below `runs`, with `changes` to its run fields, and returns its path.
+
+    A metric is named `ssim` (protocol patn) or `lpips/standard`; its value is a number or the entry's keys. With
+    `replicates`, by such names, a bootstrap.json is written too.
+    """
+
+    def metric(name):
+        name, _, protocol = name.partition("/")
+        return {"metric": name, "protocol": protocol or "patn"}
+
+    def add(variant, values, seed=0, missing=None, replicates=None, **changes):
+        run = {"data": "synthetic", "label": "synthetic people", "scale": "smoke", "variant": variant, "seed": seed}
+        run |= {"iterations": 100, "batch_size": 8, "image_size": [64, 32], "commit": "abc1234", "dirty": False}
+        run |= {"data_hash": "d1", "notes": ["random features"], **changes}
+        test = {"identities": 12, "pairs_hash": "p1"}
+        entries = [
+            metric(name) | {"n": 64, "interval": None} | (value if isinstance(value, dict) else {"value": value})
+            for name, value in values.items()
+        ]
+        reasons = [metric(name) | {"reason": reason} for name, reason in (missing or {}).items()]
+        path = tmp_path / "runs" / run["data"] / "smoke" / variant / f"seed{seed}" / "metrics.json"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps({"format": 2, "run": run, "test": test, "values": entries, "missing": reasons}))
+        if replicates is not None:
+            lists = [metric(name) | {"values": numbers} for name, numbers in replicates.items()]
+            path.with_name("bootstrap.json").write_text(
+                json.dumps({"format": 1, "seed": 0, **test, "replicates": lists})
+            )
+        return path
+
+    return add
 
 
 @pytest.fixture

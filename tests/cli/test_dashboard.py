@@ -48,27 +48,6 @@ def folder(tmp_path):
     return tmp_path / "runs/synthetic/smoke"
 
 
-@pytest.fixture
-def add_run(folder):
-    """Writes the metrics.json of a run: values by `metric/protocol`."""
-
-    def add(variant, values, seed=0):
-        run = {"data": "synthetic", "label": "synthetic people", "scale": "smoke", "variant": variant, "seed": seed}
-        run |= {"iterations": 90, "batch_size": 4, "image_size": [64, 32], "commit": "abc", "dirty": False}
-        run |= {"data_hash": "d", "notes": []}
-        names = [name.split("/") for name in values]
-        entries = [
-            {"metric": metric, "protocol": protocol, "value": value, "n": 64, "interval": None}
-            for (metric, protocol), value in zip(names, values.values(), strict=True)
-        ]
-        content = {"format": 2, "run": run, "test": {"identities": 12, "pairs_hash": "p"}, "values": entries}
-        path = folder / variant / f"seed{seed}" / "metrics.json"
-        path.parent.mkdir(parents=True)
-        path.write_text(json.dumps(content | {"missing": []}))
-
-    return add
-
-
 def read_tables(folder, specs=SPECS, seeds=(0,)):
     return collect_all(specs, folder, list(seeds))
 

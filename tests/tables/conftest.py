@@ -1,5 +1,3 @@
-import json
-
 import pytest
 
 from twostream.tables.results import collect
@@ -65,38 +63,3 @@ def runs(tmp_path):
 def collected(spec_path, runs):
     """Collects the runs of the spec as it is when this is called."""
     return lambda seeds=(0,), data="synthetic": collect(load_spec(spec_path), runs / data / "smoke", seeds)
-
-
-@pytest.fixture
-def add_run(runs):
-    """Writes a metrics.json, with `changes` to its run fields, and returns its path.
-
-    A metric is named `ssim` (protocol patn) or `lpips/standard`; its value is a number or the entry's keys. With
-    `replicates`, by such names, a bootstrap.json is written too.
-    """
-
-    def metric(name):
-        name, _, protocol = name.partition("/")
-        return {"metric": name, "protocol": protocol or "patn"}
-
-    def add(variant, values, seed=0, missing=None, replicates=None, **changes):
-        run = {"data": "synthetic", "label": "synthetic people", "scale": "smoke", "variant": variant, "seed": seed}
-        run |= {"iterations": 100, "batch_size": 8, "image_size": [64, 32], "commit": "abc1234", "dirty": False}
-        run |= {"data_hash": "d1", "notes": ["random features"], **changes}
-        test = {"identities": 12, "pairs_hash": "p1"}
-        entries = [
-            metric(name) | {"n": 64, "interval": None} | (value if isinstance(value, dict) else {"value": value})
-            for name, value in values.items()
-        ]
-        reasons = [metric(name) | {"reason": reason} for name, reason in (missing or {}).items()]
-        path = runs / run["data"] / "smoke" / variant / f"seed{seed}" / "metrics.json"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps({"format": 2, "run": run, "test": test, "values": entries, "missing": reasons}))
-        if replicates is not None:
-            lists = [metric(name) | {"values": numbers} for name, numbers in replicates.items()]
-            path.with_name("bootstrap.json").write_text(
-                json.dumps({"format": 1, "seed": 0, **test, "replicates": lists})
-            )
-        return path
-
-    return add
