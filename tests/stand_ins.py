@@ -1,4 +1,4 @@
-"""Stand-ins for the networks of an evaluation, random images and weights, and another library's SSIM."""
+"""Stand-ins for the networks of an evaluation, random images and weights, their files, and another library's SSIM."""
 
 import io
 
@@ -65,6 +65,13 @@ def save_image(path, seed, size):
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(noise.astype(np.uint8)).save(path)
     return Panel(path)
+
+
+def encoded(image, kind="PNG", **options):
+    """The bytes of an image's file in a format of Pillow."""
+    file = io.BytesIO()
+    image.save(file, kind, **options)
+    return file.getvalue()
 
 
 def patn_ssim(generated, true):

@@ -1,6 +1,5 @@
 import threading
 import time
-from io import BytesIO
 from pathlib import Path
 
 import pytest
@@ -62,15 +61,3 @@ def live_server():
         server.should_exit = True
         thread.join()
         opened.close()
-
-
-@pytest.fixture
-def encoded():
-    """Encodes an image in a format of Pillow."""
-
-    def encode(image, kind="PNG", **options):
-        file = BytesIO()
-        image.save(file, kind, **options)
-        return file.getvalue()
-
-    return encode

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from stand_ins import encoded
 from twostream.demo.checked_input import BadRequest, Limits, decode_image, parse_image, parse_joints, parse_object
 
 JOINTS = [[float(y), 3] for y in range(17)] + [None]
@@ -20,13 +21,13 @@ def png_header(width, height):
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])
-def test_photos_are_decoded_and_reduced(encoded, kind):
+def test_photos_are_decoded_and_reduced(kind):
     image = decode_image(encoded(Image.new("RGB", (1200, 800), "teal"), kind), "photo", 1e6)
     assert (image.mode, image.size) == ("RGB", (512, 341))
     assert np.abs(np.asarray(image).astype(int) - (0, 128, 128)).max() <= 4
 
 
-def test_photos_are_upright_and_on_white(encoded):
+def test_photos_are_upright_and_on_white():
     exif = Image.Exif()
     exif[0x0112] = 6  # turned by 90 degrees
     assert decode_image(encoded(Image.new("RGB", (40, 20)), "JPEG", exif=exif), "photo", 1e6).size == (20, 40)
@@ -53,13 +54,13 @@ def test_other_files_and_too_many_pixels_are_refused(content, status, message):
     assert error.value.status == status
 
 
-def test_formats_that_pillow_knows_but_the_page_does_not_are_refused(encoded):
+def test_formats_that_pillow_knows_but_the_page_does_not_are_refused():
     for kind in ("GIF", "TIFF", "BMP", "PPM"):
         with pytest.raises(BadRequest, match="can't be decoded"):
             decode_image(encoded(Image.new("RGB", (8, 8)), kind), "photo", 1e6)
 
 
-def test_a_truncated_photo_is_refused(encoded):
+def test_a_truncated_photo_is_refused():
     content = encoded(Image.effect_noise((64, 64), 90), "JPEG")
     with pytest.raises(BadRequest, match="can't be decoded"):
         decode_image(content[: len(content) // 2], "photo", 1e6)
@@ -113,7 +114,7 @@ def test_other_json_is_refused(content, message):
     assert "\n" not in str(error.value)
 
 
-def test_images_of_the_page_are_data_uris(encoded):
+def test_images_of_the_page_are_data_uris():
     def uri(content, kind="png"):
         return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
 

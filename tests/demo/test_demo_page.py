@@ -15,6 +15,7 @@ import pytest
 import torch
 from PIL import Image
 
+from stand_ins import encoded
 from twostream.demo.service import DemoService
 from twostream.inference import PoseTransfer
 
@@ -192,7 +193,7 @@ def test_pointing_at_the_result_outlines_where_it_comes_from(page):
     assert page.locator(".model .origin").first.is_hidden()
 
 
-def test_a_photo_is_framed_by_its_skeleton(page, encoded, tmp_path):
+def test_a_photo_is_framed_by_its_skeleton(page, tmp_path):
     before = shown(page)
     (tmp_path / "photo.jpg").write_bytes(encoded(Image.effect_noise((600, 400), 60).convert("RGB"), "JPEG"))
     page.locator("#photo").set_input_files(tmp_path / "photo.jpg")
@@ -224,7 +225,7 @@ def test_a_file_that_is_no_photo_gets_a_clear_message_and_changes_nothing(page, 
     assert page.locator("#message").is_hidden()
 
 
-def test_an_estimator_finds_the_joints_of_photos_and_their_poses(opened_page, models, service, encoded, tmp_path):
+def test_an_estimator_finds_the_joints_of_photos_and_their_poses(opened_page, models, service, tmp_path):
     class Estimator:
         name, weights_hash = "stand-in", ""
 

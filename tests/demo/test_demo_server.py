@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from stand_ins import encoded
 from twostream.cli.demo import labelled
 from twostream.data.keypoints import JOINT_NAMES
 from twostream.demo.checked_input import MAX_JSON_BYTES, BadRequest, Limits, read_body
@@ -112,7 +113,7 @@ def test_the_correspondence_has_the_highest_attention(client, models, request_, 
     assert found["extent"] == [0, 0, 32, 16]
 
 
-def test_the_extent_of_a_wide_image_includes_the_margins_or_is_that_of_a_small_person(client, request_, encoded):
+def test_the_extent_of_a_wide_image_includes_the_margins_or_is_that_of_a_small_person(client, request_):
     wide = "data:image/png;base64," + base64.b64encode(encoded(Image.new("RGB", (64, 32)))).decode()
     extents = []
     for joints in ([None] * 18, request_["source_joints"]):
@@ -126,7 +127,7 @@ def test_the_extent_of_a_wide_image_includes_the_margins_or_is_that_of_a_small_p
     assert height < 40
 
 
-def test_a_photo_comes_back_reduced_with_the_joints_that_an_estimator_finds(client, models, encoded):
+def test_a_photo_comes_back_reduced_with_the_joints_that_an_estimator_finds(client, models):
     class Estimator:
         name, weights_hash = "stand-in", ""
 

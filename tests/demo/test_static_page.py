@@ -14,6 +14,7 @@ import pytest
 import torch
 from PIL import Image
 
+from stand_ins import Corner
 from twostream.data import pose
 from twostream.data.frame import ABOVE, ANKLES, BELOW, FEATHER, HEAD, MARGIN, SMALL, Frame
 from twostream.demo import static_page
@@ -75,14 +76,8 @@ def test_a_page_is_replaced_and_another_folder_is_not(service, store, tmp_path, 
 
 
 def test_a_page_has_no_pose_estimator(models, store, tmp_path):
-    class Estimator:
-        name, weights_hash = "stand-in", ""
-
-        def __call__(self, images):
-            return images
-
-    with pytest.raises(ValueError, match=r"^pose_estimator: expected none with static, got stand-in$"):
-        write_static_page(tmp_path / "page", DemoService(models, Estimator()), store)
+    with pytest.raises(ValueError, match=r"^pose_estimator: expected none with static, got corner$"):
+        write_static_page(tmp_path / "page", DemoService(models, Corner()), store)
     assert not (tmp_path / "page").exists()
 
 

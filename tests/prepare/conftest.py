@@ -2,23 +2,20 @@
 
 import zipfile
 from dataclasses import dataclass, field
-from io import BytesIO
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from stand_ins import encoded
 from twostream.data.keypoints import ANY_FRAME, read_annotations, write_annotations
 from twostream.prepare.deepfashion import DeepFashion
 from twostream.prepare.market1501 import Market1501
 from twostream.prepare.pipeline import Request, prepare
 
-
-def jpeg(image: Image.Image) -> bytes:
-    file = BytesIO()
-    image.save(file, "JPEG", quality=90)
-    return file.getvalue()
+jpeg = partial(encoded, kind="JPEG", quality=90)
 
 
 @dataclass

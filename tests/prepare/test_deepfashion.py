@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from stand_ins import encoded
 from twostream.prepare.deepfashion import DeepFashion, frame_of, shifted
 
 FILE = Path("a.csv")
@@ -21,12 +22,6 @@ def wide():
 @pytest.fixture
 def narrow():
     return DeepFashion("DeepFashion 256x176", 176)
-
-
-def encoded(image, kind="PNG", **options):
-    file = BytesIO()
-    image.save(file, kind, **options)
-    return file.getvalue()
 
 
 def joints_at(*x):
