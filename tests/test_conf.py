@@ -173,14 +173,6 @@ def test_the_perceptual_loss_takes_its_weights_from_the_same_group_unless_they_a
     assert arguments("loss.perceptual.weights=b.pth", "weights.vgg19=a.pth")[0] == "b.pth"
 
 
-COMMANDS = ["annotate", "benchmark", "dashboard", "demo", "evaluate", "prepare", "score", "status", "table", "train"]
-
-
-@pytest.mark.parametrize("command", COMMANDS)
-def test_every_primary_config_composes(command):
-    assert compose_config(command)
-
-
 @pytest.mark.parametrize(("row", "parameters"), PAPER_ROWS.items())
 def test_rows_of_tables_3_to_5(row, parameters):
     generator = build_on_meta(compose_train("scale=paper", f"ablation={row}")).generator

@@ -2,7 +2,6 @@
 
 import signal
 import subprocess
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -76,16 +75,6 @@ def test_each_network_is_reduced_once_an_iteration(tiny_config):
     assert counter.reduced == {name: 4 * size for name, size in sizes.items()}
     assert module.wrapped == {}
     assert not any(".module." in name for name in module.state_dict())
-
-
-def test_fewer_validation_pairs_than_processes_are_refused(tiny_config):
-    data = build_datamodule(tiny_config("data.num_val_pairs=1"))
-    data.trainer = SimpleNamespace(
-        global_rank=0, world_size=2, strategy=SimpleNamespace(root_device=torch.device("cpu"))
-    )
-    data.setup("fit")
-    with pytest.raises(ValueError, match=r"data\.num_val_pairs: expected at least one for each of 2 processes, got 1"):
-        data.val_dataloader()
 
 
 @pytest.mark.parametrize(

@@ -54,13 +54,6 @@ def test_uint8_round_trip():
     assert to_uint8(torch.full((1, 3, 1, 1), 1.5)).max() == 255
 
 
-def test_a_pair_of_an_unknown_name_is_refused_with_file_and_line(folder):
-    with (folder / "pairs-test.csv").open("a") as file:
-        file.write("nobody.jpg,nobody.jpg\n")
-    with pytest.raises(ValueError, match=r"pairs-test\.csv:8: expected names of annotated images, got 'nobody\.jpg'"):
-        PairDataset.of_split(folder, "test", SIZE)
-
-
 def test_joints_of_another_frame_are_refused(folder):
     path = folder / "annotation-test.csv"
     joints = read_annotations(path, ANY_FRAME)

@@ -1,5 +1,4 @@
 import math
-import sys
 
 import numpy as np
 import pytest
@@ -247,12 +246,6 @@ def test_bad_weights_of_torchvisions_network_are_refused(tmp_path):
 
 def test_bad_weights_are_refused(tmp_path):
     check_refuses_bad_weights(InceptionNet, INCEPTION, tmp_path)
-
-
-def test_without_torch_fidelity_the_extra_is_named(monkeypatch, tmp_path):
-    monkeypatch.setitem(sys.modules, "torch_fidelity", None)
-    with pytest.raises(ImportError, match=r"pip install 'twostream\[inception\]'"):
-        InceptionNet(WeightStore(tmp_path, download=False), CPU)
 
 
 def metrics_of(net, size, reference):

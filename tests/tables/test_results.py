@@ -63,12 +63,6 @@ def test_run_and_bootstrap_are_read(add_run):
             '"seed": 1',
             r"run: expected \('synthetic', .*, 'full', 0\) as its folder, got \('syn",
         ),
-        (
-            "metrics",
-            '"variant": "full"',
-            '"variant": "x"',
-            r"run: expected .*, 'full', 0\) as its folder, got .*, 'x', 0",
-        ),
         ("bootstrap", "}", "", r"expected JSON, got: "),
         ("bootstrap", '"format": 1', '"format": 2', r"format: expected 1, got 2; evaluate"),
         ("bootstrap", '"identities": 12', '"identities": "x"', r"identities: Value 'x' of type 'str' could not be"),
