@@ -9,7 +9,7 @@ from PIL import Image
 
 from commands import call
 from tiny_run import compose_config
-from twostream.cli.prepare import run_step
+from twostream.cli.prepare import main
 from twostream.data.keypoints import ANY_FRAME, read_annotations, write_annotations
 from twostream.data.pairs import matching_pairs, read_pairs
 
@@ -45,7 +45,7 @@ def test_the_pairs_step_writes_the_pairs_of_an_annotation_file(tmp_path, people_
     joints = read_annotations(people_folder / "annotation-train.csv", ANY_FRAME)
     annotations, out = tmp_path / "annotation.csv", tmp_path / "out/pairs.csv"
     write_annotations(annotations, {name: np.where(array == -1, -1, array * 4) for name, array in joints.items()})
-    run_step(compose_config("prepare", "step=pairs", f"annotations={annotations}", f"out={out}"))
+    main(compose_config("prepare", "step=pairs", f"annotations={annotations}", f"out={out}"))
     pairs = read_pairs(out)
     assert pairs == matching_pairs(joints)
     assert capsys.readouterr().out.splitlines() == [f"{len(pairs)} pairs", str(out)]
@@ -64,4 +64,4 @@ def test_the_pairs_step_writes_the_pairs_of_an_annotation_file(tmp_path, people_
 )
 def test_missing_settings_are_named(overrides, message):
     with pytest.raises(ValueError, match=message):
-        run_step(compose_config("prepare", *overrides))
+        main(compose_config("prepare", *overrides))

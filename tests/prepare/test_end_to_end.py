@@ -12,7 +12,7 @@ from PIL import Image
 from stand_ins import patn_ssim
 from tiny_run import compose_config, overrides_of_tiny_run
 from twostream.cli.jobs import register_resolvers
-from twostream.cli.prepare import run_step
+from twostream.cli.prepare import main
 from twostream.cli.train import train_and_evaluate
 from twostream.data.pairs import identity_of, image_name, matching_pairs, read_pairs, write_pairs
 
@@ -21,7 +21,7 @@ NUM_TEST_PAIRS = 3
 
 def prepare(preset: str, source: Path, annotations: Path, root: Path) -> dict:
     overrides = [f"data={preset}", f"source={source}", f"annotations={annotations}", f"data.root={root}"]
-    run_step(compose_config("prepare", *overrides, "num_workers=0"))
+    main(compose_config("prepare", *overrides, "num_workers=0"))
     return json.loads((root / "manifest.json").read_text())
 
 

@@ -15,12 +15,7 @@ FILES = ("annotations_train", "annotations_test", "pairs_train", "pairs_test", "
 
 
 def main(cfg: DictConfig) -> None:
-    """Run the step `cfg.step` and print its results."""
-    run_step(cfg)
-
-
-def run_step(cfg: DictConfig) -> None:
-    """Run the step `cfg.step`. Raises ValueError if it is unknown or lacks a path."""
+    """Run the step `cfg.step` and print its results. Raises ValueError if it is unknown or lacks a path."""
     if cfg.step not in STEPS:
         raise ValueError(f"step: expected {' or '.join(STEPS)}, got {cfg.step!r}")
     required, step = STEPS[cfg.step]
