@@ -51,7 +51,7 @@ def build_on_meta(cfg):
 
 
 @pytest.mark.parametrize(("group", "option"), OPTIONS)
-def test_every_option_composes_and_builds(group, option, tmp_path, monkeypatch):
+def test_every_option_composes_and_builds(group, option, tmp_path):
     if (group, option) == ("loss/perceptual", "vgg19"):
         states = {"features.0.weight": (64, 3, 3, 3), "features.0.bias": (64,)}
         states |= {"features.2.weight": (64, 64, 3, 3), "features.2.bias": (64,)}

@@ -152,7 +152,7 @@ def train_written_out(nets, perceptual, pairs, rates):
             step(name, 20 * (real_loss + fake_loss) / 2, number, rate)
 
 
-def test_training_is_the_loop_written_out(agree, tiny_config, tmp_path):
+def test_training_is_the_loop_written_out(agree, tiny_config):
     cfg = tiny_config("generator.dropout=0", "loss.pool_size=0", "generator.at_module.sigma=0.5")
     torch.manual_seed(0)
     module = build_module(cfg).double()

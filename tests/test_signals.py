@@ -98,7 +98,7 @@ def test_a_signal_waits_while_a_module_is_imported(tmp_path, monkeypatch):
     assert sys.modules.pop("slow_to_import").DONE
 
 
-def test_a_second_signal_does_not_disturb_the_clean_up_unless_it_comes_later(monkeypatch):
+def test_a_second_signal_does_not_disturb_the_clean_up_unless_it_comes_later():
     cleaned = []
 
     def interrupted_work():

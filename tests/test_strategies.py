@@ -103,5 +103,5 @@ def test_a_rank_that_failed_by_itself_is_referred_to():
         name_lost_rank(strategy, RuntimeError("gloo: connection closed"))
 
 
-def test_an_error_of_a_rank_itself_is_no_loss(monkeypatch):
+def test_an_error_of_a_rank_itself_is_no_loss():
     name_lost_rank(NetworkDDP(), ValueError("data.num_val_pairs: expected more"))

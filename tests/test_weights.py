@@ -69,7 +69,7 @@ def test_a_missing_file_is_named_with_its_folder_and_address(folder, published):
     assert not folder.exists()
 
 
-def test_messages_do_not_spell_out_the_home_folder(tmp_path, published, monkeypatch):
+def test_messages_do_not_spell_out_the_home_folder(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     folder = tmp_path / "my" / "weights"
     with pytest.raises(MissingWeightsError, match=r"put it into ~/my/weights, from") as error:
@@ -107,7 +107,7 @@ def test_a_named_file_is_used_before_the_published_one(tmp_path, folder, publish
     assert store.find(published).path == folder / "net.pth"
 
 
-def test_a_named_file_that_is_missing_is_not_replaced_by_the_published_one(tmp_path, folder, published):
+def test_a_named_file_that_is_missing_is_not_replaced_by_the_published_one(folder, published):
     put(folder)
     message = f"weights.vgg19: expected a state dict like that of {published.url}, file not found: nothere.pth"
     with pytest.raises(MissingWeightsError, match=f"^{re.escape(message)}$"):

@@ -74,7 +74,7 @@ def test_the_page_needs_nothing_from_elsewhere(client):
     assert answer.headers["x-content-type-options"] == "nosniff"
 
 
-def test_the_content_has_people_in_whole_and_poses(client, service):
+def test_the_content_has_people_in_whole_and_poses(client):
     content = client.get("/content.json").json()
     assert [model["name"] for model in content["models"]] == ["2s-ATN", "Warp", "PATN"]
     blocks = ["block_2", "block_1"]

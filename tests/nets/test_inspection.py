@@ -114,9 +114,10 @@ def test_a_generator_without_at_modules_is_refused(random_pair: PosePair, functi
 
 def test_the_strongest_matches_are_the_highest_values_of_each_row(random_pair: PosePair):
     (matrices,) = list(attention_matrices(make(), random_pair[:3]).values())[:1]
-    found = strongest_matches(matrices, (32, 16), count=3)
+    found = strongest_matches(matrices, (32, 16))
     assert found["map"] == (8, 4)
     sources, weights = torch.tensor(found["sources"]), torch.tensor(found["weights"])
-    assert torch.equal(sources, matrices.argsort(dim=2, descending=True)[:, :, :3])
+    assert torch.equal(sources, matrices.argsort(dim=2, descending=True)[:, :, :8])
     torch.testing.assert_close(weights, matrices.gather(2, sources) * 32, atol=0.051, rtol=0)
-    assert torch.tensor(strongest_matches(matrices, (32, 16), count=99)["sources"]).shape == (2, 32, 32)
+    few = strongest_matches(matrices[:, :2, :2], (8, 4))
+    assert torch.tensor(few["sources"]).shape == (2, 2, 2)

@@ -12,6 +12,8 @@ from torch import Tensor
 
 from twostream.data.keypoints import JOINT_NAMES, MASK_LIMBS, MISSING, NUM_JOINTS, JointArray, found
 
+MASK_RADIUS = 4  # pixels
+
 Heatmaps = Callable[[Float[Tensor, "b 18 2"], tuple[int, int]], Float[Tensor, "b 18 h w"]]
 """Draws joints (y, x in pixels, NaN if missing) for an image size (height, width); values in [0, 1]."""
 
@@ -58,10 +60,8 @@ def _distances(
     return rows - joints[..., 0, None], columns - joints[..., 1, None]
 
 
-def person_mask(
-    joints: JointArray, image_size: tuple[int, int], radius: int = 4, has_edges: bool = True
-) -> Bool[np.ndarray, "h w"]:
-    """Draw bars of width 2 `radius` pixels along the limbs and discs of `radius` at the joints, closed by a 5x5 square.
+def person_mask(joints: JointArray, image_size: tuple[int, int], has_edges: bool = True) -> Bool[np.ndarray, "h w"]:
+    """Draw bars of width 8 pixels along the limbs and discs of radius 4 at the joints, closed by a 5x5 square.
 
     This is the usual mask of Mask-SSIM and Mask-IS (Ma et al. 2017, Siarohin et al. 2018). `has_edges` includes the
     pixels on all edges of a bar, as scikit-image does now; without, those on its right and lower edges are left out.
@@ -73,11 +73,11 @@ def person_mask(
         along = (joints[end] - joints[start]).astype(float)
         if not (is_found[start] and is_found[end] and along.any()):
             continue
-        across = radius * np.array([along[1], -along[0]]) / np.linalg.norm(along)
+        across = MASK_RADIUS * np.array([along[1], -along[0]]) / np.linalg.norm(along)
         corners = np.stack([joints[start] + across, joints[start] - across, joints[end] - across, joints[end] + across])
         mask[fill(corners[:, 0], corners[:, 1], image_size)] = True
     for joint in joints[is_found]:
-        mask[disk(tuple(joint), radius, shape=image_size)] = True
+        mask[disk(tuple(joint), MASK_RADIUS, shape=image_size)] = True
     return closing(mask, footprint_rectangle((5, 5)))
 
 

@@ -23,6 +23,7 @@ CORRESPONDENCE_FOOTNOTE = (
     "dot: maximum of the attention matrix; ring: the joint itself; matched: source patches at their best match"
 )
 FONT_SIZE, LINE_HEIGHT, GAP = 11, 16, 4  # pixels
+GRID_COLUMNS = 2
 
 
 class View(NamedTuple):
@@ -61,19 +62,19 @@ def draw_pose(joints: Float[Tensor, "18 2"], image_size: tuple[int, int], zoom: 
     return torch.from_numpy(np.asarray(small).transpose(2, 0, 1).copy())
 
 
-def sample_grid(batch: ImagePair, generated: UInt8[Tensor, "b 3 h w"], columns: int = 2) -> Image.Image:
+def sample_grid(batch: ImagePair, generated: UInt8[Tensor, "b 3 h w"]) -> Image.Image:
     """Draw a row for each pair of a batch: source, source pose, target pose, true and generated target.
 
-    Rows are distributed over `columns`; small images are enlarged.
+    Rows are distributed over two columns; small images are enlarged.
     """
     height, width = generated.shape[-2:]
     strips = []
     for source, source_joints, target, target_joints, output in zip(*batch, generated, strict=True):
         poses = [draw_pose(joints, (height, width)) for joints in (source_joints, target_joints)]
         strips.append(torch.cat([source, *poses, target, output], dim=2))
-    strips += [torch.full_like(strips[0], 255)] * (-len(strips) % columns)
-    gap = torch.full((3, height * len(strips) // columns, 4), 255, dtype=torch.uint8)
-    parts = [part for i in range(columns) for part in (gap, torch.cat(strips[i::columns], dim=1))]
+    strips += [torch.full_like(strips[0], 255)] * (-len(strips) % GRID_COLUMNS)
+    gap = torch.full((3, height * len(strips) // GRID_COLUMNS, 4), 255, dtype=torch.uint8)
+    parts = [part for i in range(GRID_COLUMNS) for part in (gap, torch.cat(strips[i::GRID_COLUMNS], dim=1))]
     return _zoom(torch.cat(parts[1:], dim=2), max(1, 128 // height))
 
 

@@ -43,7 +43,7 @@ DIGEST = "pixels_sha256"  # the text in a generated image that tells whether it 
 CORRESPONDENCE_FILE = "correspondence.json"
 MAX_BYTES = 64 * 2**20  # of it: 13 AT-blocks and a warp at 256x256 may take 55 MB
 NUM_GRID_PAIRS = 16
-NUM_MATCHED_PAIRS, NUM_MATCHES = 8, 8  # in `correspondence.json`: pairs, and source positions of a target position
+NUM_MATCHED_PAIRS = 8  # in `correspondence.json`
 
 
 def evaluate_run(
@@ -262,7 +262,7 @@ def _store_correspondence(run: GeneratedRun) -> None:
     indices = run.spread(NUM_MATCHED_PAIRS)
     content: dict[str, Any] = {"pairs": [run.dataset.pairs[index] for index in indices], "views": {}}
     for name, matrices in attention_matrices(run.model.generator, run.inputs(indices)).items():
-        content["views"][name] = strongest_matches(matrices, run.data.size, NUM_MATCHES)
+        content["views"][name] = strongest_matches(matrices, run.data.size)
     write_text(run.folder / CORRESPONDENCE_FILE, json.dumps(content, separators=(",", ":")), durable=True)
 
 

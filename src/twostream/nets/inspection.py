@@ -18,6 +18,8 @@ Inputs = tuple[Float[Tensor, "b 3 h w"], Float[Tensor, "b joints h w"], Float[Te
 WARP = "warp"
 """Name of the correspondence of a warp; those of AT-blocks are `block_1`, `block_2`, ..."""
 
+NUM_MATCHES = 8  # source positions that are kept for a target position
+
 
 def at_modules(generator: nn.Module) -> list[AppearanceTransfer]:
     """Return the AT-modules of a generator in the order of its blocks; empty for PATN and "w/o AT-module"."""
@@ -50,17 +52,15 @@ def attention_matrices(generator: nn.Module, inputs: Inputs) -> dict[str, Float[
     return {name: attention_matrix(*pair) for name, pair in _queries_and_keys(generator, inputs).items()}
 
 
-def strongest_matches(
-    matrices: Float[Tensor, "b positions positions"], image_size: tuple[int, int], count: int = 8
-) -> dict[str, Any]:
+def strongest_matches(matrices: Float[Tensor, "b positions positions"], image_size: tuple[int, int]) -> dict[str, Any]:
     """Return the highest values of attention matrices (Eq. 4) of images of height and width `image_size`.
 
     Returns `map`, the rows and columns of the map whose positions the matrices number; and for each sample and target
-    position `sources`, at most `count` source positions in descending order of their attention, and `weights`, that
-    attention in multiples of uniform attention.
+    position `sources`, at most `NUM_MATCHES` source positions in descending order of their attention, and `weights`,
+    that attention in multiples of uniform attention.
     """
     num_positions = matrices.shape[-1]
-    weights, sources = matrices.double().cpu().topk(min(count, num_positions))
+    weights, sources = matrices.double().cpu().topk(min(NUM_MATCHES, num_positions))
     return {
         "map": map_size(num_positions, image_size),
         "sources": sources.tolist(),
