@@ -34,7 +34,7 @@ NOT_OUR_WORDS = r"pictures?|judges?|levers?|tuned|generated people|D never built
 
 
 def results_table(folder: Path) -> str:
-    """Means and deviations over the seeds in a folder of results, and gains with their intervals, as in the README."""
+    """Means over seeds of the values in a folder of results with their deviations, and gains, as in the README."""
     lines = [f"| method | {' | '.join(label for label, _ in METRICS.values())} |", f"| --- |{' ---: |' * len(METRICS)}"]
     values = {variant: values_by_seed(folder / variant) for variant in METHODS}
     for variant, label in METHODS.items():
@@ -56,8 +56,8 @@ def results_table(folder: Path) -> str:
 def values_by_seed(folder: Path) -> dict[tuple[str, str], list[float]]:
     """The values of the `metrics.json` of seed 0 in a folder, and of further seeds in `seed<k>/`, by metric."""
     values: dict[tuple[str, str], list[float]] = defaultdict(list)
-    for seed in range(3):
-        content = json.loads((folder / (f"seed{seed}" if seed else "") / "metrics.json").read_text())
+    for seed, path in enumerate([folder / "metrics.json", *sorted(folder.glob("seed*/metrics.json"))]):
+        content = json.loads(path.read_text())
         assert (content["run"]["variant"], content["run"]["seed"]) == (folder.name, seed)
         for entry in content["values"]:
             values[entry["metric"], entry["protocol"]].append(entry["value"])
