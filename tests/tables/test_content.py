@@ -56,7 +56,7 @@ def test_metrics_with_one_reason_share_a_line(collected, add_run):
     assert lines(collected((0, 1)), "Not computed") == [
         f"Not computed: SSIM, LPIPS: no weights {where}",
         f"Not computed: PCKh: no detector {where}",
-        "Not computed: PCKh: not among the metrics of its evaluation (only cat, seed 0)",
+        "Not computed: PCKh: its evaluation has no such value (only cat, seed 0)",
     ]
 
 

@@ -172,7 +172,7 @@ COMPARED = r"""| Method     |                 SSIM | paper | PCKh | paper | runs
 | cat    |   0.000 [0.000, 0.000] p 1.000 ≈ |
 
 - The paper's numbers are from Market-1501 at 128x64 and can't be compared with synthetic people.
-- Not computed: PCKh: not among the metrics of its evaluation
+- Not computed: PCKh: its evaluation has no such value
 - Intervals: 95 %, of single runs, bootstrap over the test identities.
 - Differences: paired bootstrap over 12 test identities of one seed, which does not cover the variation between training seeds
 - p: two-sided, Holm-corrected over the rows of a column; ≈: the 95 % interval, which is not corrected, contains 0.

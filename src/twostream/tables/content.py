@@ -13,7 +13,7 @@ from twostream.tables.spec import Column, Row
 DASH = "—"
 ABOUT_ZERO = "≈"  # marks a difference whose interval contains 0
 CITED = "cited"  # replaces the number of runs
-NOT_EVALUATED = "not among the metrics of its evaluation"
+NOT_EVALUATED = "its evaluation has no such value"
 
 Grid = list[list[str]]  # a header and the rows below it
 Text = Callable[[Row, Column], str]  # the text of a cell
