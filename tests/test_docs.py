@@ -44,6 +44,8 @@ def results_table(folder: Path) -> str:
         ]
         lines.append(f"| {label} | {' | '.join(cells)} |")
     for variant, other in (("full", "patn"), ("warp", "full")):
+        if len(values[other]["ssim", "patn"]) < 3:
+            continue
         cells = []
         for key, (_, digits) in METRICS.items():
             gains = [one - two for one, two in zip(values[variant][key], values[other][key], strict=True)]
