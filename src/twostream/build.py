@@ -6,7 +6,7 @@ import pytorch_lightning as pl
 import torch
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 from twostream.data.datamodule import PairDataModule
@@ -88,6 +88,14 @@ def choose_device(name: str) -> torch.device:
     count = torch.cuda.device_count()
     if device.type == "cuda" and (device.index or 0) >= count:
         raise ValueError(f"device: expected cpu or one of {count} GPUs, got {name!r}")
+    return device
+
+
+def evaluation_device(trainer: DictConfig) -> torch.device:
+    """Return the device of rank 0 of a trainer's config, on which it evaluates: the first GPU where it lists them."""
+    device = choose_device(trainer.accelerator)
+    if device.type == "cuda" and OmegaConf.is_list(trainer.devices):
+        return choose_device(f"cuda:{trainer.devices[0]}")
     return device
 
 

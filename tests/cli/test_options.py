@@ -1,10 +1,11 @@
 """A wrong override is one line that names its key, before anything is built."""
 
 import pytest
+import torch
 from omegaconf import OmegaConf
 
 from tiny_run import compose_config
-from twostream.build import choose_device
+from twostream.build import choose_device, evaluation_device
 from twostream.cli.main import COMMANDS as LISTED
 from twostream.cli.options import COMMANDS, check_options
 
@@ -105,3 +106,13 @@ def test_an_option_without_a_value_is_named(command):
 def test_another_device_is_refused(name):
     with pytest.raises(ValueError, match=f"^device: expected .*, got '{name}'$"):
         choose_device(name)
+
+
+@pytest.mark.parametrize(
+    ("devices", "expected"), [("[3]", "cuda:3"), ("[2,3]", "cuda:2"), ("1", "cuda"), ("auto", "cuda")]
+)
+def test_a_run_is_evaluated_on_the_first_gpu_that_it_lists(devices, expected, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
+    cfg = compose_config("train", f"trainer.devices={devices}")
+    assert evaluation_device(cfg.trainer) == torch.device(expected)

@@ -65,7 +65,7 @@ def train_and_evaluate(cfg: DictConfig, run_dir: Path) -> None:
     All ranks train; rank 0 alone locks the folder and evaluates. Raises ValueError for an invalid config or one that
     differs from the folder's.
     """
-    from twostream.build import build_scoring, choose_device
+    from twostream.build import build_scoring, evaluation_device
     from twostream.evaluation.run_evaluation import evaluate_run, is_trained
 
     if not is_rank_zero():
@@ -80,7 +80,7 @@ def train_and_evaluate(cfg: DictConfig, run_dir: Path) -> None:
             if not is_trained(run_dir):
                 train(cfg, run_dir)
             if cfg.evaluate and not (run_dir / "metrics.json").is_file():
-                evaluate_run(run_dir, scoring, choose_device(cfg.trainer.accelerator))
+                evaluate_run(run_dir, scoring, evaluation_device(cfg.trainer))
     log.info("%s is finished", run_dir)
 
 
