@@ -12,26 +12,9 @@ from omegaconf import DictConfig
 from twostream.cli import CONF
 from twostream.cli.errors import exit_on_error, exit_on_signal
 from twostream.cli.jobs import check_overrides
-from twostream.cli.options import check_options
+from twostream.cli.options import COMMANDS, check_options
 
 PREFIX = "twostream-"
-
-COMMANDS = {
-    "train": "train and evaluate a run, or a sweep with -m",
-    "evaluate": "generate and score the test pairs of a finished run again",
-    "score": "score images that were generated elsewhere",
-    "table": "the tables of the paper from finished runs",
-    "figure": "figures of test pairs from finished runs",
-    "report": "an experiment as one HTML file",
-    "status": "the state of the runs of an experiment",
-    "dashboard": "upload finished runs to Weights & Biases",
-    "generate": "people of your images in other poses, as images or videos",
-    "demo": "a page in the browser: a person in a pose that you drag",
-    "export": "a run as a model package: safetensors, model card, ONNX",
-    "annotate": "find the joints of the people in a folder of images",
-    "prepare": "a data set from its download, or from annotated images of your own",
-    "benchmark": "speed and memory of inference and training",
-}
 
 
 def main() -> None:
@@ -77,7 +60,7 @@ def run(name: str) -> None:
 def usage() -> str:
     """Return the list of the commands."""
     width = max(map(len, COMMANDS)) + 2
-    lines = [f"  {name:<{width}}{text}" for name, text in COMMANDS.items()]
+    lines = [f"  {name:<{width}}{command.text}" for name, command in COMMANDS.items()]
     return "\n".join(
         [
             "usage: twostream COMMAND [KEY=VALUE ...], or twostream-COMMAND [KEY=VALUE ...]",

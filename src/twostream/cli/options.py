@@ -1,7 +1,7 @@
-"""The options of each command by name and type: what `conf/<command>.yaml` and the command line may set."""
+"""The commands, and the options of each by name and type; their values are in `conf/<command>.yaml`."""
 
-from dataclasses import dataclass, field, fields
-from typing import Any
+from dataclasses import dataclass, fields
+from typing import Any, NamedTuple
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -16,33 +16,33 @@ Group = dict[str, Any] | None  # the option of a config group
 class Model:
     """Config groups that a model is made of."""
 
-    data: Group = None
-    generator: Group = None
-    discriminators: Group = None
-    init: Group = None
-    loss: Group = None
-    schedule: Group = None
-    averaging: Group = None
-    performance: Group = None
-    weights: Group = None
-    seed: int = 0
+    data: Group
+    generator: Group
+    discriminators: Group
+    init: Group
+    loss: Group
+    schedule: Group
+    averaging: Group
+    performance: Group
+    weights: Group
+    seed: int
 
 
 @dataclass
 class Train(Model):
     """Options of `twostream-train`."""
 
-    trainer: Group = None
-    logger: Group = None
-    callbacks: Group = None
-    scoring: Group = None
-    scale: str = ""
-    ablation: str = ""
-    deterministic: bool = False
-    resume: str = ""
-    evaluate: bool = True
-    variant: str = ""
-    run_dir: str = ""
+    trainer: Group
+    logger: Group
+    callbacks: Group
+    scoring: Group
+    scale: str
+    ablation: str
+    deterministic: bool
+    resume: str
+    evaluate: bool
+    variant: str
+    run_dir: str
 
 
 @dataclass
@@ -50,11 +50,11 @@ class Evaluate:
     """Options of `twostream-evaluate`."""
 
     run: str
-    weights: Group = None
-    scoring: Group = None
-    split: str = ""
-    num_sources: int = 1
-    device: str = ""
+    weights: Group
+    scoring: Group
+    split: str
+    num_sources: int
+    device: str
 
 
 @dataclass
@@ -62,76 +62,76 @@ class Score:
     """Options of `twostream-score`."""
 
     images: str
-    layout: Group = None
-    weights: Group = None
-    scoring: Group = None
-    targets: str | None = None
-    annotations: str | None = None
-    train_images: str | None = None
-    protocol: str = ""
-    metrics: list[str] = field(default_factory=list)
-    strict: bool = True
-    device: str = ""
-    out: str = ""
-    people_root: str = ""
+    layout: Group
+    weights: Group
+    scoring: Group
+    targets: str | None
+    annotations: str | None
+    train_images: str | None
+    protocol: str
+    metrics: list[str]
+    strict: bool
+    device: str
+    out: str
+    people_root: str
 
 
 @dataclass
 class Runs:
     """The runs of one dataset at one scale."""
 
-    runs: str = ""
-    seeds: list[int] = field(default_factory=list)
+    runs: str
+    seeds: list[int]
 
 
 @dataclass
 class Status(Runs):
     """Options of `twostream-status`."""
 
-    ablations: list[str] = field(default_factory=list)
-    watch: bool = False
-    unless_done: bool = False
+    ablations: list[str]
+    watch: bool
+    unless_done: bool
 
 
 @dataclass
 class Table(Runs):
     """Options of `twostream-table`."""
 
-    specs: list[str] = field(default_factory=list)
-    out: str = ""
-    split: str = ""
+    specs: list[str]
+    out: str
+    split: str
 
 
 @dataclass
 class Report(Runs):
     """Options of `twostream-report`."""
 
-    specs: list[str] = field(default_factory=list)
-    figures: list[str] = field(default_factory=list)
-    max_pairs: int = 0
-    out: str = ""
+    specs: list[str]
+    figures: list[str]
+    max_pairs: int
+    out: str
 
 
 @dataclass
 class Dashboard(Report):
     """Options of `twostream-dashboard`."""
 
-    view: str | None = None
-    project: str = ""
-    entity: str | None = None
-    curves: dict[str, list[str]] = field(default_factory=dict)
-    images: list[str] = field(default_factory=list)
-    report_curves: list[str] = field(default_factory=list)
+    view: str | None
+    project: str
+    entity: str | None
+    curves: dict[str, list[str]]
+    images: list[str]
+    report_curves: list[str]
 
 
 @dataclass
 class Figure:
     """Options of `twostream-figure`."""
 
-    runs: str = ""
-    seed: int = 0
-    specs: list[str] = field(default_factory=list)
-    out: str = ""
+    runs: str
+    seed: int
+    specs: list[str]
+    out: str
 
 
 @dataclass
@@ -140,35 +140,35 @@ class Generate:
 
     source: str
     pose: str
-    model: str | None = None
-    averaged: bool = False
-    weights: Group = None
-    pose_estimator: Group = None
-    joints: str | None = None
-    pose_size: list[int] | None = None
-    out: str = ""
-    video: str | None = None
-    fps: float = 12
-    max_gap: int = 5
-    side_by_side: bool = False
-    device: str = ""
+    model: str | None
+    averaged: bool
+    weights: Group
+    pose_estimator: Group
+    joints: str | None
+    pose_size: list[int] | None
+    out: str
+    video: str | None
+    fps: float
+    max_gap: int
+    side_by_side: bool
+    device: str
 
 
 @dataclass
 class Demo:
     """Options of `twostream-demo`."""
 
-    models: Any = None
-    static: str | None = None
-    weights: Group = None
-    pose_estimator: Group = None
-    device: str = ""
-    host: str = ""
-    port: int = 0
-    open_browser: bool = True
-    max_megabytes: float = 0
-    max_megapixels: float = 0
-    max_requests: int = 0
+    models: Any
+    static: str | None
+    weights: Group
+    pose_estimator: Group
+    device: str
+    host: str
+    port: int
+    open_browser: bool
+    max_megabytes: float
+    max_megapixels: float
+    max_requests: int
 
 
 @dataclass
@@ -177,9 +177,9 @@ class Export:
 
     run: str
     out: str
-    averaged: bool = False
-    dtype: str = ""
-    onnx: bool = True
+    averaged: bool
+    dtype: str
+    onnx: bool
 
 
 @dataclass
@@ -188,73 +188,80 @@ class Annotate:
 
     images: str
     out: str
-    weights: Group = None
-    pose_estimator: Group = None
+    weights: Group
+    pose_estimator: Group
 
 
 @dataclass
 class Prepare:
     """Options of `twostream-prepare`."""
 
-    data: Group = None
-    preparation: Group = None
-    weights: Group = None
-    pose_estimator: Group = None
-    step: str = ""
-    source: str | None = None
-    annotations: str | None = None
-    annotations_train: str | None = None
-    annotations_test: str | None = None
-    pairs_train: str | None = None
-    pairs_test: str | None = None
-    train_list: str | None = None
-    test_list: str | None = None
-    annotation_frame: int | None = None
-    strict: bool = True
-    seed: int = 0
-    num_workers: int = 0
-    out: str | None = None
+    data: Group
+    preparation: Group
+    weights: Group
+    pose_estimator: Group
+    step: str
+    source: str | None
+    annotations: str | None
+    annotations_train: str | None
+    annotations_test: str | None
+    pairs_train: str | None
+    pairs_test: str | None
+    train_list: str | None
+    test_list: str | None
+    annotation_frame: int | None
+    strict: bool
+    seed: int
+    num_workers: int
+    out: str | None
 
 
 @dataclass
 class Benchmark(Model):
     """Options of `twostream-benchmark`; the settings of its parts are as they are in `conf/benchmark.yaml`."""
 
-    augmentations: Any = None
-    generators: Any = None
-    baseline: Any = None
-    optimizations: Any = None
-    device: str = ""
-    parts: list[str] = field(default_factory=list)
-    measured: dict[str, list[str]] = field(default_factory=dict)
-    optimized: dict[str, list[str]] = field(default_factory=dict)
-    inference: Any = None
-    table2: Any = None
-    training: Any = None
-    networks: Any = None
-    loader: Any = None
-    startup: Any = None
-    scaling: Any = None
-    curves: Any = None
-    profile: Any = None
-    out: str | None = None
+    augmentations: Any
+    generators: Any
+    baseline: Any
+    optimizations: Any
+    device: str
+    parts: list[str]
+    measured: dict[str, list[str]]
+    optimized: dict[str, list[str]]
+    inference: Any
+    table2: Any
+    training: Any
+    networks: Any
+    loader: Any
+    startup: Any
+    scaling: Any
+    curves: Any
+    profile: Any
+    out: str | None
 
 
-COMMANDS: dict[str, type] = {
-    "train": Train,
-    "evaluate": Evaluate,
-    "score": Score,
-    "status": Status,
-    "table": Table,
-    "report": Report,
-    "dashboard": Dashboard,
-    "figure": Figure,
-    "generate": Generate,
-    "demo": Demo,
-    "export": Export,
-    "annotate": Annotate,
-    "prepare": Prepare,
-    "benchmark": Benchmark,
+class Command(NamedTuple):
+    """A command: the dataclass of its options, and what it does."""
+
+    options: type
+    text: str
+
+
+COMMANDS = {
+    "train": Command(Train, "train and evaluate a run, or a sweep with -m"),
+    "evaluate": Command(Evaluate, "generate and score the test pairs of a finished run again"),
+    "score": Command(Score, "score images that were generated elsewhere"),
+    "table": Command(Table, "the tables of the paper from finished runs"),
+    "figure": Command(Figure, "figures of test pairs from finished runs"),
+    "report": Command(Report, "an experiment as one HTML file"),
+    "status": Command(Status, "the state of the runs of an experiment"),
+    "dashboard": Command(Dashboard, "upload finished runs to Weights & Biases"),
+    "generate": Command(Generate, "people of your images in other poses, as images or videos"),
+    "demo": Command(Demo, "a page in the browser: a person in a pose that you drag"),
+    "export": Command(Export, "a run as a model package: safetensors, model card, ONNX"),
+    "annotate": Command(Annotate, "find the joints of the people in a folder of images"),
+    "prepare": Command(Prepare, "a data set from its download, or from annotated images of your own"),
+    "benchmark": Command(Benchmark, "speed and memory of inference and training"),
 }
 
 
@@ -266,7 +273,7 @@ def check_options(command: str, cfg: DictConfig) -> None:
     """
     if missing := sorted(OmegaConf.missing_keys(cfg)):
         raise ValueError(f"{missing[0]}: expected a value: twostream-{command} {missing[0]}=...")
-    schema = COMMANDS[command]
+    schema = COMMANDS[command].options
     known = {one.name for one in fields(schema)}
     if unknown := [str(key) for key in cfg if key not in known]:
         raise ValueError(f"{unknown[0]}: expected an option of twostream-{command} ({', '.join(sorted(known))})")
