@@ -7,7 +7,7 @@ from twostream.data.keypoints import JOINT_NAMES
 from twostream.data.visualize import POINT_COLOURS
 from twostream.report import correspondence_figure
 from twostream.report.correspondence_figure import CorrespondenceSpec
-from twostream.report.figures import load_figure, make_figure
+from twostream.report.figures import load_figure
 from twostream.report.pair_figure import PairImages
 
 JOINTS = ["left hip", "neck"]
@@ -31,22 +31,22 @@ def test_a_report_has_the_figure(report_run):
 
 def test_images_are_embedded_in_the_pdf_and_text_stays_text(runs, tmp_path):
     spec = CorrespondenceSpec("a", "full", "attention", count=2, joints=JOINTS)
-    png, pdf = make_figure(spec, runs / "synthetic" / "smoke", 0, tmp_path)
+    png, pdf = spec.make(runs / "synthetic" / "smoke", 0, tmp_path)
     assert png.read_bytes().startswith(b"\x89PNG")
     content = pdf.read_bytes()
     # Of each of two pairs two rows of two images and one for each block.
     assert content.count(b"/Subtype /Image") == 2 * 2 * (2 + 2)
     assert {"source", "block 1", "1 matched", "generated", *JOINTS} <= texts_of(content)
     first = png.read_bytes(), content
-    make_figure(spec, runs / "synthetic" / "smoke", 0, tmp_path)
+    spec.make(runs / "synthetic" / "smoke", 0, tmp_path)
     assert (png.read_bytes(), pdf.read_bytes()) == first
 
 
 def test_the_joints_of_the_spec_are_marked(runs, tmp_path, monkeypatch):
     drawn = []
-    monkeypatch.setattr(correspondence_figure, "save_figure", lambda figure, paths: drawn.append(figure))
+    monkeypatch.setattr(correspondence_figure, "save_figure", lambda figure, *_: drawn.append(figure) or [])
     folder = runs / "synthetic" / "smoke"
-    make_figure(CorrespondenceSpec("a", "full", joints=JOINTS, count=1), folder, 0, tmp_path)
+    CorrespondenceSpec("a", "full", joints=JOINTS, count=1).make(folder, 0, tmp_path)
     (figure,) = drawn
     assert [text.get_text() for text in figure.legends[0].get_texts()] == JOINTS
     titles = [text.get_text() for text in figure.texts]
@@ -85,4 +85,4 @@ def test_wrong_joints_are_refused(tmp_path, joints, message):
 
 def test_without_stored_matches_the_command_that_writes_them_is_named(runs, tmp_path):
     with pytest.raises(ValueError, match=r"seed1: expected the correspondence.json of .*evaluate run=.*seed1$"):
-        make_figure(CorrespondenceSpec("a", "full", "attention"), runs / "synthetic" / "smoke", 1, tmp_path)
+        CorrespondenceSpec("a", "full", "attention").make(runs / "synthetic" / "smoke", 1, tmp_path)

@@ -1,7 +1,7 @@
 import pytest
 
 from twostream.report.curves_figure import CurvesSpec
-from twostream.report.figures import load_figure, make_figure
+from twostream.report.figures import load_figure
 
 SPEC = "title: Curves\ncurves: {2s-ATN: full, Other: patn}\nover_time: true\n"
 
@@ -26,7 +26,7 @@ def runs(tmp_path):
 def test_the_curves_of_all_seeds_are_drawn_and_written(spec, runs, tmp_path):
     assert isinstance(spec, CurvesSpec)
     assert spec.caption.startswith("SSIM of validation pairs over minutes of training")
-    paths = make_figure(spec, runs, 0, tmp_path / "out")
+    paths = spec.make(runs, 0, tmp_path / "out")
     assert [path.name for path in paths] == ["curves.png", "curves.pdf", "curves.csv"]
     assert paths[0].read_bytes().startswith(b"\x89PNG")
     assert paths[1].read_bytes().startswith(b"%PDF")
@@ -41,7 +41,7 @@ def test_the_curves_of_all_seeds_are_drawn_and_written(spec, runs, tmp_path):
 def test_a_variant_without_a_curve_is_named(spec, runs, tmp_path):
     (runs / "patn/seed0/logs/metrics.csv").unlink()
     with pytest.raises(ValueError, match="patn: expected a run with a curve of val/ssim, got none"):
-        make_figure(spec, runs, 0, tmp_path / "out")
+        spec.make(runs, 0, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 

@@ -3,6 +3,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from PIL import Image
 
 from twostream.cli import CONF
@@ -10,7 +11,7 @@ from twostream.data.pairs import identity_of, image_name
 from twostream.files import write_json
 from twostream.registry import model_config
 from twostream.report.curves_figure import CurvesSpec
-from twostream.report.figures import load_figure, make_figure
+from twostream.report.figures import load_figure
 from twostream.report.pair_figure import (
     CELL_HEIGHT,
     GAP,
@@ -21,10 +22,9 @@ from twostream.report.pair_figure import (
     Method,
     PairImages,
     draw_columns,
-    make_pair_figure,
     wrapped,
 )
-from twostream.report.plots import DPI
+from twostream.report.plots import DPI, save_figure
 from twostream.report.selection import Selection
 from twostream.runs import results_folder
 from twostream.tables.spec import load_spec
@@ -75,12 +75,18 @@ def spec(runs, tmp_path):
     return path
 
 
-def test_a_figure_shows_runs_and_folders_on_equal_pairs(runs, spec, tmp_path, monkeypatch):
-    drawn = []
-    monkeypatch.setattr("twostream.report.pair_figure.draw_columns", lambda *arguments: drawn.append(arguments))
-    paths = make_figure(load_figure(spec), runs[0], 0, tmp_path / "out")
+@pytest.fixture
+def drawn(monkeypatch):
+    """The columns and image sizes of the figures, which are not drawn."""
+    given = []
+    monkeypatch.setattr("twostream.report.pair_figure.draw_columns", lambda *them: given.append(them) or Figure())
+    return given
+
+
+def test_a_figure_shows_runs_and_folders_on_equal_pairs(runs, spec, tmp_path, drawn):
+    paths = load_figure(spec).make(runs[0], 0, tmp_path / "out")
     assert paths == [tmp_path / "out" / "two.png", tmp_path / "out" / "two.pdf"]
-    [(columns, image_size, _)] = drawn
+    [(columns, image_size)] = drawn
     assert image_size == (32, 16)
     assert [(column.label, column.group, len(column.images)) for column in columns] == [
         *((INPUTS[kind], "", 2) for kind in ("source", "target_pose", "target")),
@@ -90,9 +96,7 @@ def test_a_figure_shows_runs_and_folders_on_equal_pairs(runs, spec, tmp_path, mo
         assert all(image.shape == (32, 16, 3) and abs(int(image[5, 5, 0]) - level) < 5 for image in column.images)
 
 
-def test_a_figure_shows_validation_pairs(runs, tmp_path, monkeypatch):
-    drawn = []
-    monkeypatch.setattr("twostream.report.pair_figure.draw_columns", lambda *arguments: drawn.append(arguments))
+def test_a_figure_shows_validation_pairs(runs, tmp_path, drawn):
     run_dir = runs[0] / "full/seed0"
     results = results_folder(run_dir, "val")
     write_json(results / "metrics.json", {"run": {"data_hash": "a"}})
@@ -104,8 +108,8 @@ def test_a_figure_shows_validation_pairs(runs, tmp_path, monkeypatch):
     for pair in data.pairs:
         red(150).save(results / "images" / image_name(pair))
     spec = FigureSpec("Validation", [Method("one", "full")], pairs=Selection(split="val", count=1), inputs=["target"])
-    make_pair_figure(spec, runs[0], 0, tmp_path)
-    [(columns, _, _)] = drawn
+    spec.make(runs[0], 0, tmp_path)
+    [(columns, _)] = drawn
     assert spec.caption == "1 pairs at equal distances in the list of validation pairs"
     assert [column.images[0][5, 5, 0] for column in columns[1:]] == [150]
     assert (columns[0].images[0] == data.image(data.pairs[0][1])).all()
@@ -113,10 +117,9 @@ def test_a_figure_shows_validation_pairs(runs, tmp_path, monkeypatch):
 
 def test_the_files_have_the_resolution_of_print(tmp_path):
     columns = [Column(str(i), [np.full((32, 16, 3), 20 * i, np.uint8)] * 3, "framed" * (i > 2)) for i in range(5)]
-    paths = [tmp_path / f"a.{suffix}" for suffix in ("png", "pdf")]
-    draw_columns(columns, (32, 16), paths)
+    paths = save_figure(draw_columns(columns, (32, 16)), tmp_path, "a")
     first = [path.read_bytes() for path in paths]
-    draw_columns(columns, (32, 16), paths)
+    save_figure(draw_columns(columns, (32, 16)), tmp_path, "a")
     assert [path.read_bytes() for path in paths] == first
     assert first[1].startswith(b"%PDF")
     image = Image.open(paths[0])
@@ -127,8 +130,9 @@ def test_the_files_have_the_resolution_of_print(tmp_path):
 def test_labels_share_a_baseline_and_titles_stay_off_their_frame(tmp_path):
     images = [np.full((32, 16, 3), 255, np.uint8)]
     labels = [("H", ""), ("H\nH", ""), ("H\nH", "H H"), ("H", "H H")]
-    draw_columns([Column(label, images, group) for label, group in labels], (32, 16), [tmp_path / "a.png"])
-    page = np.asarray(Image.open(tmp_path / "a.png").convert("L"))
+    figure = draw_columns([Column(label, images, group) for label, group in labels], (32, 16))
+    png, _ = save_figure(figure, tmp_path, "a")
+    page = np.asarray(Image.open(png).convert("L"))
     is_line = (page[:, page.shape[1] // 2 :] < 200).mean(axis=1) > 0.8
     frame = is_line.argmax()
     assert 20 < frame < is_line.nonzero()[0][-1]
@@ -157,7 +161,7 @@ def test_wrong_runs_and_folders_are_refused(runs, spec, tmp_path):
     for strip in (tmp_path / "strips").iterdir():
         strip.rename(strip.with_name(f"x{strip.name}"))
     with pytest.raises(ValueError, match=r"strips: expected an image of the pair .*\.png, got none"):
-        make_figure(load_figure(spec), folder, 0, tmp_path)
+        load_figure(spec).make(folder, 0, tmp_path)
     path = next((folder / "full/seed0/images").iterdir())
     right = path.read_bytes()
     Image.new("RGB", (8, 16)).save(path)
@@ -165,10 +169,10 @@ def test_wrong_runs_and_folders_are_refused(runs, spec, tmp_path):
         PairImages.of_run(folder / "full/seed0").read(path)
     path.write_bytes(right)
     with pytest.raises(ValueError, match="expected an evaluated run of seed 1 of full, patn, blocks_5, got none"):
-        make_figure(load_figure(spec), folder, 1, tmp_path)
+        load_figure(spec).make(folder, 1, tmp_path)
     write_json(folder / "patn" / "seed0" / "metrics.json", {"run": {"data_hash": "b"}})
     with pytest.raises(ValueError, match="methods: expected runs on the same data, got"):
-        make_figure(load_figure(spec), folder, 0, tmp_path)
+        load_figure(spec).make(folder, 0, tmp_path)
 
 
 @pytest.mark.parametrize(

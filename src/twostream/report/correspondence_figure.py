@@ -73,26 +73,23 @@ class CorrespondenceSpec:
         """What the figure shows, in words."""
         return f"{self.count} pairs at equal distances in the list of test pairs; {CORRESPONDENCE_FOOTNOTE}"
 
+    def make(self, runs: Path, seed: int, out: Path) -> list[Path]:
+        """Draw the figure of the run `<runs>/<variant>/seed<seed>`; return the paths of its files.
 
-def make_correspondence_figure(spec: CorrespondenceSpec, runs: Path, seed: int, out: Path) -> list[Path]:
-    """Draw the figure of `<runs>/<variant>/seed<seed>` as `out/<name>.png` and `.pdf`; return the paths.
-
-    Raises ValueError if the run has no `correspondence.json`.
-    """
-    run_dir = runs / spec.variant / f"seed{seed}"
-    if not (run_dir / CORRESPONDENCE_FILE).exists():
-        raise ValueError(
-            f"{run_dir}: expected the {CORRESPONDENCE_FILE} of an evaluated run with AT-modules, got none; "
-            f"it is written by: twostream-evaluate run={run_dir}"
-        )
-    data = PairImages.of_run(run_dir)
-    stored = read_correspondence(run_dir, data.joints)
-    assert stored is not None
-    indices = spread(len(stored["pairs"]), spec.count)
-    rows = [row for index in indices for row in _cells(spec, stored, index, run_dir, data)]
-    paths = [out / f"{spec.name}.{suffix}" for suffix in ("png", "pdf")]
-    save_figure(_draw(rows, spec.colours), paths)
-    return paths
+        Raises ValueError if the run has no `correspondence.json`.
+        """
+        run_dir = runs / self.variant / f"seed{seed}"
+        if not (run_dir / CORRESPONDENCE_FILE).exists():
+            raise ValueError(
+                f"{run_dir}: expected the {CORRESPONDENCE_FILE} of an evaluated run with AT-modules, got none; "
+                f"it is written by: twostream-evaluate run={run_dir}"
+            )
+        data = PairImages.of_run(run_dir)
+        stored = read_correspondence(run_dir, data.joints)
+        assert stored is not None
+        indices = spread(len(stored["pairs"]), self.count)
+        rows = [row for index in indices for row in _cells(self, stored, index, run_dir, data)]
+        return save_figure(_draw(rows, self.colours), out, self.name)
 
 
 def _cells(spec: CorrespondenceSpec, stored: dict[str, Any], index: int, run_dir: Path, data: PairImages) -> list[Row]:
@@ -123,7 +120,6 @@ def _cells(spec: CorrespondenceSpec, stored: dict[str, Any], index: int, run_dir
 
 def _draw(rows: Sequence[Row], colours: Mapping[str, str]) -> Any:
     """Draw labelled images in rows, their marks as vectors, with the joints by colour and a note below."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
 
@@ -138,7 +134,6 @@ def _draw(rows: Sequence[Row], colours: Mapping[str, str]) -> Any:
     step = height + LINE_HEIGHT + BASELINE
     size = (total, bottom + len(rows) * step)
     figure = Figure(figsize=size)
-    FigureCanvasAgg(figure)
     for number, (cells, of_points) in enumerate(reversed(rows)):
         for column, (name, cell) in enumerate(cells.items()):
             left, low = GAP + column * (width + GAP), bottom + number * step

@@ -33,26 +33,23 @@ class CurvesSpec:
         unit = "minutes of training, without validations" if self.over_time else "iterations"
         return f"{self.heading} over {unit}; one curve per seed"
 
+    def make(self, runs: Path, seed: int, out: Path) -> list[Path]:
+        """Draw the curves of all seeds, `<runs>/<variant>/seed*`, and write their values as `out/<name>.csv`.
 
-def make_curves_figure(spec: CurvesSpec, runs: Path, out: Path) -> list[Path]:
-    """Draw the curves of `<runs>/<variant>/seed*` as `out/<name>.png` and `.pdf`, and write their values as `.csv`.
-
-    Returns the paths. Raises ValueError if a variant has no curve of the metric.
-    """
-    found = {label: read_variant(runs / variant, spec.metric) for label, variant in spec.curves.items()}
-    curves = {label: list(of_seeds.values()) for label, of_seeds in found.items()}
-    figure = plot_curves(curves, spec.heading, spec.over_time)
-    paths = [out / f"{spec.name}.{suffix}" for suffix in ("png", "pdf")]
-    save_figure(figure, paths)
-    rows = [
-        (label, seed, iteration, f"{minutes:.2f}", f"{value:.6f}")
-        for label, curves in found.items()
-        for seed, curve in curves.items()
-        for iteration, minutes, value in zip(*curve, strict=True)
-    ]
-    table = out / f"{spec.name}.csv"
-    write_text(table, csv_text([["label", "seed", "iteration", "minutes", spec.metric], *rows]))
-    return [*paths, table]
+        Returns the paths of the files. Raises ValueError if a variant has no curve of the metric.
+        """
+        found = {label: read_variant(runs / variant, self.metric) for label, variant in self.curves.items()}
+        curves = {label: list(of_seeds.values()) for label, of_seeds in found.items()}
+        paths = save_figure(plot_curves(curves, self.heading, self.over_time), out, self.name)
+        rows = [
+            (label, seed, iteration, f"{minutes:.2f}", f"{value:.6f}")
+            for label, curves in found.items()
+            for seed, curve in curves.items()
+            for iteration, minutes, value in zip(*curve, strict=True)
+        ]
+        table = out / f"{self.name}.csv"
+        write_text(table, csv_text([["label", "seed", "iteration", "minutes", self.metric], *rows]))
+        return [*paths, table]
 
 
 def read_variant(folder: Path, metric: str) -> dict[int, Curve]:

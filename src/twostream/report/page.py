@@ -11,7 +11,6 @@ from PIL import Image
 
 from twostream.files import data_uri, read_object, write_text
 from twostream.report.figures import Spec as Figure
-from twostream.report.figures import make_figure
 from twostream.report.metric_names import CURVES, DIRECTIONS, metric_of, score_headings
 from twostream.report.pair_browser import browser_data
 from twostream.report.plots import DPI, OUTCOMES, Interval, plot_curves, plot_forest, read_curve, svg
@@ -84,7 +83,7 @@ def _draw(
     drawn, not_drawn = [], {}
     for spec in figures:
         try:
-            drawn.append((spec, make_figure(spec, folder, seed, out)[0]))
+            drawn.append((spec, spec.make(folder, seed, out)[0]))
         except ValueError as error:
             not_drawn[spec.title] = str(error)
     return drawn, not_drawn

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
 from textwrap import fill
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import UInt8
@@ -77,6 +77,30 @@ class FigureSpec:
         """What the figure shows, in words."""
         return self.pairs.text
 
+    def make(self, runs: Path, seed: int, out: Path) -> list[Path]:
+        """Draw the figure of the runs `<runs>/<variant>/seed<seed>`; return the paths of its files.
+
+        Methods whose run is not evaluated are left out. Raises ValueError if none is left, for runs on different data,
+        and for images that are missing.
+        """
+        split = self.pairs.split
+        variants = [method.variant for method in self.methods if method.variant]
+        folders = {variant: results_folder(runs / variant / f"seed{seed}", split) for variant in variants}
+        evaluated = {variant: folder for variant, folder in folders.items() if (folder / "metrics.json").is_file()}
+        check(len(evaluated) > 0, f"{runs}", f"an evaluated run of seed {seed} of {', '.join(folders)}", "none")
+        hashes = {str(folder): _data_hash(folder / "metrics.json") for folder in evaluated.values()}
+        check(len(set(hashes.values())) == 1, "methods", "runs on the same data", hashes)
+        variant, first = next(iter(evaluated.items()))
+        data = PairImages.of_run(runs / variant / f"seed{seed}", split)
+        pairs = select(self.pairs, data.pairs, data.joints, first / "scores.csv")
+        inputs = [(kind, [data.input(kind, pair, self.poses_over_images) for pair in pairs]) for kind in self.inputs]
+        columns = [Column(INPUTS[kind], images) for kind, images in inputs]
+        for method in self.methods:
+            if method.folder or method.variant in evaluated:
+                read = _reader(method, evaluated.get(method.variant), data)
+                columns.append(Column(method.label, [read(pair) for pair in pairs], method.group))
+        return save_figure(draw_columns(columns, data.image_size), out, self.name)
+
 
 class Column(NamedTuple):
     """A column of a figure, an image a row; neighbours of one group share a frame with its title."""
@@ -139,36 +163,6 @@ def _data_hash(path: Path) -> str:
     return run["data_hash"]
 
 
-def make_pair_figure(spec: FigureSpec, runs: Path, seed: int, out: Path) -> list[Path]:
-    """Draw a figure of the runs `<runs>/<variant>/seed<seed>` as `out/<name>.png` and `.pdf`; return the paths.
-
-    Methods whose run is not evaluated are left out. Raises ValueError if none is left, for runs on different data, and
-    for images that are missing.
-    """
-    split = spec.pairs.split
-    folders = {
-        method.variant: results_folder(runs / method.variant / f"seed{seed}", split)
-        for method in spec.methods
-        if method.variant
-    }
-    evaluated = {variant: folder for variant, folder in folders.items() if (folder / "metrics.json").is_file()}
-    check(len(evaluated) > 0, f"{runs}", f"an evaluated run of seed {seed} of {', '.join(folders)}", "none")
-    hashes = {str(folder): _data_hash(folder / "metrics.json") for folder in evaluated.values()}
-    check(len(set(hashes.values())) == 1, "methods", "runs on the same data", hashes)
-    variant, first = next(iter(evaluated.items()))
-    data = PairImages.of_run(runs / variant / f"seed{seed}", split)
-    pairs = select(spec.pairs, data.pairs, data.joints, first / "scores.csv")
-    inputs = [(kind, [data.input(kind, pair, spec.poses_over_images) for pair in pairs]) for kind in spec.inputs]
-    columns = [Column(INPUTS[kind], images) for kind, images in inputs]
-    for method in spec.methods:
-        if method.folder or method.variant in evaluated:
-            read = _reader(method, evaluated.get(method.variant), data)
-            columns.append(Column(method.label, [read(pair) for pair in pairs], method.group))
-    paths = [out / f"{spec.name}.{suffix}" for suffix in ("png", "pdf")]
-    draw_columns(columns, data.image_size, paths)
-    return paths
-
-
 def _reader(method: Method, run_dir: Path | None, data: PairImages) -> Callable[[Pair], RgbArray]:
     """Return a function that reads a method's image of a pair. Raises ValueError for a folder without any."""
     if run_dir is not None:
@@ -187,9 +181,8 @@ def _reader(method: Method, run_dir: Path | None, data: PairImages) -> Callable[
     return read
 
 
-def draw_columns(columns: Sequence[Column], image_size: tuple[int, int], paths: Sequence[Path]) -> None:
-    """Draw labelled columns of images, all of one number of rows, to files by their suffixes."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
+def draw_columns(columns: Sequence[Column], image_size: tuple[int, int]) -> Any:
+    """Draw labelled columns of images, all of one number of rows, as a figure of matplotlib."""
     from matplotlib.figure import Figure
     from matplotlib.patches import Rectangle
 
@@ -203,7 +196,6 @@ def draw_columns(columns: Sequence[Column], image_size: tuple[int, int], paths: 
     total = len(columns) * (width + GAP) + (len(groups) - 1) * GROUP_GAP + 2 * GAP
     size = (total, frame_top + _text_height(titles) + GAP)
     figure = Figure(figsize=size)
-    FigureCanvasAgg(figure)
 
     def write(x: float, y: float, text: str) -> None:
         # Lines one by one, so that the last ones of all labels have one baseline.
@@ -229,7 +221,7 @@ def draw_columns(columns: Sequence[Column], image_size: tuple[int, int], paths: 
             figure.add_artist(Rectangle(corner, *frame, fill=False, linewidth=0.6, edgecolor="0.4"))
             write(start + extent / 2 - 0.75 * GAP, frame_top, title)
         left += GROUP_GAP
-    save_figure(figure, paths)
+    return figure
 
 
 def wrapped(text: str, inches: float) -> str:

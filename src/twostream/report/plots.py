@@ -110,11 +110,9 @@ def plot_forest(intervals: Sequence[Interval], base: str, better: int) -> Any:
 
 
 def _axes(width: float, height: float) -> tuple[Any, Any]:
-    from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width, height), layout="constrained")
-    FigureCanvasSVG(figure)
     figure.patch.set_alpha(0)
     axes = figure.add_subplot()
     axes.patch.set_alpha(0)
@@ -126,12 +124,14 @@ def _axes(width: float, height: float) -> tuple[Any, Any]:
     return figure, axes
 
 
-def save_figure(figure: Any, paths: Sequence[Path]) -> None:
-    """Write a figure of matplotlib to PNG and PDF files, by their suffixes; equal figures are equal files."""
-    for path in paths:
-        undated = {"CreationDate": None} if path.suffix == ".pdf" else {"Software": None}
-        with atomic_write(path) as temporary:
-            figure.savefig(temporary, dpi=DPI, format=path.suffix[1:], metadata=undated)
+def save_figure(figure: Any, out: Path, name: str) -> list[Path]:
+    """Write a figure of matplotlib as `out/<name>.png` and `.pdf`; return the paths. Equal figures are equal files."""
+    paths = []
+    for suffix, undated in (("png", {"Software": None}), ("pdf", {"CreationDate": None})):
+        paths.append(out / f"{name}.{suffix}")
+        with atomic_write(paths[-1]) as temporary:
+            figure.savefig(temporary, dpi=DPI, format=suffix, metadata=undated)
+    return paths
 
 
 def svg(figure: Any) -> str:
