@@ -49,7 +49,7 @@ def write_static_page(folder: Path, service: DemoService, store: WeightStore) ->
         for name, content in (runtime | {name: content for name, (content, _) in page_files().items()}).items():
             (new / name).write_bytes(content)
         for model, described in zip(service.models.values(), models, strict=True):
-            export_generator(new / described["file"], model.generator, model.heatmaps, model.image_size, explained=True)
+            export_generator(new / described["file"], model, explained=True)
         body = {"head": HEAD, "ankles": ANKLES, "small": SMALL, "feather": FEATHER}
         body["margins"] = service.content["margins"]
         write_json(new / CONTENT, service.content | {"backend": "browser", "models": models, "frame": body})

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from twostream.data.keypoints import NUM_JOINTS
-from twostream.data.pose import Heatmaps
 from twostream.extras import require
 from twostream.files import atomic_write
+from twostream.inference import PoseTransfer
 from twostream.nets.inspection import ExplainedGenerator, Inputs
 
 OPSET = 18  # the first with Col2Im, which a warp needs
@@ -35,30 +35,21 @@ def require_onnx() -> None:
     require("ONNX files need", "export", "onnx", "onnxscript", "onnxruntime")
 
 
-def random_inputs(batch_size: int, image_size: tuple[int, int], heatmaps: Heatmaps, seed: int = 0) -> Inputs:
+def random_inputs(model: PoseTransfer, batch_size: int, seed: int = 0) -> Inputs:
     """Return random images and the heatmaps of random joints."""
     random = torch.Generator().manual_seed(seed)
-    size = torch.tensor(image_size)
+    size = torch.tensor(model.image_size)
     sources, targets = (torch.rand(batch_size, NUM_JOINTS, 2, generator=random) * size for _ in range(2))
-    images = torch.rand(batch_size, 3, *image_size, generator=random) * 2 - 1
-    return images, heatmaps(sources, image_size), heatmaps(targets, image_size)
+    images = torch.rand(batch_size, 3, *model.image_size, generator=random) * 2 - 1
+    return images, model.heatmaps(sources, model.image_size), model.heatmaps(targets, model.image_size)
 
 
-def export_generator(
-    path: Path,
-    generator: nn.Module,
-    heatmaps: Heatmaps,
-    image_size: tuple[int, int],
-    half: bool = False,
-    explained: bool = False,
-) -> Difference:
-    """Write a generator as an ONNX file, for any batch size, and return how far its images are from PyTorch's.
+def export_generator(path: Path, model: PoseTransfer, half: bool = False, explained: bool = False) -> Difference:
+    """Write a model's generator as an ONNX file, for any batch size, and return how far its images are from PyTorch's.
 
     Args:
         path: of the file.
-        generator: on a CPU, in evaluation mode.
-        heatmaps: draws joints.
-        image_size: height and width in pixels.
+        model: on a CPU.
         half: store the weights in float16; inputs, outputs and arithmetic are float32 all the same, since few CPUs have
             another.
         explained: with the further outputs of `ExplainedGenerator`.
@@ -66,10 +57,10 @@ def export_generator(
     Raises ValueError if the difference is more than `TOLERANCE`.
 
     """
-    network = ExplainedGenerator(generator) if explained else generator
+    network = ExplainedGenerator(model.generator) if explained else model.generator
     names = network.output_names if isinstance(network, ExplainedGenerator) else ("image",)
-    _write_onnx(path, network, random_inputs(2, image_size, heatmaps), names, half)
-    found = compare_with_pytorch(path, generator, heatmaps, image_size)
+    _write_onnx(path, network, random_inputs(model, 2), names, half)
+    found = compare_with_pytorch(path, model)
     if found.largest > TOLERANCE:
         raise ValueError(f"{path.name}: expected PyTorch's images to {TOLERANCE}, got {found.largest:.2g}")
     return found
@@ -100,27 +91,25 @@ def _write_onnx(path: Path, network: nn.Module, inputs: Inputs, output_names: Se
         temporary.write_bytes(model.SerializeToString())
 
 
-def compare_with_pytorch(
-    path: Path, generator: nn.Module, heatmaps: Heatmaps, image_size: tuple[int, int]
-) -> Difference:
+def compare_with_pytorch(path: Path, model: PoseTransfer) -> Difference:
     """Return how far onnxruntime's images are from PyTorch's, over several batch sizes."""
     import onnxruntime
 
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     differences = []
     for seed, batch_size in enumerate(BATCH_SIZES):
-        inputs = random_inputs(batch_size, image_size, heatmaps, seed)
+        inputs = random_inputs(model, batch_size, seed)
         (images,) = session.run(
             ["image"], {name: array.numpy() for name, array in zip(INPUT_NAMES, inputs, strict=True)}
         )
-        differences.append(difference(torch.from_numpy(images), generator, inputs))
+        differences.append(difference(torch.from_numpy(images), model, inputs))
     return Difference(max(one.largest for one in differences), float(np.mean([one.mean for one in differences])))
 
 
 @torch.inference_mode()
-def difference(images: Tensor, generator: nn.Module, inputs: Inputs) -> Difference:
-    """Return how far images are from those of a generator."""
-    absolute = (images - generator(*inputs)).abs()
+def difference(images: Tensor, model: PoseTransfer, inputs: Inputs) -> Difference:
+    """Return how far images are from those of a model's generator."""
+    absolute = (images - model.generator(*inputs)).abs()
     return Difference(absolute.max().item(), absolute.mean().item())
 
 

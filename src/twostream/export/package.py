@@ -72,9 +72,9 @@ def _write(folder: Path, run_dir: Path, averaged: bool, dtype: str, onnx: bool) 
     }
     write_json(folder / model_package.CONFIG, config)
     packaged = PoseTransfer.load(folder, "cpu")
-    inputs = onnx_file.random_inputs(2, trained.image_size, trained.heatmaps)
+    inputs = onnx_file.random_inputs(trained, 2)
     with torch.inference_mode():
-        rounding = onnx_file.difference(packaged.generator(*inputs), trained.generator, inputs)
+        rounding = onnx_file.difference(packaged.generator(*inputs), trained, inputs)
     config["rounding"] = rounding._asdict()
     if onnx:
         config["onnx"] = _write_onnx(folder / model_package.ONNX, packaged, dtype)
@@ -87,7 +87,7 @@ def _write(folder: Path, run_dir: Path, averaged: bool, dtype: str, onnx: bool) 
 
 
 def _write_onnx(path: Path, model: PoseTransfer, dtype: str) -> dict[str, Any]:
-    found = onnx_file.export_generator(path, model.generator, model.heatmaps, model.image_size, dtype == "float16")
+    found = onnx_file.export_generator(path, model, half=dtype == "float16")
     return {
         "opset": onnx_file.OPSET,
         "inputs": list(onnx_file.INPUT_NAMES),
