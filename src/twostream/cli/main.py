@@ -60,7 +60,7 @@ def run(name: str) -> None:
 def usage() -> str:
     """Return the list of the commands."""
     width = max(map(len, COMMANDS)) + 2
-    lines = [f"  {name:<{width}}{command.text}" for name, command in COMMANDS.items()]
+    lines = [f"  {name:<{width}}{schema.__doc__}" for name, schema in COMMANDS.items()]
     return "\n".join(
         [
             "usage: twostream COMMAND [KEY=VALUE ...], or twostream-COMMAND [KEY=VALUE ...]",

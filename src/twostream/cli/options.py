@@ -1,7 +1,10 @@
-"""The commands, and the options of each by name and type; their values are in `conf/<command>.yaml`."""
+"""The commands: what each does, as `twostream --help` says it, and its options by name and type.
+
+Their values are in `conf/<command>.yaml`.
+"""
 
 from dataclasses import dataclass, fields
-from typing import Any, NamedTuple
+from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -30,7 +33,7 @@ class Model:
 
 @dataclass
 class Train(Model):
-    """Options of `twostream-train`."""
+    """Train and evaluate a run, or a sweep with -m."""
 
     trainer: Group
     logger: Group
@@ -47,7 +50,7 @@ class Train(Model):
 
 @dataclass
 class Evaluate:
-    """Options of `twostream-evaluate`."""
+    """Generate and score the test pairs of a finished run again."""
 
     run: str
     weights: Group
@@ -59,7 +62,7 @@ class Evaluate:
 
 @dataclass
 class Score:
-    """Options of `twostream-score`."""
+    """Score images that were generated elsewhere."""
 
     images: str
     layout: Group
@@ -86,7 +89,7 @@ class Runs:
 
 @dataclass
 class Status(Runs):
-    """Options of `twostream-status`."""
+    """The state of the runs of an experiment."""
 
     ablations: list[str]
     watch: bool
@@ -95,7 +98,7 @@ class Status(Runs):
 
 @dataclass
 class Table(Runs):
-    """Options of `twostream-table`."""
+    """The tables of the paper from finished runs."""
 
     specs: list[str]
     out: str
@@ -104,7 +107,7 @@ class Table(Runs):
 
 @dataclass
 class Report(Runs):
-    """Options of `twostream-report`."""
+    """An experiment as one HTML file."""
 
     specs: list[str]
     figures: list[str]
@@ -114,7 +117,7 @@ class Report(Runs):
 
 @dataclass
 class Dashboard(Report):
-    """Options of `twostream-dashboard`."""
+    """Upload finished runs to Weights & Biases."""
 
     view: str | None
     project: str
@@ -126,7 +129,7 @@ class Dashboard(Report):
 
 @dataclass
 class Figure:
-    """Options of `twostream-figure`."""
+    """Figures of test pairs from finished runs."""
 
     runs: str
     seed: int
@@ -136,7 +139,7 @@ class Figure:
 
 @dataclass
 class Generate:
-    """Options of `twostream-generate`."""
+    """People of your images in other poses, as images or videos."""
 
     source: str
     pose: str
@@ -156,7 +159,7 @@ class Generate:
 
 @dataclass
 class Demo:
-    """Options of `twostream-demo`."""
+    """A page in the browser: a person in a pose that you drag."""
 
     models: Any
     static: str | None
@@ -173,7 +176,7 @@ class Demo:
 
 @dataclass
 class Export:
-    """Options of `twostream-export`."""
+    """A run as a model package: safetensors, model card, ONNX."""
 
     run: str
     out: str
@@ -184,7 +187,7 @@ class Export:
 
 @dataclass
 class Annotate:
-    """Options of `twostream-annotate`."""
+    """Find the joints of the people in a folder of images."""
 
     images: str
     out: str
@@ -194,7 +197,7 @@ class Annotate:
 
 @dataclass
 class Prepare:
-    """Options of `twostream-prepare`."""
+    """A data set from its download, or from annotated images of your own."""
 
     data: Group
     preparation: Group
@@ -218,8 +221,9 @@ class Prepare:
 
 @dataclass
 class Benchmark(Model):
-    """Options of `twostream-benchmark`; the settings of its parts are as they are in `conf/benchmark.yaml`."""
+    """Speed and memory of inference and training."""
 
+    # The settings of its parts are as they are in conf/benchmark.yaml.
     augmentations: Any
     generators: Any
     baseline: Any
@@ -240,28 +244,12 @@ class Benchmark(Model):
     out: str | None
 
 
-class Command(NamedTuple):
-    """A command: the dataclass of its options, and what it does."""
-
-    options: type
-    text: str
-
-
-COMMANDS = {
-    "train": Command(Train, "train and evaluate a run, or a sweep with -m"),
-    "evaluate": Command(Evaluate, "generate and score the test pairs of a finished run again"),
-    "score": Command(Score, "score images that were generated elsewhere"),
-    "table": Command(Table, "the tables of the paper from finished runs"),
-    "figure": Command(Figure, "figures of test pairs from finished runs"),
-    "report": Command(Report, "an experiment as one HTML file"),
-    "status": Command(Status, "the state of the runs of an experiment"),
-    "dashboard": Command(Dashboard, "upload finished runs to Weights & Biases"),
-    "generate": Command(Generate, "people of your images in other poses, as images or videos"),
-    "demo": Command(Demo, "a page in the browser: a person in a pose that you drag"),
-    "export": Command(Export, "a run as a model package: safetensors, model card, ONNX"),
-    "annotate": Command(Annotate, "find the joints of the people in a folder of images"),
-    "prepare": Command(Prepare, "a data set from its download, or from annotated images of your own"),
-    "benchmark": Command(Benchmark, "speed and memory of inference and training"),
+COMMANDS: dict[str, type] = {
+    schema.__name__.lower(): schema
+    for schema in (
+        *(Train, Evaluate, Score, Table, Figure, Report, Status, Dashboard),
+        *(Generate, Demo, Export, Annotate, Prepare, Benchmark),
+    )
 }
 
 
@@ -273,7 +261,7 @@ def check_options(command: str, cfg: DictConfig) -> None:
     """
     if missing := sorted(OmegaConf.missing_keys(cfg)):
         raise ValueError(f"{missing[0]}: expected a value: twostream-{command} {missing[0]}=...")
-    schema = COMMANDS[command].options
+    schema = COMMANDS[command]
     known = {one.name for one in fields(schema)}
     if unknown := [str(key) for key in cfg if key not in known]:
         raise ValueError(f"{unknown[0]}: expected an option of twostream-{command} ({', '.join(sorted(known))})")
