@@ -1,7 +1,7 @@
 """A pinhole camera that frames a figure like the bounding box of a person detector."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,14 +33,21 @@ class Camera:
         return np.concatenate([seen[:, :2] / depth * self.focal + self.centre, depth], axis=1)
 
 
-def _look_at(position: NDArray[np.float64], target: NDArray[np.float64], roll: float) -> NDArray[np.float64]:
-    """Return the axes of a camera that looks at a target, rotated by `roll` degrees."""
+def _aim(yaw: float, distance: float, level: float, height: float, roll: float = 0.0) -> Camera:
+    """Return a camera of focal length 1 that looks at the middle of a figure of `height` metres.
+
+    It is `distance` metres away at a `yaw` as for `frame_figure`, `level` metres high and rotated by `roll` degrees.
+    """
+    angle = np.radians(yaw)
+    position = np.array([distance * np.sin(angle), distance * np.cos(angle), level])
+    target = np.array([0.0, 0.0, 0.5 * height])
     forward = (target - position) / np.linalg.norm(target - position)
     right = np.cross(forward, [0.0, 0.0, 1.0])
     right /= np.linalg.norm(right)
     down = np.cross(forward, right)
     c, s = np.cos(np.radians(roll)), np.sin(np.radians(roll))
-    return np.stack([c * right + s * down, c * down - s * right, forward])
+    axes = np.stack([c * right + s * down, c * down - s * right, forward])
+    return Camera(position, axes, 1.0, (0.0, 0.0))
 
 
 def _box(camera: Camera, figure: Figure, skipped: tuple[Part, ...]) -> NDArray[np.float64]:
@@ -62,10 +69,7 @@ def frame_figure(
     """
     rows, columns = image_size
     distance, level = rng.uniform(4.0, 8.0), rng.uniform(1.0, 2.9)
-    angle = np.radians(yaw)
-    position = np.array([distance * np.sin(angle), distance * np.cos(angle), level])
-    axes = _look_at(position, np.array([0.0, 0.0, 0.5 * height]), rng.normal(0, 1.2))
-    unit = Camera(position, axes, 1.0, (0.0, 0.0))
+    unit = _aim(yaw, distance, level, height, rng.normal(0, 1.2))
     arms = (Part.RIGHT_LOWER_ARM, Part.RIGHT_HAND, Part.LEFT_LOWER_ARM, Part.LEFT_HAND)
     left, top, right, bottom = _box(unit, figure, arms if rng.random() < 0.15 else ())
     fill = rng.uniform(0.82, 0.95)
@@ -76,7 +80,7 @@ def frame_figure(
     shift = rng.uniform(-0.04, 0.04, 2) * (columns, 0.5 * rows)
     centre_x = columns / 2 - focal * middle + shift[0]
     centre_y = rows / 2 - focal * (top + bottom) / 2 + shift[1]
-    return Camera(position, axes, float(focal), (float(centre_x), float(centre_y)))
+    return replace(unit, focal=float(focal), centre=(float(centre_x), float(centre_y)))
 
 
 def follow_figure(
@@ -88,20 +92,13 @@ def follow_figure(
     height, less if it is wide, but at least 72 %.
     """
     rows, columns = image_size
-    units, boxes, trunks = [], [], []
-    for figure, yaw in zip(figures, yaws, strict=True):
-        angle = np.radians(yaw)
-        position = np.array([6.0 * np.sin(angle), 6.0 * np.cos(angle), 1.5])
-        unit = Camera(position, _look_at(position, np.array([0.0, 0.0, 0.5 * height]), 0.0), 1.0, (0.0, 0.0))
-        units.append(unit)
-        boxes.append(_box(unit, figure, ()))
-        trunks.append(unit.project(figure.joints[[1, 8, 11]])[:, 0].mean())
-    left, top, right, bottom = np.array(boxes).T
+    units = [_aim(yaw, 6.0, 1.5, height) for yaw in yaws]
+    views = list(zip(units, figures, strict=True))
+    left, top, right, bottom = np.array([_box(unit, figure, ()) for unit, figure in views]).T
+    trunks = [unit.project(figure.joints[[1, 8, 11]])[:, 0].mean() for unit, figure in views]
     half_width = max((right - trunks).max(), (trunks - left).max())
     tall = 0.9 * rows / (bottom.max() - top.min())
     focal = float(np.clip(0.48 * columns / half_width, 0.8 * tall, tall))
     middle = rows / 2 - focal * (top.min() + bottom.max()) / 2
-    return [
-        Camera(unit.position, unit.axes, focal, (float(columns / 2 - focal * trunk), float(middle)))
-        for unit, trunk in zip(units, trunks, strict=True)
-    ]
+    centres = [(float(columns / 2 - focal * trunk), float(middle)) for trunk in trunks]
+    return [replace(unit, focal=focal, centre=centre) for unit, centre in zip(units, centres, strict=True)]

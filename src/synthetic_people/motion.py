@@ -2,7 +2,7 @@
 
 import argparse
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -55,10 +55,6 @@ def turning(count: int) -> list[Frame]:
     return [Frame(STANDING, 360 * index / count) for index in range(count)]
 
 
-def _still(yaw: float, pose: Pose = STANDING) -> Callable[[], list[Frame]]:
-    return lambda: [Frame(pose, yaw)]
-
-
 HIPS = Pose(arms=(Arm(-22, 44, 70, 95),) * 2, legs=(Leg(0, 7, 4),) * 2)
 ARMS_UP = Pose(arms=(Arm(160, 5, 15, 15),) * 2, legs=STANDING.legs)
 SIDEWAYS = Pose(arms=(Arm(0, 68, 0, 10),) * 2, legs=STANDING.legs)
@@ -66,20 +62,20 @@ REACHING = Pose(arms=(Arm(82, 8, 0, 12), STANDING.arms[1]), legs=(Leg(14, 3, 8),
 BENDING = Pose(tilt=22, bend=24, nod=-8, arms=(Arm(52, 10, 10, 20),) * 2, legs=(Leg(26, 5, 44),) * 2)
 STEP = walking(16, 0)[4].pose
 
-PRESETS: dict[str, Callable[[], list[Frame]]] = {
-    "front": _still(0),
-    "right": _still(90),
-    "back": _still(180),
-    "left": _still(270),
-    "hands_on_hips": _still(15, HIPS),
-    "arms_up": _still(0, ARMS_UP),
-    "arms_sideways": _still(0, SIDEWAYS),
-    "reach": _still(60, REACHING),
-    "bend": _still(70, BENDING),
-    "step": _still(40, STEP),
-    "walk": lambda: walking(16, 65),
-    "wave": lambda: waving(12, 0),
-    "turn": lambda: turning(24),
+PRESETS = {
+    "front": [Frame(STANDING, 0)],
+    "right": [Frame(STANDING, 90)],
+    "back": [Frame(STANDING, 180)],
+    "left": [Frame(STANDING, 270)],
+    "hands_on_hips": [Frame(HIPS, 15)],
+    "arms_up": [Frame(ARMS_UP, 0)],
+    "arms_sideways": [Frame(SIDEWAYS, 0)],
+    "reach": [Frame(REACHING, 60)],
+    "bend": [Frame(BENDING, 70)],
+    "step": [Frame(STEP, 40)],
+    "walk": walking(16, 65),
+    "wave": waving(12, 0),
+    "turn": turning(24),
 }
 
 
@@ -98,7 +94,7 @@ def sequence_joints(
 
 def presets() -> dict[str, object]:
     """Return the presets as stored in a JSON file: the frame, and a list of joints for each name."""
-    poses = {name: [joints.tolist() for joints in sequence_joints(make())[0]] for name, make in PRESETS.items()}
+    poses = {name: [joints.tolist() for joints in sequence_joints(frames)[0]] for name, frames in PRESETS.items()}
     return {"image_size": list(IMAGE_SIZE), "poses": poses}
 
 

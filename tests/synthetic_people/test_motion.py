@@ -38,7 +38,7 @@ def test_a_preset_shows_a_whole_person_in_the_frame(stored):
 def test_joints_are_those_of_the_rendered_view():
     rng = np.random.default_rng(0)
     outfit, _ = sample_outfit(rng, SHAPE)
-    joints, views = sequence_joints(PRESETS["wave"]()[:2], (64, 32))
+    joints, views = sequence_joints(PRESETS["wave"][:2], (64, 32))
     for found, (figure, camera) in zip(joints, views, strict=True):
         view = render_view(figure, outfit, camera, sample_light(rng), np.zeros((64, 32, 3), np.float32))
         np.testing.assert_array_equal(found, view.joints)
