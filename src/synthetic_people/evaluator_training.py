@@ -51,8 +51,7 @@ class EvaluatorTraining:
         batch_size: images of an iteration.
         learning_rate: the highest of a one-cycle schedule.
 
-    Raises:
-        ValueError: no identity is left for training or for validation.
+    Raises ValueError if no identity is left for training or for validation.
     """
 
     num_identities: int = 1500
@@ -81,14 +80,8 @@ class EvaluatorTraining:
     def prepare(self, image_size: tuple[int, int], people_root: Path, cache: Path, device: torch.device) -> Evaluator:
         """Return the evaluator for an image size: shipped if the settings are those of the package, cached, or trained.
 
-        Args:
-            image_size: height and width in pixels.
-            people_root: folder of sets of synthetic people.
-            cache: folder of trained evaluators.
-            device: of training and use.
-
-        Raises:
-            ValueError: a weight file is not what it should be; the message names it.
+        `people_root` is the folder of sets of synthetic people, `cache` that of trained evaluators. Raises ValueError,
+        naming the file, if a weight file is not what it should be.
         """
         key = self.key(image_size)
         if key == SHIPPED_KEY:

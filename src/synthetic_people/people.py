@@ -4,7 +4,6 @@ import hashlib
 import json
 import logging
 import multiprocessing
-import shutil
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
@@ -25,7 +24,7 @@ from synthetic_people.raycast import View, render_view, sample_light
 from twostream.data.keypoints import JointArray, write_annotations
 from twostream.data.manifest import MANIFEST, SPLITS, write_manifest
 from twostream.data.pairs import matching_pairs, write_pairs
-from twostream.files import read_object
+from twostream.files import read_object, replace_folder
 from twostream.signals import become_worker
 
 log = logging.getLogger(__name__)
@@ -50,8 +49,7 @@ class SyntheticPeople:
         seed: of all draws, at least 0.
         num_workers: processes that render; the files do not depend on it.
 
-    Raises:
-        ValueError: a setting is out of its range.
+    Raises ValueError for a setting out of its range.
     """
 
     image_size: Sequence[int]
@@ -90,10 +88,7 @@ class SyntheticPeople:
 
         The folder appears under its name only when it is complete; a second process waits until the first one has
         rendered it. With more than one worker, processes are spawned, so a script that calls this must guard its top
-        level with `if __name__ == "__main__"`.
-
-        Raises:
-            ValueError: the folder exists but does not hold a set of these settings.
+        level with `if __name__ == "__main__"`. Raises ValueError if the folder does not hold a set of these settings.
         """
         root = parent / self.key()
         if not root.exists():
@@ -148,14 +143,8 @@ class SyntheticPeople:
 
     def _render(self, root: Path) -> None:
         log.info("%s: not there yet, %s are rendered", root, LABEL)
-        unfinished = root.with_name(f"{root.name}.partial")
-        shutil.rmtree(unfinished, ignore_errors=True)  # of a killed process
-        try:
-            joints = self._render_images(unfinished)
-            self._write_tables(unfinished, joints)
-            unfinished.rename(root)
-        finally:
-            shutil.rmtree(unfinished, ignore_errors=True)
+        with replace_folder(root, lambda folder: False, LABEL) as unfinished:
+            self._write_tables(unfinished, self._render_images(unfinished))
 
     def _render_images(self, root: Path) -> dict[str, dict[str, JointArray]]:
         """Write the images and surface coordinates; return split -> image name -> joints."""

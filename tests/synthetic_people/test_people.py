@@ -108,7 +108,7 @@ def test_a_failed_run_leaves_no_folder(tmp_path, monkeypatch):
 
 
 def test_leftovers_of_a_killed_run_are_removed(root, tmp_path):
-    partial = tmp_path / f"{small().key()}.partial"
+    partial = tmp_path / f".{small().key()}.partial"
     (partial / "train").mkdir(parents=True)
     assert data_hash(small().prepare(tmp_path)) == data_hash(root)
     assert not partial.exists()
