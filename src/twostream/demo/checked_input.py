@@ -16,6 +16,7 @@ from jaxtyping import Float
 from PIL import Image, ImageOps
 
 from twostream.data.keypoints import JOINT_NAMES, NUM_JOINTS
+from twostream.files import quoted
 
 PHOTO_FORMATS = ("PNG", "JPEG", "WEBP")
 MAX_SIDE = 512  # pixels of an image on the page; larger photos are reduced
@@ -85,10 +86,10 @@ def parse_object(content: bytes, keys: tuple[str, ...]) -> dict[str, Any]:
         value = json.loads(content, parse_constant=refuse)
     # Thousands of brackets exceed the parser's recursion limit.
     except (ValueError, RecursionError):
-        raise BadRequest(f"expected JSON, got {_short(content[:60].decode(errors='replace'))}") from None
+        raise BadRequest(f"expected JSON, got {quoted(content[:60].decode(errors='replace'))}") from None
     got = sorted(value) if isinstance(value, dict) else value
     if got != sorted(keys):
-        raise BadRequest(f"expected an object with {', '.join(keys)}, got {_short(got)}")
+        raise BadRequest(f"expected an object with {', '.join(keys)}, got {quoted(got)}")
     return value
 
 
@@ -98,7 +99,7 @@ def parse_joints(value: Any, name: str) -> Float[np.ndarray, "18 2"]:
     Raises BadRequest for another value, and for coordinates beyond `MAX_COORDINATE`.
     """
     if not isinstance(value, list) or len(value) != NUM_JOINTS:
-        got = f"a list of {len(value)}" if isinstance(value, list) else _short(value)
+        got = f"a list of {len(value)}" if isinstance(value, list) else quoted(value)
         raise BadRequest(f"{name}: expected a list of {NUM_JOINTS} joints, got {got}")
     joints = np.full((NUM_JOINTS, 2), np.nan)
     for index, joint in enumerate(value):
@@ -106,7 +107,7 @@ def parse_joints(value: Any, name: str) -> Float[np.ndarray, "18 2"]:
             continue
         if not (isinstance(joint, list) and len(joint) == 2 and all(map(_is_coordinate, joint))):
             expected = f"[y, x] within ±{MAX_COORDINATE} pixels, or null"
-            raise BadRequest(f"{name}: {JOINT_NAMES[index]}: expected {expected}, got {_short(joint)}")
+            raise BadRequest(f"{name}: {JOINT_NAMES[index]}: expected {expected}, got {quoted(joint)}")
         joints[index] = joint
     return joints
 
@@ -118,7 +119,7 @@ def parse_image(value: Any) -> Image.Image:
     """
     match = re.match(r"data:image/(?:png|jpeg|webp);base64,", value) if isinstance(value, str) else None
     if match is None:
-        raise BadRequest(f"image: expected a data URI of a {_formats()} image, got {_short(value)}")
+        raise BadRequest(f"image: expected a data URI of a {_formats()} image, got {quoted(value)}")
     try:
         content = base64.b64decode(value[match.end() :], validate=True)
     except (binascii.Error, ValueError):
@@ -173,8 +174,3 @@ def _is_coordinate(value: Any) -> bool:
 
 def _formats() -> str:
     return f"{', '.join(PHOTO_FORMATS[:-1])} or {PHOTO_FORMATS[-1]}"
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
