@@ -7,7 +7,7 @@ import webbrowser
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from importlib import resources
+from pathlib import Path
 from typing import Any
 
 from twostream.demo.checked_input import MAX_JSON_BYTES, BadRequest, read_body
@@ -15,7 +15,7 @@ from twostream.demo.guard import ALL_INTERFACES, App, Guard
 from twostream.demo.service import DemoService
 from twostream.signals import Interrupted
 
-PAGE = resources.files("twostream.demo") / "page"
+PAGE = Path(__file__).parent / "page"
 TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 
 
@@ -67,12 +67,14 @@ def create_app(service: DemoService, host: str) -> App:
 
 def page_files() -> dict[str, tuple[bytes, str]]:
     """Return the content and the MIME type of the page's files by name."""
-    files = [file for file in PAGE.iterdir() if file.name[file.name.rfind(".") :] in TYPES]
-    return {file.name: (file.read_bytes(), TYPES[file.name[file.name.rfind(".") :]]) for file in files}
+    return {path.name: (path.read_bytes(), TYPES[path.suffix]) for path in PAGE.iterdir() if path.suffix in TYPES}
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """Return a socket that listens on a port, 0 for any that is free. Raises ValueError if that is not possible."""
+    """Return a socket that listens on a port, 0 for any that is free.
+
+    Raises ValueError if the port is taken or the host, a name or an address, is not this machine's.
+    """
     if not 0 <= port < 2**16:
         raise ValueError(f"port: expected 0 to 65535, got {port}")
     try:
@@ -83,16 +85,9 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 def serve(service: DemoService, host: str, port: int, open_browser: bool) -> None:
-    """Serve the page until Ctrl+C, and print its address.
+    """Serve the page until Ctrl+C: print its address, and show it in the default browser if asked to.
 
-    Args:
-        service: answers the page.
-        host: name or address to listen on.
-        port: 0 for any that is free.
-        open_browser: show the page in the default browser.
-
-    Raises ValueError if the port is taken or the host is not this machine's.
-
+    Raises ValueError as `listen`.
     """
     import uvicorn
 

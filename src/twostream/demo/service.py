@@ -60,13 +60,9 @@ class DemoService:
         }
 
     def photo(self, content: bytes) -> dict[str, Any]:
-        """Return an uploaded photo as the page shows it, and the joints that the estimator finds, null without one.
+        """Return a photo as the page shows it, and the joints that the estimator finds, null without one.
 
-        Args:
-            content: of an image file.
-
-        Raises BadRequest if it is none, or too large.
-
+        Raises BadRequest if the content is not that of an image file, or too large.
         """
         image = decode_image(content, "photo", self.limits.max_megapixels * 1e6)
         joints = None

@@ -98,8 +98,8 @@ def correspondence_data(runs: Mapping[str, Path], data: PairImages) -> tuple[lis
             continue
         pairs: list[Pair] = [(source, target) for source, target in stored["pairs"]]
         generated = [read_image(folder / "images" / image_name(pair), data.image_size) for pair in pairs]
-        sprites = [[data.image(source) for source, _ in pairs], generated]
-        found.append(stored | {"label": label, "source": sprite(sprites[0]), "generated": sprite(sprites[1])})
+        sources = [data.image(source) for source, _ in pairs]
+        found.append(stored | {"label": label, "source": sprite(sources), "generated": sprite(generated)})
     if missing:
         command = f"twostream-evaluate run={runs[missing[0]]}"
         lines.append(f"No {CORRESPONDENCE_FILE}: {', '.join(missing)}. Written for each run by: {command}")

@@ -69,16 +69,10 @@ RULES = {
 def select(
     selection: Selection, pairs: Sequence[Pair], joints: Mapping[str, JointArray], scores: Path | None = None
 ) -> list[Pair]:
-    """Return the pairs that a rule chooses.
+    """Return those of a split's pairs, in the order of their file, that a rule chooses.
 
-    Args:
-        selection: the rule.
-        pairs: all pairs of the split in the order of their file.
-        joints: of all images in the pairs.
-        scores: the `scores.csv` that `best` and `worst` read.
-
-    Raises ValueError if that file is missing or has no such metric.
-
+    `joints` are those of all images in the pairs, `scores` is the `scores.csv` that `best` and `worst` read. Raises
+    ValueError if that file is missing or has no such metric.
     """
     count = min(selection.count, len(pairs))
     if selection.rule == "every":
