@@ -37,13 +37,10 @@ def main(cfg: DictConfig) -> None:
 
 
 def labelled(models: object) -> dict[str, str]:
-    """Return paths of models by label: of a run its variant, else the name of the file or folder.
+    """Return paths of models by label, given so, as in `models={Warp: FOLDER}`, or as a list.
 
-    Args:
-        models: a list of paths, or paths by label, as in `models={Warp: FOLDER}`.
-
-    Raises ValueError for another value.
-
+    In a list the label of a run is its variant, else the name of the file or folder. Raises ValueError for another
+    value.
     """
     if isinstance(models, Mapping):
         return {str(label): str(path) for label, path in models.items()}

@@ -74,13 +74,9 @@ class DemoService:
     def generate(self, content: bytes) -> dict[str, Any]:
         """Generate the person of an image in a pose with some of the models.
 
-        Args:
-            content: JSON of `models`, a list of labels; `image`, a data URI; `source_joints` and `target_joints`, 18 of
-                [y, x] in pixels of the image or null.
-
-        Returns `results`: for each model the `image` as a data URI of the size of the given one, and `milliseconds`.
-        Raises BadRequest for another content.
-
+        The content is JSON of `models`, a list of labels; `image`, a data URI; `source_joints` and `target_joints`, 18
+        of [y, x] in pixels of the image or null. Returns `results`: for each model the `image` as a data URI of the
+        size of the given one, and `milliseconds`. Raises BadRequest for another content.
         """
         request = parse_object(content, ("models", "image", "source_joints", "target_joints"))
         names = request["models"]
@@ -100,12 +96,9 @@ class DemoService:
     def correspondence(self, content: bytes) -> dict[str, Any]:
         """Return where the positions of a generated image come from.
 
-        Args:
-            content: JSON as of `generate`, but for one `model`, and with a `view`, one of the model's.
-
-        Returns `map`, `sources` and `weights` of `strongest_matches` for one image, and `extent`: top, left, height and
-        width of the map in pixels of the given image. Raises BadRequest for another content.
-
+        The content is JSON as for `generate`, but of one `model`, and with a `view`, one of the model's. Returns `map`,
+        `sources` and `weights` of `strongest_matches` for one image, and `extent`: top, left, height and width of the
+        map in pixels of the given image. Raises BadRequest for another content.
         """
         request = parse_object(content, ("model", "view", "image", "source_joints", "target_joints"))
         model = self._model(request["model"])
