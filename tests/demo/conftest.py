@@ -1,5 +1,6 @@
 import threading
 import time
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from hydra.utils import instantiate
 from tiny_run import compose_config, overrides_of_tiny_run
 from twostream.build import build_module
 from twostream.demo.checked_input import Limits
+from twostream.demo.examples import render_examples
 from twostream.demo.server import create_app, listen
 from twostream.demo.service import DemoService
 from twostream.inference import PoseTransfer
@@ -24,6 +26,14 @@ def tiny_model(*overrides):
             if parameter.ndim > 1:
                 torch.nn.init.orthogonal_(parameter, gain=2)
     return PoseTransfer(generator, (32, 16), instantiate(cfg.data).heatmaps, torch.device("cpu"))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def rendered_once():
+    """The people and poses of the page are rendered once for all services, for it takes seconds."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("twostream.demo.service.render_examples", cache(render_examples))
+        yield
 
 
 @pytest.fixture(scope="session")
