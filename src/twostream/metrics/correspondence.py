@@ -11,7 +11,7 @@ from typing_extensions import override
 
 from twostream.data.pairs import Pair
 from twostream.files import open_regular
-from twostream.metrics.metric import Columns, ImageBatch, Metric, Rows
+from twostream.metrics.metric import Columns, ImageBatch, Rows, SharedMetric
 
 THRESHOLD = 0.1  # largest error of a correct match as a fraction of the image height (PCK@0.1)
 TOLERANCE = 0.1  # largest distance of two pixels of one surface point, in turns around and lengths along a body part
@@ -139,7 +139,7 @@ class CorrespondenceColumns:
         return {f"correspondence/{name}": np.array(column, float) for name, column in counts.items()}
 
 
-class Correspondence(Metric):
+class Correspondence(SharedMetric):
     """The fraction of true matches that one matching finds."""
 
     def __init__(self, matching: str, shared: CorrespondenceColumns) -> None:
@@ -150,11 +150,7 @@ class Correspondence(Metric):
         }
         columns = [f"correspondence/{matching}", "correspondence/total"]
         super().__init__(f"correspondence_{matching}", PROTOCOL, details, columns)
-        self._shared = shared
-
-    @override
-    def update(self, images: ImageBatch) -> Columns:
-        return self._shared.update(images)
+        self.measure = shared.update
 
     @override
     def compute(self, columns: Columns, rows: Rows) -> float:

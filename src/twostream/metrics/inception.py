@@ -20,7 +20,7 @@ from torchvision.models import Inception_V3_Weights, inception_v3
 from typing_extensions import override
 
 from twostream.extras import require
-from twostream.metrics.metric import Columns, ImageBatch, Metric, Rows, to_tensor
+from twostream.metrics.metric import Columns, ImageBatch, Rows, SharedMetric, to_tensor
 from twostream.metrics.protocols import EvaluationProtocol
 from twostream.weights import WeightFile, WeightStore, display, load_state
 
@@ -238,7 +238,7 @@ class FeatureColumns:
         return {self.mask_logits: self.net(to_tensor(np.stack(framed))).logits}
 
 
-class InceptionScore(Metric):
+class InceptionScore(SharedMetric):
     """The Inception Score of the generated images in the order of their names."""
 
     name = "inception_score"
@@ -247,11 +247,7 @@ class InceptionScore(Metric):
 
     def __init__(self, shared: FeatureColumns) -> None:
         super().__init__(self.name, shared.protocol.name, shared.details | {"splits": self.num_splits}, [shared.logits])
-        self._update = shared.update
-
-    @override
-    def update(self, images: ImageBatch) -> Columns:
-        return self._update(images)
+        self.measure = shared.update
 
     @override
     def compute(self, columns: Columns, rows: Rows) -> float:
@@ -270,10 +266,10 @@ class MaskInceptionScore(InceptionScore):
     def __init__(self, shared: FeatureColumns) -> None:
         super().__init__(shared)
         self.columns = (shared.mask_logits,)
-        self._update = shared.update_masked
+        self.measure = shared.update_masked
 
 
-class FrechetDistance(Metric):
+class FrechetDistance(SharedMetric):
     """The Frechet distance of the generated images to a reference set of true images; FID on Inception's features."""
 
     num_resamples = 100
@@ -282,11 +278,7 @@ class FrechetDistance(Metric):
         details = shared.details | {"reference": f"{reference_name} images", "reference_n": reference.n}
         super().__init__(name, shared.protocol.name, details, [shared.features])
         self.reference = reference
-        self._shared = shared
-
-    @override
-    def update(self, images: ImageBatch) -> Columns:
-        return self._shared.update(images)
+        self.measure = shared.update
 
     @override
     def compute(self, columns: Columns, rows: Rows) -> float:

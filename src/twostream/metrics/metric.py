@@ -1,7 +1,7 @@
 """The base of all metrics, and the images that they compare."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Int, UInt8
 from torch import Tensor
+from typing_extensions import override
 
 from twostream.data.images import read_image
 from twostream.data.keypoints import JointArray
@@ -102,6 +103,16 @@ class Metric(ABC):
     def extras(self, columns: Columns) -> dict[str, float]:
         """Return further numbers on all images; rows of a table that differ in them are not compared."""
         return {}
+
+
+class SharedMetric(Metric):
+    """A metric that reads some of the columns that `measure` returns for several metrics at once."""
+
+    measure: Callable[[ImageBatch], Columns]
+
+    @override
+    def update(self, images: ImageBatch) -> Columns:
+        return self.measure(images)
 
 
 def update_all(metrics: Iterable[Metric], images: ImageBatch) -> dict[str, np.ndarray]:

@@ -14,7 +14,7 @@ from synthetic_people.evaluator_training import EvaluatorTraining as EvaluatorTr
 from synthetic_people.people import SyntheticPeople
 from twostream.data.pairs import identity_of
 from twostream.metrics.inception import FeatureColumns
-from twostream.metrics.metric import Columns, ImageBatch, Metric, Rows, to_tensor
+from twostream.metrics.metric import Columns, ImageBatch, Metric, Rows, SharedMetric, to_tensor
 from twostream.metrics.pckh import pckh, pckh_column_names, pckh_columns
 from twostream.metrics.protocols import EVALUATOR
 
@@ -58,7 +58,7 @@ class EvaluatorColumns(FeatureColumns):
         return columns
 
 
-class AppearanceAccuracy(Metric):
+class AppearanceAccuracy(SharedMetric):
     """The share of generated images in which the evaluator reads the clothes that the person in the true image wears.
 
     Of one kind of garment class or of all three together. `true_images` is the same share of the true images.
@@ -68,12 +68,8 @@ class AppearanceAccuracy(Metric):
         name = f"{kinds[0]}_accuracy" if len(kinds) == 1 else "appearance_accuracy"
         columns = [f"{kind}{of}/evaluator" for of in ("", "_of_true") for kind in kinds]
         super().__init__(name, EVALUATOR.name, shared.details, columns)
-        self._shared = shared
+        self.measure = shared.update
         self._num_kinds = len(kinds)
-
-    @override
-    def update(self, images: ImageBatch) -> Columns:
-        return self._shared.update(images)
 
     @override
     def compute(self, columns: Columns, rows: Rows) -> float:
@@ -93,16 +89,12 @@ def appearance_accuracies(shared: EvaluatorColumns) -> list[Metric]:
     return [AppearanceAccuracy(kinds, shared) for kinds in (GARMENT_KINDS, *([kind] for kind in GARMENT_KINDS))]
 
 
-class EvaluatorPCKh(Metric):
+class EvaluatorPCKh(SharedMetric):
     """PCKh of the joints that the evaluator finds in the generated images."""
 
     def __init__(self, shared: EvaluatorColumns) -> None:
         super().__init__("pckh", EVALUATOR.name, shared.details, pckh_column_names(EVALUATOR.name))
-        self._shared = shared
-
-    @override
-    def update(self, images: ImageBatch) -> Columns:
-        return self._shared.update(images)
+        self.measure = shared.update
 
     @override
     def compute(self, columns: Columns, rows: Rows) -> float:
