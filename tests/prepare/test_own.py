@@ -133,7 +133,9 @@ def test_too_few_people_and_no_pairs_are_refused(photos, tmp_path):
     for person in ("one", "two", "three"):
         for number in range(2):
             photo(tmp_path / f"nobody/{person}/{number}.png", box=None if number else (40, 100, 45, 60))
-    with pytest.raises(ValueError, match="train: expected two photos of one person with both shoulders and both hips"):
+    with pytest.raises(
+        ValueError, match="train: expected two images of one identity with both shoulders and both hips"
+    ):
         prepare(tmp_path / "nobody", tmp_path)
     with pytest.raises(ValueError, match=r"preparation\.test_fraction: expected more than 0 and less than 1, got 1"):
         OwnPhotos("own photos", SIZE, test_fraction=1)

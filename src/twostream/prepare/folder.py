@@ -6,11 +6,12 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from tqdm import tqdm
 
 from twostream.data.images import read_image
-from twostream.data.keypoints import JointArray, JointFrame, read_annotations, write_annotations
+from twostream.data.keypoints import TORSO, JointArray, JointFrame, found, read_annotations, write_annotations
 from twostream.data.manifest import MANIFEST, SPLITS, TABLES, names_in, verify
 from twostream.data.pairs import Pair, draw_pairs, matching_pairs
 from twostream.data.pose_estimators import PoseEstimator
@@ -130,6 +131,18 @@ def make_pairs(
         return pairs, f"rule: all {len(pairs):,} pairs, not the published draw of {num_drawn:,}"
     origin = f"drawn: {num_drawn:,} of the {len(pairs):,} pairs of the rule with seed {seed}, not the published draw"
     return draw_pairs(pairs, num_drawn, seed), origin
+
+
+def count_tables(split: str, num_images: int, joints: Mapping[str, JointArray], num_pairs: int) -> dict[str, int]:
+    """Return the counts of a split that the manifest holds."""
+    are_found = found(np.stack(list(joints.values())))
+    return {
+        f"num_{split}_images": num_images,
+        f"num_{split}_annotated": len(joints),
+        f"num_{split}_joints": int(are_found.sum()),
+        f"num_{split}_torsos": int(are_found[:, list(TORSO)].all(axis=1).sum()),
+        f"num_{split}_pairs": num_pairs,
+    }
 
 
 def differences_to_published(counts: Mapping[str, int], published: Mapping[str, int]) -> list[str]:

@@ -13,13 +13,13 @@ from tqdm import tqdm
 
 from twostream.data.frame import Frame
 from twostream.data.images import read_image
-from twostream.data.keypoints import MISSING, TORSO, JointArray, JointFrame, found, read_annotations, write_annotations
+from twostream.data.keypoints import MISSING, JointArray, JointFrame, found, read_annotations, write_annotations
 from twostream.data.manifest import MANIFEST, SPLITS, verify, write_manifest
-from twostream.data.pairs import matching_pairs, write_pairs
+from twostream.data.pairs import write_pairs
 from twostream.data.pose import joints_to_tensor
 from twostream.data.pose_estimators import PoseEstimator
 from twostream.files import IMAGE_SUFFIXES, atomic_write, read_object, write_json
-from twostream.prepare.folder import IMAGES_PER_SAVE, SETTINGS
+from twostream.prepare.folder import IMAGES_PER_SAVE, SETTINGS, count_tables, make_pairs
 from twostream.runs import differences
 
 QUALITY = 95
@@ -182,22 +182,10 @@ def _write_tables(
     counts: dict[str, Any] = {"pairs": {}}
     for split in SPLITS:
         own = {name: joints[name] for name in images[split] if found(joints[name]).any()}
-        pairs = matching_pairs(own)
-        if not pairs:
-            raise ValueError(
-                f"{split}: expected two photos of one person with both shoulders and both hips found, got none"
-            )
+        pairs, counts["pairs"][split] = make_pairs(own, None, 0, split)
         write_annotations(root / f"annotation-{split}.csv", own)
         write_pairs(root / f"pairs-{split}.csv", pairs)
-        are_found = found(np.stack(list(own.values())))
-        counts |= {
-            f"num_{split}_images": len(own),
-            f"num_{split}_annotated": len(own),
-            f"num_{split}_joints": int(are_found.sum()),
-            f"num_{split}_torsos": int(are_found[:, list(TORSO)].all(axis=1).sum()),
-            f"num_{split}_pairs": len(pairs),
-        }
-        counts["pairs"][split] = "rule: all ordered pairs of one person with both shoulders and both hips found"
+        counts |= count_tables(split, len(own), own, len(pairs))
     return counts
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import PIL
 
-from twostream.data.keypoints import TORSO, JointArray, found, write_annotations
+from twostream.data.keypoints import JointArray, found, write_annotations
 from twostream.data.manifest import SPLITS, write_manifest
 from twostream.data.pairs import Pair, draw_pairs, matching_pairs, pairs_hash, read_pairs, write_pairs
 from twostream.data.pose_estimators import PoseEstimator
@@ -19,6 +19,7 @@ from twostream.files import first_lines, sha256_of, write_json
 from twostream.prepare.folder import (
     SETTINGS,
     check_folder,
+    count_tables,
     differences_to_published,
     estimate_joints,
     make_pairs,
@@ -256,14 +257,7 @@ def _counts(preset: Preset, subsets: Sequence[Subset]) -> dict[str, Any]:
     """Return the counts of all splits, their differences to the published ones, and the label, which names a subset."""
     counts: dict[str, int] = {}
     for subset in subsets:
-        are_found = found(np.stack(list(subset.joints.values())))
-        counts |= {
-            f"num_{subset.split}_images": len(subset.images),
-            f"num_{subset.split}_annotated": len(subset.joints),
-            f"num_{subset.split}_joints": int(are_found.sum()),
-            f"num_{subset.split}_torsos": int(are_found[:, list(TORSO)].all(axis=1).sum()),
-            f"num_{subset.split}_pairs": len(subset.pairs),
-        }
+        counts |= count_tables(subset.split, len(subset.images), subset.joints, len(subset.pairs))
     is_subset = any(counts[key] < published for key, published in preset.published.items())
     label = f"{preset.label} subset" if is_subset else preset.label
     return {"label": label, **counts, "differences": differences_to_published(counts, preset.published)}
