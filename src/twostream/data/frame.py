@@ -1,7 +1,5 @@
 """The frame of an image and that of a network: which rectangle of an image a network sees, and the way back."""
 
-from typing import NamedTuple
-
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -44,13 +42,15 @@ class Frame:
         box = None if joints is None else person_box(joints.numpy(), network_size)
         top, left, height = whole if box is None or box[2] >= SMALL * whole[2] else box
         self.scale = network_size[0] / height
-        box_size = (height, network_size[1] / self.scale)
-        rows, columns = (
-            _side(self.scale, *numbers) for numbers in zip((top, left), box_size, image_size, network_size, strict=True)
+        low, box, image, network = np.array(
+            [(top, left), (height, network_size[1] / self.scale), image_size, network_size]
         )
-        # Of the part of the image inside the box: its start, its size, its size and place in the network's frame.
-        self.start, self.part = (rows.start, columns.start), (rows.part, columns.part)
-        self.size, self.offset = (rows.size, columns.size), (rows.offset, columns.offset)
+        start = np.clip(np.rint(low), 0, image - 1)
+        part = np.maximum(1, np.minimum(image, np.rint(low + box)) - start)
+        size = np.clip(np.rint(part * self.scale), 1, network)
+        offset = np.clip(np.rint((start - low) * self.scale), 0, network - size)
+        # (y, x) in pixels: `part` pixels of the image from `start` on become `size` at `offset` of the network's frame.
+        self.start, self.part, self.size, self.offset = ((int(y), int(x)) for y, x in (start, part, size, offset))
 
     def to_network(self, image: Image.Image) -> UInt8[Tensor, "1 3 h w"]:
         """Return what the network sees of an image."""
@@ -87,22 +87,6 @@ class Frame:
         mask = Image.fromarray((255 * np.outer(*shares)).round().astype(np.uint8))
         result.paste(part, self.start[::-1], mask)
         return result
-
-
-class _Side(NamedTuple):
-    """One axis of a frame in pixels: `part` pixels of an image from `start` on become `size` at `offset`."""
-
-    start: int
-    part: int
-    size: int
-    offset: int
-
-
-def _side(scale: float, low: float, length: float, image: int, network: int) -> _Side:
-    start = min(image - 1, max(0, round(low)))
-    part = max(1, min(image, round(low + length)) - start)
-    size = min(network, max(1, round(part * scale)))
-    return _Side(start, part, size, min(network - size, max(0, round((start - low) * scale))))
 
 
 def _shares(start: int, part: int, image: int, ramp: int) -> Float[np.ndarray, " part"]:
