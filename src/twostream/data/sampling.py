@@ -1,6 +1,7 @@
 """The order of training pairs: a function of the seed, cut into batches that processes split."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -18,6 +19,7 @@ class SampledPair(NamedTuple):
     pair_index: int
 
 
+@dataclass(eq=False)
 class PairStream(Sampler[list[SampledPair]]):
     """The batches of a run.
 
@@ -26,42 +28,25 @@ class PairStream(Sampler[list[SampledPair]]):
     evenly as possible: the batch is the same for any number of processes. Each batch is a function of its index, so a
     run can resume at any of them.
 
-    Args:
-        num_pairs: size of the data set.
-        num_batches: iterations of the run.
-        batch_size: pairs of all processes together.
-        seed: of all draws.
-        pairs_per_epoch: draws with replacement in an epoch; None makes full passes.
-        rank: of this process.
-        world_size: number of processes.
-        start: index of the first batch.
-
-    Raises:
-        ValueError: there are more processes than pairs in a batch.
+    Raises ValueError if there are more processes than pairs in a batch.
     """
 
-    def __init__(
-        self,
-        num_pairs: int,
-        num_batches: int,
-        batch_size: int,
-        seed: int,
-        pairs_per_epoch: int | None = None,
-        rank: int = 0,
-        world_size: int = 1,
-        start: int = 0,
-    ) -> None:
-        if batch_size < world_size:
+    num_pairs: int  # of the data set
+    num_batches: int  # iterations of the run
+    batch_size: int  # pairs of all processes together
+    seed: int  # of all draws
+    pairs_per_epoch: int | None = None  # draws with replacement in an epoch; None makes full passes
+    rank: int = 0  # of this process
+    world_size: int = 1  # number of processes
+    start: int = 0  # index of the first batch
+
+    def __post_init__(self) -> None:
+        if self.batch_size < self.world_size:
             raise ValueError(
-                f"data.batch_size: expected at least one pair for each of {world_size} processes, got {batch_size}"
+                f"data.batch_size: expected at least one pair for each of {self.world_size} processes, "
+                f"got {self.batch_size}"
             )
-        self.num_pairs = num_pairs
-        self.num_batches = num_batches
-        self.batch_size = batch_size
-        self.seed = seed
-        self.pairs_per_epoch = pairs_per_epoch
-        self.slots = rank_slice(batch_size, rank, world_size)
-        self.start = start
+        self.slots = rank_slice(self.batch_size, self.rank, self.world_size)
         # A batch rarely spans more than two epochs; those that it does are drawn again.
         self._epoch = lru_cache(maxsize=2)(self._draw_epoch)
 
