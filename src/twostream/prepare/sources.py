@@ -80,13 +80,6 @@ class Source:
                 yield Source(self.path / name) if self._zip is None else self._extracted(name, scratch / archive)
 
     def _extracted(self, name: str, path: Path) -> "Source":
-        try:
-            return Source(self._extract(name, path))
-        except ValueError:
-            path.unlink(missing_ok=True)
-            raise
-
-    def _extract(self, name: str, path: Path) -> Path:
         assert self._zip is not None
         if self.sizes[name] > MAX_ARCHIVE_BYTES:
             size = self.sizes[name]
@@ -97,7 +90,11 @@ class Source:
                     shutil.copyfileobj(packed, file, 2**20)
             except BROKEN as error:
                 raise ValueError(f"{self.path}: {name} cannot be extracted to {path}: {error}") from error
-        return path
+        try:
+            return Source(path)
+        except ValueError:
+            path.unlink()
+            raise
 
 
 def _folder_sizes(path: Path) -> dict[str, int]:
