@@ -56,7 +56,7 @@ def test_run_and_bootstrap_are_read(add_run):
         ("metrics", '"interval": null', '"interval": [0, "x"]', r"interval\[1\]: Value 'x' of type 'str' could not be"),
         ("metrics", '"values": [{"metric"', '"values": [3, {"metric"', r"values\[0\]: Invalid type assigned: int"),
         ("metrics", "[64, 32]", "[64]", r"image_size: expected \[height, width\], got \[64\]"),
-        ("metrics", '"reason": "no"', '"reason": "${oc.env:HOME}"', r"expected plain values, got an interpolation"),
+        ("metrics", '"reason": "no"', '"reason": "${oc.env:HOME}"', r"expected values, each written out, got "),
         (
             "metrics",
             '"seed": 0',
