@@ -49,15 +49,10 @@ YOLOX = WeightFile(
 
 @runtime_checkable
 class PoseEstimator(Protocol):
-    """Finds the joints of one person in each image.
+    """Finds the joints of one person in each image."""
 
-    Attributes:
-        name: of the method.
-        weights_hash: SHA-256 of the weight file.
-    """
-
-    name: str
-    weights_hash: str
+    name: str  # of the method
+    weights_hash: str  # SHA-256 of the weight file in hex
 
     def __call__(self, images: UInt8[Tensor, "b 3 h w"]) -> Int[np.ndarray, "b 18 2"]:
         """Return the joints of RGB images as (y, x) in pixels inside the image, (-1, -1) if not found."""

@@ -144,18 +144,12 @@ class TwoFolders:
 class Strips:
     """All images of a pair side by side in one file.
 
-    Attributes:
-        num_panels: images in a file, all of equal width.
-        target: index of the true image, from 0.
-        generated: index of the generated image.
-
     Raises ValueError for indices that are equal or out of range.
-
     """
 
-    num_panels: int
-    target: int
-    generated: int
+    num_panels: int  # images in a file, all of equal width
+    target: int  # index of the true image, from 0
+    generated: int  # index of the generated image
 
     def __post_init__(self) -> None:
         indices = {self.target, self.generated}

@@ -128,16 +128,10 @@ class InceptionNet:
 
     A file without a finite last layer (`fc`) gives features but no logits. Raises ImportError without torch-fidelity,
     MissingWeightsError without the weights, and ValueError if the file is not of this network or as `WeightStore.find`.
-
-    Attributes:
-        name: of the network, with a remark if the file is not the published one.
-        weights_hash: SHA-256 of the weight file in hex.
-        no_logits: why there are no logits; None if there are.
-
     """
 
-    name = "inception-v3-compat (2015-12-05)"
-    no_logits: str | None = None
+    name = "inception-v3-compat (2015-12-05)"  # with a remark if the file is not the published one
+    no_logits: str | None = None  # why there are no logits; None if there are
 
     def __init__(self, store: WeightStore, device: torch.device, *, file: WeightFile = INCEPTION) -> None:
         require("IS and FID need", "inception", "torch_fidelity")

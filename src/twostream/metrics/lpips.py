@@ -21,16 +21,11 @@ MIN_SIZE = 31  # height and width in pixels below which AlexNet's second pooling
 class LPIPSNet:
     """The distance of two images by torchmetrics, which ships the linear heads.
 
-    Attributes:
-        name: network and version of the heads, with a remark if the file is not the published one.
-        weights_hash: SHA-256 of AlexNet's weight file in hex.
-
     Raises MissingWeightsError without the weights, and ValueError if the file is not of AlexNet, whose convolutions
     suffice, or as `WeightStore.find`.
-
     """
 
-    name = "AlexNet, LPIPS v0.1"
+    name = "AlexNet, LPIPS v0.1"  # version of the heads; with a remark if AlexNet's file is not the published one
 
     def __init__(self, store: WeightStore, device: torch.device, *, file: WeightFile = ALEXNET) -> None:
         found = store.find(file)

@@ -18,20 +18,12 @@ WHITE = 255
 
 @dataclass(frozen=True)
 class Window:
-    """The window of SSIM.
+    """The window of SSIM."""
 
-    Attributes:
-        name: shape, for people.
-        mean: the weighted mean around each pixel of each channel.
-        border: pixels at each side that the mean over an image leaves out.
-        correction: factor on variances and covariances: 1 if they are biased.
-
-    """
-
-    name: str
-    mean: Callable[[Float[np.ndarray, "h w c"]], Float[np.ndarray, "h w c"]]
-    border: int
-    correction: float = 1.0
+    name: str  # shape, for people
+    mean: Callable[[Float[np.ndarray, "h w c"]], Float[np.ndarray, "h w c"]]  # weighted, around each pixel
+    border: int  # pixels at each side that the mean over an image leaves out
+    correction: float = 1.0  # factor on variances and covariances: 1 if they are biased
 
 
 def gaussian_window(taps: int) -> Window:
@@ -48,30 +40,17 @@ def uniform_window(size: int) -> Window:
 
 @dataclass(frozen=True)
 class EvaluationProtocol:
-    """What a number depends on besides the images and the metric.
-
-    Attributes:
-        name: name of the protocol.
-        version: raised whenever its numbers change.
-        metrics: names of its metrics.
-        window: the window of SSIM.
-        data_range: the range L of SSIM; None for max - min of the generated image.
-        mask_has_edges: a person's mask includes the pixels on right and lower edges of its bars.
-        has_bands: pad images of 256x176 by white bands of 40 pixels to 256x256.
-        inception: name of the network of FID, one of `INCEPTIONS` in `inception.py`.
-        references: names of the sets of true images that FID compares with.
-
-    """
+    """What a number depends on besides the images and the metric."""
 
     name: str
-    version: int
-    metrics: tuple[str, ...]
-    window: Window
-    data_range: float | None
-    mask_has_edges: bool
-    has_bands: bool
-    inception: str = "2015"
-    references: tuple[str, ...] = ("train", "test")
+    version: int  # raised whenever its numbers change
+    metrics: tuple[str, ...]  # names of its metrics
+    window: Window  # of SSIM
+    data_range: float | None  # the range L of SSIM; None for max - min of the generated image
+    mask_has_edges: bool  # a person's mask includes the pixels on right and lower edges of its bars
+    has_bands: bool  # pad images of 256x176 by white bands of 40 pixels to 256x256
+    inception: str = "2015"  # name of the network of FID, one of `INCEPTIONS` in `inception.py`
+    references: tuple[str, ...] = ("train", "test")  # names of the sets of true images that FID compares with
 
     def frame(
         self, image: UInt8[np.ndarray, "h w c"], mask: Bool[np.ndarray, "h w"] | None = None

@@ -34,18 +34,12 @@ class OwnPhotos:
     A pose estimator finds the person in each photo; a small one is cropped, and the photo scaled to `image_size` (see
     `twostream.data.frame.Frame`).
 
-    Attributes:
-        label: name of the data set in tables.
-        image_size: height and width in pixels of the prepared images.
-        test_fraction: of the people, above 0 and below 1; they are the test identities, at least one.
-
-    Raises ValueError for another fraction.
-
+    Raises ValueError for a fraction that is not above 0 and below 1.
     """
 
-    label: str
-    image_size: Sequence[int]
-    test_fraction: float = 0.2
+    label: str  # name of the data set in tables
+    image_size: Sequence[int]  # height and width in pixels of the prepared images
+    test_fraction: float = 0.2  # of the people; they are the test identities, at least one
 
     def __post_init__(self) -> None:
         if not 0 < self.test_fraction < 1:
