@@ -3,6 +3,7 @@
 import hashlib
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -93,25 +94,18 @@ def _allocate(count: int, image_size: tuple[int, int]) -> UInt8[Tensor, "n 3 h w
     return torch.empty(count, 3, *image_size, dtype=torch.uint8)
 
 
+@dataclass(eq=False)
 class PairDataset(Dataset[ImagePair]):
-    """Pose pairs of a split.
+    """Pose pairs of a split."""
 
-    Args:
-        images: all images of the pairs.
-        pairs: names of source and target, at least one pair.
-        augmentation: of sampled pairs; None leaves them unchanged.
-        seed: of the augmentation.
-    """
+    images: AnnotatedImages  # all images of the pairs
+    pairs: Sequence[Pair]  # names of source and target, at least one pair
+    augmentation: Augmentation | None = None  # of sampled pairs; None leaves them unchanged
+    seed: int = 0  # of the augmentation
 
-    def __init__(
-        self, images: AnnotatedImages, pairs: Sequence[Pair], augmentation: Augmentation | None = None, seed: int = 0
-    ) -> None:
-        self.images = images
-        self.pairs = list(pairs)
-        self.augmentation = augmentation
-        self.seed = seed
+    def __post_init__(self) -> None:
         # Loader processes would copy a list, whose elements are counted at each access.
-        self._indices = torch.tensor([[images.index_of[name] for name in pair] for pair in pairs])
+        self._indices = torch.tensor([[self.images.index_of[name] for name in pair] for pair in self.pairs])
 
     @classmethod
     def of_split(cls, root: Path, split: str, image_size: tuple[int, int], in_memory: bool = True) -> "PairDataset":

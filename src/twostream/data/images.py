@@ -20,6 +20,8 @@ from twostream.files import MAX_IMAGE_BYTES, first_lines, open_regular
 MANY_IMAGES = 2000  # more are read with a progress bar
 BATCH = 32  # images that a thread reads at a time
 FORMATS = ("PNG", "JPEG", "WEBP")
+QUALITY = 95  # of JPEG files that are written; PATN keeps Pillow's default of 75
+JPEG = f"JPEG of quality {QUALITY} without chroma subsampling"
 MAX_PIXELS = 50_000_000  # phones write 48 and 50 megapixels; to decode them takes less than 1 GB
 # Pillow's modes of 8 bits a channel at most; it converts the others by clipping.
 MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr")
@@ -94,6 +96,13 @@ def _named_error(where: str) -> Iterator[None]:
 def _unexpected_size(where: str, expected: Sequence[int] | None, got: Sequence[int]) -> ValueError:
     expected_text, got_text = ("x".join(map(str, sides or ())) for sides in (expected, got))
     return ValueError(f"{where}expected an image of height x width {expected_text}, got {got_text}")
+
+
+def encode_jpeg(image: Image.Image, comment: bytes = b"") -> bytes:
+    """Return an image as a file, `JPEG`, with a comment in its header."""
+    file = BytesIO()
+    image.save(file, "JPEG", quality=QUALITY, subsampling=0, comment=comment)
+    return file.getvalue()
 
 
 def decode_images(

@@ -9,7 +9,7 @@ from jaxtyping import Int
 from PIL import Image
 from typing_extensions import override
 
-from twostream.data.images import FORMATS, read_image
+from twostream.data.images import FORMATS, JPEG, encode_jpeg, read_image
 from twostream.data.keypoints import CROP, MISSING, NARROW, WIDE, JointArray, JointFrame
 from twostream.data.manifest import SPLITS
 from twostream.data.pairs import joined_name
@@ -19,7 +19,6 @@ from twostream.prepare.sources import AS_DOWNLOADED, Preset
 LARGE = "img_highres"
 PARTITION = "list_eval_partition.txt"
 SPLIT_OF_STATUS = {"train": "train", "query": "test", "gallery": "test"}
-QUALITY = 95  # of JPEG files that are converted; PATN keeps Pillow's default of 75
 
 
 class DeepFashion(Preset):
@@ -86,9 +85,7 @@ class DeepFashion(Preset):
         if self.image_size == (WIDE, NARROW):
             steps.append(f"cropped by {CROP} pixels at each side")
             image = image.crop((CROP, 0, WIDE - CROP, WIDE))
-        converted = BytesIO()
-        image.save(converted, "JPEG", quality=QUALITY, subsampling=0, comment=comment)
-        return converted.getvalue(), f"{', '.join(steps)}; JPEG of quality {QUALITY} without chroma subsampling"
+        return encode_jpeg(image, comment), f"{', '.join(steps)}; {JPEG}"
 
     @override
     def to_frame(

@@ -9,12 +9,11 @@ import numpy as np
 from PIL import Image
 from typing_extensions import override
 
-from twostream.data.images import read_image
+from twostream.data.images import JPEG, encode_jpeg, read_image
 from twostream.data.keypoints import MISSING, JointArray, JointFrame, found
 from twostream.data.manifest import SPLITS
 from twostream.prepare.sources import AS_DOWNLOADED, Preset
 
-QUALITY = 95
 REDUCTIONS = (1, 2, 4)
 
 # 18 names of the test split end in .jpg.jpg, in the published annotations too.
@@ -60,10 +59,8 @@ class Market1501(Preset):
         image = read_image(BytesIO(content), self.original_size)
         if self.reduction == 1:
             return content, AS_DOWNLOADED
-        converted = BytesIO()
-        Image.fromarray(image).reduce(self.reduction).save(converted, "JPEG", quality=QUALITY, subsampling=0)
-        how = f"means of {self.reduction}x{self.reduction} pixels"
-        return converted.getvalue(), f"{how}; JPEG of quality {QUALITY} without chroma subsampling"
+        reduced = Image.fromarray(image).reduce(self.reduction)
+        return encode_jpeg(reduced), f"means of {self.reduction}x{self.reduction} pixels; {JPEG}"
 
     @override
     def to_frame(

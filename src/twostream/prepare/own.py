@@ -12,7 +12,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from twostream.data.frame import Frame
-from twostream.data.images import read_image
+from twostream.data.images import JPEG, encode_jpeg, read_image
 from twostream.data.keypoints import MISSING, JointArray, JointFrame, found, read_annotations, write_annotations
 from twostream.data.manifest import MANIFEST, SPLITS, verify, write_manifest
 from twostream.data.pairs import write_pairs
@@ -22,7 +22,6 @@ from twostream.files import IMAGE_SUFFIXES, atomic_write, read_object, write_jso
 from twostream.prepare.folder import IMAGES_PER_SAVE, SETTINGS, count_tables, make_pairs
 from twostream.runs import differences
 
-QUALITY = 95
 UNFINISHED = ".annotation.unfinished.csv"
 MIN_PEOPLE = 3  # to train on, to validate on and to test on
 
@@ -112,7 +111,7 @@ def prepare_own(
         "label": preset.label,
         **_write_tables(images, joints, root),
         "frame": list(preset.image_size),
-        "codec": f"cropped and scaled photos; JPEG of quality {QUALITY} without chroma subsampling",
+        "codec": f"cropped and scaled photos; {JPEG}",
         "annotated_by": dict.fromkeys(SPLITS, f"annotated by {estimator.name}"),
         "estimator_weights": estimator.weights_hash,
         "notes": _notes(source, images, joints),
@@ -162,7 +161,7 @@ def _write_images(
         if found(joints[path.name]).any():
             network = frame.to_network(Image.fromarray(pixels))[0].permute(1, 2, 0).numpy()
             with atomic_write(path) as temporary:
-                Image.fromarray(network).save(temporary, "JPEG", quality=QUALITY, subsampling=0)
+                temporary.write_bytes(encode_jpeg(Image.fromarray(network)))
         if number % IMAGES_PER_SAVE == 0:
             write_annotations(unfinished, joints)
     write_annotations(unfinished, joints)

@@ -160,12 +160,12 @@ def load_spec(path: Path) -> Spec:
         ValueError: in one line that names the file and the key, when a key is missing, unknown, repeated or of a wrong
             type, or two keys contradict each other.
     """
-    content = _read_yaml(path)
+    content = dict(read_mapping(path))
     if "base" in content:
         base = str(content.pop("base"))
         if Path(base).name != base or not (path.parent / base).exists():
             raise ValueError(f"{path}: base: expected a spec in the same folder, file not found: {shortened(base)}")
-        content = dict(OmegaConf.merge(_read_yaml(path.parent / base), content))
+        content = dict(OmegaConf.merge(read_mapping(path.parent / base), content))
     return from_config(Spec, {**content, "name": path.stem}, path)
 
 
@@ -213,10 +213,6 @@ def _expand(columns: Iterable[Column]) -> list[Column]:
             label, metric = (text.replace("{}", str(i)) for text in (column.label, column.metric))
             expanded.append(Column(label, metric, column.protocol, column.digits))
     return expanded
-
-
-def _read_yaml(path: Path) -> dict[Any, Any]:
-    return dict(read_mapping(path))
 
 
 def _check_values(content: Any, where: Path | str) -> None:
