@@ -60,7 +60,7 @@ def test_standard_error_of_a_mean_is_that_of_the_identities_means(values, identi
 
 
 def test_replicates_are_means_over_the_drawn_identities(agree, values, identities):
-    """The draws of scipy's bootstrap, made again; each resample is collected an image at a time."""
+    """The draws are made again; each resample is collected an image at a time."""
     random, names = np.random.default_rng(0), sorted(set(identities))
     expected = []
     for _ in range(1000):

@@ -1,6 +1,7 @@
 """Confidence intervals by resampling test identities."""
 
 from collections.abc import Sequence
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
@@ -38,23 +39,18 @@ def resample(metric: Metric, columns: Columns, identities: Sequence[str], value:
         return None
     images_of = [np.flatnonzero(inverse == i) for i in range(len(names))]
 
-    def compute(drawn: np.ndarray) -> float:
+    @cache  # of few identities, few resamples differ
+    def compute(drawn: tuple[int, ...]) -> float:
         # In the order of the images, which the splits of an Inception Score depend on.
         replicate = metric.compute(columns, np.sort(np.concatenate([images_of[i] for i in drawn])))
         if not np.isfinite(replicate):
             raise ValueError(f"expected a finite number, got {replicate}")
         return replicate
 
+    random, n = np.random.default_rng(SEED), len(names)
     try:
-        result = stats.bootstrap(
-            (np.arange(len(names)),),
-            compute,
-            n_resamples=metric.num_resamples,
-            vectorized=False,
-            method="percentile",
-            rng=np.random.default_rng(SEED),
-        )
+        replicates = [compute(tuple(sorted(random.integers(n, size=n).tolist()))) for _ in range(metric.num_resamples)]
     except ValueError:
         return None
-    half_width = float(stats.t.ppf(0.975, len(names) - 1) * result.standard_error)
-    return Resampled((value - half_width, value + half_width), result.bootstrap_distribution.tolist())
+    half_width = float(stats.t.ppf(0.975, n - 1) * np.std(replicates, ddof=1))
+    return Resampled((value - half_width, value + half_width), replicates)
