@@ -106,7 +106,7 @@ def test_a_checkpoint_that_names_another_callable_is_not_evaluated(trained, tmp_
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"widht": 4}, "arguments of TwoStreamGenerator: got an unexpected keyword argument 'widht'"),
+        ({"widht": 4}, r"checkpoint\.widht: expected an argument of TwoStreamGenerator \(.*, width, "),
         ({"width": "4"}, r"checkpoint\.width: expected int, got '4'"),
         ({"width": True}, r"checkpoint\.width: expected int, got True"),
         ({"num_blocks": None}, r"checkpoint\.num_blocks: expected int, got None"),
@@ -123,5 +123,5 @@ def test_a_wrong_description_is_refused(tiny_config, change, message):
 def test_a_missing_argument_is_refused(tiny_config):
     description = model_config(tiny_config())["generator"]
     del description["width"]
-    with pytest.raises(ValueError, match="arguments of TwoStreamGenerator: missing a required argument: 'width'"):
+    with pytest.raises(ValueError, match=r"^checkpoint\.width: expected a value, TwoStreamGenerator needs one$"):
         build(description)

@@ -97,18 +97,10 @@ def build(description: Any, where: str = "checkpoint") -> Any:
         return description
     if NAME not in description:
         return {key: build(value, f"{where}.{key}") for key, value in description.items()}
-    name = description[NAME]
-    option = registered_options()[name]
-    callable_ = get_object(option.target)
+    option = registered_options()[description[NAME]]
     arguments = {key: build(value, f"{where}.{key}") for key, value in description.items() if key != NAME}
-    signature = inspect.signature(callable_)
-    try:
-        (signature.bind_partial if option.is_partial else signature.bind)(**arguments)
-    except TypeError as error:
-        raise ValueError(f"{where}: arguments of {name}: {error}") from None
-    hints = _hints(callable_)
-    for key, value in arguments.items():
-        _check_type(value, hints.get(key), f"{where}.{key}")
+    _check_call(option.target, arguments, option.is_partial, where)
+    callable_ = get_object(option.target)
     return partial(callable_, **arguments) if option.is_partial else callable_(**arguments)
 
 
@@ -162,39 +154,38 @@ def check_arguments(node: Any, where: str = "") -> None:
         for index, item in enumerate(node):
             check_arguments(item, f"{where}[{index}]")
     elif isinstance(node, dict):
-        parameters = _parameters_of_target(node)
+        if "_target_" in node:
+            arguments = {key: value for key, value in node.items() if not str(key).startswith("_")}
+            _check_call(node["_target_"], arguments, node.get("_partial_", False), where)
         # Values before nodes, which may refer to them.
         for key, value in sorted(node.items(), key=lambda item: isinstance(item[1], dict)):
-            name = f"{where}.{key}" if where else str(key)
-            check_arguments(value, name)
-            if parameters is not None and not str(key).startswith("_"):
-                if key not in parameters:
-                    raise ValueError(f"{name}: expected an argument of {_name(node)} ({', '.join(parameters)})")
-                hint = parameters[key].annotation
-                # YAML reads a name such as 2 as a number.
-                is_name = hint is str and type(value) in (int, float)
-                _check_type(str(value) if is_name else value, hint, name)
-        for key, parameter in (parameters or {}).items():
-            if parameter.default is parameter.empty and key not in node and not node.get("_partial_"):
-                raise ValueError(f"{where}.{key}: expected a value, {_name(node)} needs one")
+            check_arguments(value, f"{where}.{key}" if where else str(key))
     elif isinstance(node, float) and not math.isfinite(node):
         raise ValueError(f"{where}: expected a finite number, got {node}")
 
 
-def _parameters_of_target(node: Mapping[str, Any]) -> dict[str, inspect.Parameter] | None:
-    """Return the parameters of a node's `_target_` with types as annotations; None without one, or if it takes any."""
-    if "_target_" not in node:
-        return None
+def _check_call(target: str, arguments: Mapping[str, Any], is_partial: bool, where: str) -> None:
+    """Raise ValueError, beginning with `where`, unless a class or function takes these arguments and needs no more."""
     try:
-        callable_ = get_object(node["_target_"])
+        callable_ = get_object(target)
         parameters = inspect.signature(callable_).parameters
     # An optional package is missing, which is said when the object is built.
     except (ImportError, TypeError, ValueError):
-        return None
-    hints = _hints(callable_)
+        return
     if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
-        return None
-    return {name: one.replace(annotation=hints.get(name, Any)) for name, one in parameters.items()}
+        return
+    hints, name = _hints(callable_), callable_.__name__
+    for key, value in arguments.items():
+        if key not in parameters:
+            raise ValueError(f"{where}.{key}: expected an argument of {name} ({', '.join(parameters)})")
+        hint = hints.get(key, Any)
+        # YAML reads a name such as 2 as a number.
+        is_name = hint is str and type(value) in (int, float)
+        if not is_name and not _fits(value, hint):
+            raise ValueError(f"{where}.{key}: expected {_text(hint)}, got {quoted(value)}")
+    for key, parameter in parameters.items():
+        if parameter.default is parameter.empty and key not in arguments and not is_partial:
+            raise ValueError(f"{where}.{key}: expected a value, {name} needs one")
 
 
 def _hints(callable_: Any) -> dict[str, Any]:
@@ -203,12 +194,6 @@ def _hints(callable_: Any) -> dict[str, Any]:
         return get_type_hints(callable_.__init__ if inspect.isclass(callable_) else callable_)
     except (NameError, TypeError):
         return {}
-
-
-def _check_type(value: Any, hint: Any, where: str) -> None:
-    """Check a plain value against the annotation of its parameter."""
-    if not _fits(value, hint):
-        raise ValueError(f"{where}: expected {_text(hint)}, got {quoted(value)}")
 
 
 def _fits(value: Any, hint: Any) -> bool:
