@@ -4,9 +4,12 @@ import io
 import json
 import os
 import re
+import resource
 import subprocess
 import sys
 import time
+from itertools import groupby, islice
+from operator import itemgetter
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -18,7 +21,7 @@ from PIL import Image
 
 from twostream.data.keypoints import NUM_JOINTS, write_annotations
 from twostream.data.manifest import SPLITS, write_manifest
-from twostream.data.pairs import write_pairs
+from twostream.data.pairs import matching_pairs, write_pairs
 from twostream.tables.content import size_text
 
 NUM_DIFFERENT = 16  # images, of which the others are copies
@@ -75,19 +78,15 @@ def run_process(code: str, *arguments: str, cwd: str | Path) -> dict[str, float]
 
     Raises ValueError with the process's last line if it fails.
     """
-    start = time.perf_counter()
-    with TemporaryDirectory() as folder, Path(folder, "output").open("w+") as output:
-        command = [sys.executable, "-c", NOTE_PEAK + code, *arguments]
-        process = subprocess.Popen(command, cwd=cwd, stdout=output, stderr=subprocess.STDOUT)
-        _, status, usage = os.wait4(process.pid, 0)
-        seconds = time.perf_counter() - start
-        process.returncode = os.waitstatus_to_exitcode(status)
-        if process.returncode != 0:
-            output.seek(0)
-            raise ValueError(f"{code[:80]}: failed: {output.read().strip().rpartition(chr(10))[2]}")
+    command = [sys.executable, "-c", NOTE_PEAK + code, *arguments]
+    start, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
+    done = subprocess.run(command, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+    seconds, after = time.perf_counter() - start, resource.getrusage(resource.RUSAGE_CHILDREN)
+    if done.returncode != 0:
+        raise ValueError(f"{code[:80]}: failed: {done.stdout.strip().rpartition(chr(10))[2]}")
     peak = re.search(r"VmHWM:\s*(\d+) kB", Path(cwd, STATUS).read_text())
     assert peak is not None
-    cpu = usage.ru_utime + usage.ru_stime
+    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     return {"seconds": seconds, "cpu_seconds": cpu, "peak_bytes": int(peak[1]) * 1024}
 
 
@@ -107,12 +106,10 @@ def write_people(root: Path, counts: dict[str, int], pairs_per_image: int, size:
         names = [f"{index // IMAGES_OF_ONE:05d}_{index:06d}.jpg" for index in range(counts[split])]
         for index, name in enumerate(names):
             (root / split / name).write_bytes(files[index % NUM_DIFFERENT])
-        write_annotations(root / f"annotation-{split}.csv", dict.fromkeys(names, joints))
-        pairs = []
-        for index, name in enumerate(names):
-            first = index - index % IMAGES_OF_ONE
-            others = [other for other in names[first : first + IMAGES_OF_ONE] if other != name]
-            pairs += [(name, other) for other in others[:pairs_per_image]]
+        annotated = dict.fromkeys(names, joints)
+        write_annotations(root / f"annotation-{split}.csv", annotated)
+        by_source = groupby(matching_pairs(annotated), key=itemgetter(0))
+        pairs = [pair for _, others in by_source for pair in islice(others, pairs_per_image)]
         write_pairs(root / f"pairs-{split}.csv", pairs)
         num_pairs[split] = len(pairs)
     write_manifest(root, {"label": "many images"})
