@@ -68,7 +68,7 @@ def test_a_wrong_field_is_named_with_its_file(tmp_path, changes, message):
     assert not is_finished(tmp_path, evaluate=False)
 
 
-@pytest.mark.parametrize(("content", "message"), [("{", "expected JSON"), ("[]", "content: expected an object, got")])
+@pytest.mark.parametrize(("content", "message"), [("{", "expected JSON"), ("[]", "expected a JSON object, got")])
 def test_a_damaged_file_is_named_and_kept(tmp_path, content, message):
     (tmp_path / "run.json").write_text(content)
     with pytest.raises(ValueError, match=f"run.json: {message}"), track_status(tmp_path):
@@ -92,9 +92,7 @@ def test_a_damaged_progress_does_not_keep_a_run_from_resuming(tmp_path):
 def test_json_of_another_type_is_refused_with_the_file(tmp_path, name, content):
     (tmp_path / "checkpoints").mkdir()
     (tmp_path / name).write_text(content)
-    with pytest.raises(
-        ValueError, match=rf"^{tmp_path}/{name}: .*expected (an|a JSON) object|{name}: expected JSON"
-    ) as error:
+    with pytest.raises(ValueError, match=rf"^{tmp_path}/{name}: expected (a JSON object|JSON)") as error:
         read_provenance(tmp_path) if name == "run.json" else check_same_config(tmp_path, {})
     assert "\n" not in str(error.value)
 

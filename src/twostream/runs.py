@@ -15,7 +15,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 from filelock import FileLock, Timeout
 from hydra.errors import InstantiationException
 
-from twostream.files import quoted, read_json, read_object, remove_remains, write_json
+from twostream.files import quoted, read_object, remove_remains, write_json
 from twostream.signals import Interrupted
 
 RUN, CONFIG, LOCK = "run.json", "config.json", ".lock"
@@ -84,13 +84,13 @@ def read_run(run_dir: Path, needs_progress: bool = True) -> RunState:
     Without `needs_progress`, a damaged progress is read as None, because it is only shown.
     """
     path = run_dir / RUN
-    content = read_json(path)
-    if content is None and not path.exists():
+    content = read_object(path)
+    if content is None:
         return RunState()
     try:
         run: RunState = _parse(content, RunState, path)
     except ValueError:
-        if needs_progress or not isinstance(content, dict):
+        if needs_progress:
             raise
         run = _parse(content | {"progress": None}, RunState, path)
     if run.state not in STATES:
@@ -112,9 +112,7 @@ def _parse(value: Any, hint: Any, path: Path, key: str = "") -> Any:
     if type(value) is kind or (kind is float and type(value) is int):
         return value
     expected = "an object" if is_dataclass(kind) else kind.__name__
-    raise ValueError(
-        f"{path}: {key or 'content'}: expected {expected}{' or null' if others else ''}, got {quoted(value)}"
-    )
+    raise ValueError(f"{path}: {key}: expected {expected}{' or null' if others else ''}, got {quoted(value)}")
 
 
 def update_run(run_dir: Path, **changes: Any) -> None:
