@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from twostream.nets.blocks import InstanceNorm, ReflectionPad
+from twostream.nets.blocks import InstanceNorm, ReflectionPad, StreamConv
 
 
 @pytest.fixture
@@ -36,3 +36,11 @@ def test_deterministic_reflection_is_torchs_with_its_gradient(deterministic, siz
     (expected * weights).sum().backward()
     torch.testing.assert_close(ours.grad, theirs.grad)
     assert not isinstance(padded.grad_fn, type(expected.grad_fn))
+
+
+def test_convolutions_of_the_streams_can_be_padded_by_reflection():
+    features = torch.rand(1, 8, 5, 6)
+    conv = StreamConv(8, dropout=0.5, num_layers=1, padding_mode="reflect").eval()
+    padded = nn.functional.pad(features, (1, 1, 1, 1), mode="reflect")
+    expected = nn.functional.instance_norm(nn.functional.conv2d(padded, conv[0].weight, conv[0].bias))
+    torch.testing.assert_close(conv(features), expected)

@@ -10,18 +10,11 @@ from twostream.nets.inspection import attention_matrices, correspondences, map_s
 from twostream.nets.warp import Warp, WarpDecoder, WarpGenerator
 
 
-def make(num_blocks=2, width=4, stride=2) -> WarpGenerator:
+def make(stride=2) -> WarpGenerator:
     torch.manual_seed(0)
-    settings = {"num_blocks": num_blocks, "width": width, "num_joints": 18, "dropout": 0.5}
+    settings = {"num_blocks": 2, "width": 4, "num_joints": 18, "dropout": 0.5}
     warp = partial(Warp, stride=stride)
     return WarpGenerator(AppearanceTransfer, CatFusion, CatFusion, **settings, warp=warp)
-
-
-def test_parameters_at_the_papers_width():
-    with torch.device("meta"):
-        counts = {n: sum(p.numel() for p in make(n, width=64).parameters()) for n in (5, 7)}
-    assert counts == {5: 24_713_494, 7: 34_318_488}
-    assert max(counts.values()) < 43_281_292, "no more than the 2s-ATN"
 
 
 @pytest.mark.parametrize("stride", [2, 4])
@@ -94,14 +87,6 @@ def test_in_bfloat16_the_blend_keeps_the_precision_of_the_source(random_pair):
         image = generator(*random_pair[:3])
     assert image.dtype == torch.float32
     torch.testing.assert_close(image, expected, rtol=0, atol=0.05)
-
-
-def test_every_parameter_gets_a_gradient(random_pair):
-    generator = make()
-    for block in generator.blocks:
-        torch.nn.init.constant_(block.at_module.sigma, 1)
-    generator(*random_pair[:3]).square().sum().backward()
-    assert [name for name, p in generator.named_parameters() if p.grad is None or not p.grad.any()] == []
 
 
 @pytest.mark.parametrize("stride", [2, 4])
