@@ -4,7 +4,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from stand_ins import add_bands
 from twostream.metrics.inception import frechet_distance, inception_score, moments
 from twostream.metrics.pckh import pckh, pckh_counts
 from twostream.metrics.protocols import PATN, PATN_V1, PROTOCOLS, STANDARD, protocols_named
@@ -25,18 +24,6 @@ def draw(size, noise, seed=0):
     return generated, target
 
 
-def test_patn_pads_deepfashions_images_by_white_bands_and_masked_ones_by_black():
-    image, _ = draw((256, 176), 60)
-    mask = np.zeros((256, 176), dtype=bool)
-    mask[10:, :90] = True
-    for framed, expected in (
-        (PATN.frame(image), add_bands(image, 255)),
-        (PATN.frame(image, mask), add_bands(image * mask[..., None], 0)),
-    ):
-        np.testing.assert_array_equal(framed, expected)
-        assert framed.dtype == np.uint8
-
-
 @pytest.mark.parametrize(
     ("protocol", "size"), [(STANDARD, (256, 176)), (PATN, (128, 64)), (PATN, (176, 256)), (PATN, (256, 256))]
 )
@@ -44,14 +31,6 @@ def test_other_images_are_not_padded(protocol, size):
     image = np.full((*size, 3), 7, np.uint8)
     assert protocol.frame(image) is image
     np.testing.assert_array_equal(protocol.frame(image, np.ones(size, bool)), image)
-
-
-@pytest.mark.parametrize(
-    ("protocol", "size", "frame"),
-    [(PATN, (256, 176), "256x256 with bands"), (PATN, (128, 64), "128x64"), (STANDARD, (256, 176), "256x176")],
-)
-def test_a_protocol_describes_version_and_frame(protocol, size, frame):
-    assert protocol.describe(size) == {"version": protocol.version, "frame": frame}
 
 
 def test_protocols_are_found_by_name():
