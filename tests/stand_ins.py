@@ -1,6 +1,7 @@
 """Stand-ins for the networks of an evaluation, random images and weights, their files, and another library's SSIM."""
 
 import io
+from functools import cache
 
 import numpy as np
 import torch
@@ -121,8 +122,9 @@ def save_weights(folder, file, state):
     return WeightStore(folder, download=False), WeightFile(path.name, "https://example.org/weights", sha256_of(path))
 
 
+@cache
 def random_inception():
-    """Random weights of Inception that keep the features at the scale of 1."""
+    """Random weights of Inception, not to be changed, that keep the features at the scale of 1."""
     from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 
     class Untrained(FeatureExtractorInceptionV3):
@@ -135,8 +137,9 @@ def random_inception():
     return draw_inception(Untrained("untrained", ["2048"], empty).state_dict())
 
 
+@cache
 def random_torchvision_inception():
-    """Random weights of torchvision's Inception that keep the features at the scale of 1."""
+    """Random weights of torchvision's Inception, not to be changed, that keep the features at the scale of 1."""
     from torchvision.models import inception_v3
 
     return draw_inception(inception_v3(weights=None, init_weights=False).state_dict())
@@ -152,8 +155,9 @@ def draw_inception(state):
     return state
 
 
+@cache
 def random_alexnet():
-    """Random weights of AlexNet; the classifier, which LPIPS does not use, is 0 and needs no memory."""
+    """Random weights of AlexNet, not to be changed; the classifier, which LPIPS does not use, is 0 without memory."""
     from torchvision.models import alexnet
 
     with torch.device("meta"):

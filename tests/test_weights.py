@@ -10,6 +10,10 @@ import torch
 
 from stand_ins import Code
 from tiny_run import assert_same_leaves
+from twostream.data.pose_estimators import KEYPOINT_RCNN
+from twostream.losses.perceptual import VGG19
+from twostream.metrics.inception import INCEPTION, TORCHVISION
+from twostream.metrics.lpips import ALEXNET
 from twostream.weights import MissingWeightsError, WeightFile, WeightStore, check_tensor, load_state, load_tensors
 
 CONTENT = b"weights"
@@ -36,6 +40,12 @@ def put(folder, content=CONTENT):
     path = folder / "net.pth"
     path.write_bytes(content)
     return path
+
+
+@pytest.mark.parametrize("file", [INCEPTION, TORCHVISION, ALEXNET, VGG19, KEYPOINT_RCNN], ids=lambda file: file.name)
+def test_name_and_hash_of_a_published_file_are_those_of_its_url(file):
+    assert file.url.rsplit("/", 1)[1] == file.name
+    assert file.name.endswith(f"-{file.sha256}.pth")
 
 
 @pytest.mark.parametrize("digits", [8, 64])

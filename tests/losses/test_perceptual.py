@@ -87,11 +87,6 @@ def test_an_own_file_is_named_by_its_hash_and_the_published_one_is_not(weights_f
     assert VGG19Loss(weights_file).features_name == "VGG-19 conv1_2"
 
 
-def test_name_and_hash_of_the_weight_file_are_those_of_its_url():
-    assert VGG19.url.rsplit("/", 1)[1] == VGG19.name
-    assert VGG19.name.endswith(f"-{VGG19.sha256}.pth")
-
-
 def test_foreign_file_says_what_was_expected(tmp_path):
     torch.save({"features.0.weight": torch.zeros(1)}, tmp_path / "other.pth")
     with pytest.raises(ValueError, match=r"expected VGG-19's features\.0\.weight of shape \(64, 3, 3, 3\), got \(1,\)"):

@@ -27,12 +27,7 @@ def draw(*shape, seed=0):
     return torch.randint(0, 256, shape, dtype=torch.uint8, generator=torch.Generator().manual_seed(seed))
 
 
-def test_name_and_hash_of_the_weight_file_are_those_of_its_url():
-    assert ALEXNET.url.rsplit("/", 1)[1] == ALEXNET.name
-    assert ALEXNET.name.endswith(f"-{ALEXNET.sha256}.pth")
-
-
-@pytest.mark.parametrize("size", [(64, 32), (128, 64), (31, 31)])
+@pytest.mark.parametrize("size", [(64, 32), (31, 31)])
 def test_equals_torchmetrics_with_its_own_download(agree, net, alexnet_path, monkeypatch, size):
     """Fails if the private class of torchmetrics that takes loaded weights changes."""
     monkeypatch.setenv("TORCH_HOME", str(alexnet_path.parents[2]))
