@@ -100,11 +100,24 @@ def test_a_missing_file_is_named(tmp_path):
         read_image(tmp_path / "a.png")
 
 
-@pytest.mark.parametrize("name", ["a.png", "a.jpg", "text.png", "empty.png"])
-def test_an_unreadable_file_is_named(tmp_path, name):
-    path = tmp_path / name
+def with_length(chunk, length):
+    """Returns how a PNG is changed to state a wrong length of a chunk."""
+    return lambda png: png.replace(png[png.index(chunk) - 4 :][:8], length.to_bytes(4, "big") + chunk)
+
+
+@pytest.mark.parametrize(
+    ("suffix", "damage"),
+    [
+        *(("png", lambda _: b"text"), ("png", lambda _: b"")),
+        *(("png", lambda png: png[:-300]), ("jpg", lambda jpeg: jpeg[:-300])),
+        # Pillow raises SyntaxError and ValueError.
+        *(("png", with_length(b"IDAT", 99)), ("png", with_length(b"IHDR", 5))),
+    ],
+)
+def test_an_unreadable_file_is_named(tmp_path, suffix, damage):
+    path = tmp_path / f"a.{suffix}"
     save_noise(path)
-    path.write_bytes({"text.png": b"text", "empty.png": b""}.get(name, path.read_bytes()[:-300]))
+    path.write_bytes(damage(path.read_bytes()))
     with pytest.raises(ValueError, match=f"^{path}: expected an image: "):
         read_image(path)
     with pytest.raises(ValueError, match=r"^expected an image: "):

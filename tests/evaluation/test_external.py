@@ -31,21 +31,13 @@ BLOUSE, BACK = "fashionWOMENBlouses_Shirtsid0000069302_2side", "fashionWOMENBlou
     ("name", "source", "target"),
     [
         (f"{A}.jpg___{B}.jpg_vis.jpg", f"{A}.jpg", f"{B}.jpg"),
-        (f"{A}.jpg___{B}.jpg_vis.png", f"{A}.jpg", f"{B}.jpg"),
-        (f"{A}.jpg___{B}.jpg.png", f"{A}.jpg", f"{B}.jpg"),
         (f"{A}___{B}.png", A, B),
-        (f"{BLOUSE}.jpg___{BACK}.jpg_vis.jpg", f"{BLOUSE}.jpg", f"{BACK}.jpg"),
-        (f"{A}.jpg_{B}.jpg.png", f"{A}.jpg", f"{B}.jpg"),
         (f"{A}.jpg_{B}.jpg_vis.png", f"{A}.jpg", f"{B}.jpg"),
         (f"{BLOUSE}.jpg_{BACK}.jpg.png", f"{BLOUSE}.jpg", f"{BACK}.jpg"),
         (f"{A}.JPG_{B}.JPEG.PNG", f"{A}.JPG", f"{B}.JPEG"),
-        (f"{A}_2_{B}_vis.jpg", A, B),
         (f"{A}_2_{B}_vis.JPEG", A, B),
-        (f"{A}_2_{B}.png", A, B),
         (f"{BLOUSE}_2_{BACK}.png", BLOUSE, BACK),
-        (f"{BLOUSE}_2_{BACK}_vis.jpg", BLOUSE, BACK),
         (f"{A}.jpg_2_{B}_vis.png", f"{A}.jpg", B),
-        (f"{A}.jpg_2_{B}.jpg.png", f"{A}.jpg", f"{B}.jpg"),
         ("me_2_a.jpg_you_2_b.jpg.png", "me_2_a.jpg", "you_2_b.jpg"),
         ("me_2_a.jpg___you_2_b.jpg_vis.jpg", "me_2_a.jpg", "you_2_b.jpg"),
         ("v1.5_2_v1.6.png", "v1.5", "v1.6"),
@@ -354,7 +346,6 @@ def test_image_names_are_those_of_images_and_broken_links(tmp_path):
 
 
 def write(path: Path, size=(16, 12)) -> Path:
-    """Noise, so that a file is long enough to be truncated anywhere."""
     noise = np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
     Image.fromarray(noise).save(path)
     return path
@@ -378,31 +369,19 @@ def test_good_images_pass_and_each_bad_one_is_named_once_in_order(tmp_path, num_
     assert all(line.startswith(f"{tmp_path / name}: expected an image: ") for name, line in problems.items())
 
 
-@pytest.mark.parametrize("name", ["a.png", "a.jpg"])
-def test_a_truncated_image_is_found(tmp_path, name):
-    pair = write_pair(tmp_path, name, size=(64, 48))
-    content = (tmp_path / name).read_bytes()
-    for fraction in (0.5, 0.95):
-        (tmp_path / name).write_bytes(content[: int(fraction * len(content))])
-        with Image.open(tmp_path / name) as file:
-            assert file.size == (48, 64)  # the header is intact
-        line = check_images([pair])[name]
-        assert line.startswith(f"{tmp_path / name}: expected an image: ")
-        assert "truncated" in line
-
-
 def test_each_kind_of_problem_has_its_line(tmp_path):
-    broken_true, missing = (write_pair(tmp_path, name) for name in ("a.png", "b.png"))
-    broken_true.true.path.write_bytes(b"")
+    truncated_true, missing = (write_pair(tmp_path, name) for name in ("a.png", "b.png"))
+    path = truncated_true.true.path
+    path.write_bytes(path.read_bytes()[:-50])
     missing.generated.path.unlink()
     indivisible = write_pair(tmp_path, "c.png", size=(16, 37), num_panels=3)
     other_size = write_pair(tmp_path, "d.png", size=(16, 12), true_size=(20, 14))
     small_panel = write_pair(tmp_path, "e.png", size=(16, 30), num_panels=3)
     low, narrow = write_pair(tmp_path, "f.png", size=(10, 12)), write_pair(tmp_path, "g.png", size=(12, 10))
     fine = write_pair(tmp_path, "h.png", size=(11, 11))
-    pairs = [broken_true, missing, indivisible, other_size, small_panel, low, narrow, fine]
+    pairs = [truncated_true, missing, indivisible, other_size, small_panel, low, narrow, fine]
     lines = {name: line.removeprefix(f"{tmp_path / name}: ") for name, line in check_images(pairs).items()}
-    assert lines.pop("a.png").startswith(f"its true image {broken_true.true.path}: expected an image: ")
+    assert lines.pop("a.png").startswith(f"its true image {path}: expected an image: ")
     assert lines == {
         "b.png": "file not found",
         "c.png": "expected 3 panels of equal width, got a width of 37",
@@ -411,21 +390,6 @@ def test_each_kind_of_problem_has_its_line(tmp_path):
         "f.png": "expected an image over 10x10, got 10x12",
         "g.png": "expected an image over 10x10, got 12x10",
     }
-
-
-def test_every_error_of_pillow_is_one_line(tmp_path):
-    """A wrong length of a chunk raises SyntaxError, one of the header ValueError."""
-    pairs = [write_pair(tmp_path, name) for name in ("a.png", "b.png")]
-    for name, chunk, length in (("a.png", b"IDAT", 99), ("b.png", b"IHDR", 5)):
-        content = bytearray((tmp_path / name).read_bytes())
-        start = content.index(chunk)
-        content[start - 4 : start] = length.to_bytes(4, "big")
-        (tmp_path / name).write_bytes(content)
-    problems = check_images(pairs)
-    assert list(problems) == ["a.png", "b.png"]
-    for name, line in problems.items():
-        assert line.startswith(f"{tmp_path / name}: ")
-        assert "\n" not in line
 
 
 def test_another_size_than_that_of_most_pairs_is_found(tmp_path):
