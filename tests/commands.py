@@ -44,6 +44,13 @@ def train(folder: Path, *arguments: str, **environment: str) -> tuple[int, str]:
     return process.returncode, output
 
 
+def ended_process() -> int:
+    """Return the number of a process that has ended."""
+    process = subprocess.Popen(["true"])
+    process.wait()
+    return process.pid
+
+
 def wait_until(condition: Callable[[], object], seconds: float = SECONDS / 2) -> None:
     """Wait until a condition is true. Raises TimeoutError."""
     deadline = time.monotonic() + seconds

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from commands import ended_process
 from twostream import files
 from twostream.files import (
     atomic_write,
@@ -172,11 +173,10 @@ def test_a_durable_write_reaches_the_disk_before_its_name(tmp_path, monkeypatch)
 
 
 def test_remains_of_dead_processes_are_removed(tmp_path):
-    dead = subprocess.Popen([sys.executable, "-c", ""])
-    dead.wait()
-    gone = [tmp_path / f".a.{dead.pid}.json", tmp_path / "checkpoints" / f".last.{dead.pid}.ckpt"]
+    dead = ended_process()
+    gone = [tmp_path / f".a.{dead}.json", tmp_path / "checkpoints" / f".last.{dead}.ckpt"]
     gone.append(tmp_path / f".table.{2**40}")
-    kept = [tmp_path / name for name in (f".b.{os.getpid()}.json", ".lock", f"a.{dead.pid}.json", ".c.x.json")]
+    kept = [tmp_path / name for name in (f".b.{os.getpid()}.json", ".lock", f"a.{dead}.json", ".c.x.json")]
     (tmp_path / "checkpoints").mkdir()
     for path in (*gone, *kept):
         path.touch()
@@ -200,10 +200,9 @@ def test_a_failed_write_leaves_the_old_file_alone(tmp_path):
 
 
 def test_the_remains_of_a_killed_writer_are_removed_by_the_next_one_of_the_file(tmp_path):
-    dead = subprocess.Popen([sys.executable, "-c", ""])
-    dead.wait()
-    remains = tmp_path / f".table.{dead.pid}.md"
-    others = [tmp_path / f".table.{dead.pid}.csv", tmp_path / f".notes.{dead.pid}.md"]
+    dead = ended_process()
+    remains = tmp_path / f".table.{dead}.md"
+    others = [tmp_path / f".table.{dead}.csv", tmp_path / f".notes.{dead}.md"]
     others.append(tmp_path / f".table.{os.getppid()}.md")  # of a process that runs
     for path in (remains, *others):
         path.touch()

@@ -1,12 +1,11 @@
 import json
 import os
 import signal
-import subprocess
-import sys
 from dataclasses import asdict, replace
 
 import pytest
 
+from commands import ended_process
 from twostream import runs
 from twostream.runs import (
     Progress,
@@ -87,7 +86,7 @@ def test_a_damaged_progress_does_not_keep_a_run_from_resuming(tmp_path):
     assert is_finished(tmp_path, evaluate=False)
 
 
-@pytest.mark.parametrize("content", ["null", "[]", "5", '"x"', "[" * 100_000, "", "{"])
+@pytest.mark.parametrize("content", ["null", "[" * 100_000, ""])
 @pytest.mark.parametrize("name", ["run.json", "config.json"])
 def test_json_of_another_type_is_refused_with_the_file(tmp_path, name, content):
     (tmp_path / "checkpoints").mkdir()
@@ -168,17 +167,6 @@ def test_a_lock_that_is_a_pipe_does_not_block(tmp_path):
     assert not is_locked(tmp_path)
 
 
-def test_the_lock_removes_what_killed_processes_left(tmp_path):
-    dead = subprocess.Popen([sys.executable, "-c", ""])
-    dead.wait()
-    remains = [tmp_path / f".run.{dead.pid}.json", tmp_path / "checkpoints" / f".last.{dead.pid}.ckpt"]
-    (tmp_path / "checkpoints").mkdir()
-    for path in remains:
-        path.touch()
-    with run_lock(tmp_path):
-        assert not any(path.exists() for path in remains)
-
-
 def test_a_config_is_compared_by_what_affects_the_result(tmp_path):
     old = {"seed": 0, "data": {"root": "a", "batch_size": 2, "source": {"num_workers": 1}}, "loss": {"weight": 1.0}}
     assert differences(old, {**old, "data": {"root": "b", "batch_size": 2, "source": {"num_workers": 2}}}) == ""
@@ -229,10 +217,10 @@ def test_folders_that_are_links_stay_and_lose_what_a_run_wrote_in_them(tmp_path)
     run.mkdir()
     for name in ("checkpoints", "images", "logs"):
         (run / name).symlink_to(disk / name)
-    dead = subprocess.Popen([sys.executable, "-c", ""])
-    dead.wait()
-    (disk / "checkpoints" / f".last.{dead.pid}.ckpt").touch()
+    left_by_killed = disk / "checkpoints" / f".last.{ended_process()}.ckpt"
+    left_by_killed.touch()
     with run_lock(run):
+        assert not left_by_killed.exists()
         clear_outputs(run)
     assert all((run / name).is_symlink() for name in ("checkpoints", "images", "logs"))
     left = sorted(path.relative_to(disk).as_posix() for path in disk.rglob("*") if path.is_file())
