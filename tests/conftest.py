@@ -14,7 +14,7 @@ from omegaconf import DictConfig
 
 from attack.writers import make_folder
 from audit import Comparison, largest_difference, write_page
-from tiny_run import compose_config, overrides_of_tiny_run, tiny_people
+from tiny_run import compose_config, overrides_of_tiny_run, tiny_people, train_tiny
 from twostream.types import PosePair
 
 # pytest's plugin instruments one package only if its type checker takes arguments.
@@ -73,6 +73,21 @@ def people_parent(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def people_folder(people_parent: Path) -> Path:
     return tiny_people().prepare(people_parent)
+
+
+@pytest.fixture(scope="session")
+def finished_run(people_parent: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[DictConfig, Path]:
+    """The config and folder of a tiny run that is trained and evaluated; a test that changes it copies it."""
+    run_dir = tmp_path_factory.mktemp("runs") / "synthetic/smoke/full/seed0"
+    return train_tiny(people_parent, run_dir), run_dir
+
+
+@pytest.fixture(scope="session")
+def finished_warp(people_parent: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[DictConfig, Path]:
+    """The same of the warp."""
+    run_dir = tmp_path_factory.mktemp("runs") / "synthetic/smoke/warp/seed0"
+    overrides = ["generator=warp", "generator.warp.key_channels=4", "variant=warp"]
+    return train_tiny(people_parent, run_dir, *overrides), run_dir
 
 
 @pytest.fixture(scope="session")

@@ -13,17 +13,23 @@ from twostream.data.frame import Frame
 from twostream.data.pairs import image_name
 from twostream.inference import PoseTransfer
 
-WARP = ["generator=warp", "generator.warp.key_channels=4", "variant=warp"]
+
+@pytest.fixture(scope="module")
+def run(people_parent, tmp_path_factory):
+    """The folder of a tiny run of the 2s-ATN with averaged weights."""
+    folder = tmp_path_factory.mktemp("averaged") / "seed0"
+    train_tiny(people_parent, folder, "averaging=ema")
+    return folder
 
 
 @pytest.fixture(scope="module")
-def runs(people_parent, tmp_path_factory):
-    """The folders of two evaluated tiny runs, by generator."""
-    folders = {}
-    for name, overrides in {"two_stream": ["averaging=ema"], "warp": [*WARP, "evaluate=false"]}.items():
-        folder = folders[name] = tmp_path_factory.mktemp(name) / "seed0"
-        train_tiny(people_parent, folder, *overrides)
-    return folders
+def two_stream(run):
+    return PoseTransfer.load(run, device="cpu")
+
+
+@pytest.fixture(scope="module")
+def warp(finished_warp):
+    return PoseTransfer.load(finished_warp[1], device="cpu")
 
 
 @pytest.fixture(scope="module")
@@ -34,41 +40,38 @@ def people(people_folder):
     return {image_name(pair): (images[pair[0]], joints[pair[0]], joints[pair[1]]) for pair in pairs}
 
 
-def test_a_run_generates_the_images_of_its_evaluation(runs, people):
-    model = PoseTransfer.load(runs["two_stream"], device="cpu")
-    averaged = PoseTransfer.load(runs["two_stream"], device="cpu", averaged=True)
-    checkpoint = PoseTransfer.load(runs["two_stream"] / "checkpoints" / "last.ckpt", device="cpu")
+def test_a_run_generates_the_images_of_its_evaluation(run, two_stream, people):
+    averaged = PoseTransfer.load(run, device="cpu", averaged=True)
+    checkpoint = PoseTransfer.load(run / "checkpoints" / "last.ckpt", device="cpu")
     for name, (source, source_joints, target_joints) in people.items():
-        for one, folder in ((model, "images"), (averaged, "averaged/images"), (checkpoint, "images")):
+        for one, folder in ((two_stream, "images"), (averaged, "averaged/images"), (checkpoint, "images")):
             generated = one(source, target_joints, source_joints)
-            with Image.open(runs["two_stream"] / folder / name) as stored:
+            with Image.open(run / folder / name) as stored:
                 # Sums of other batches are rounded differently.
                 assert np.abs(np.asarray(generated).astype(int) - np.asarray(stored)).max() <= 1
 
 
-def test_a_batch_of_tensors_is_the_same(runs, people):
-    model = PoseTransfer.load(runs["warp"], device="cpu")
+def test_a_batch_of_tensors_is_the_same(warp, people):
     sources, source_joints, target_joints = zip(*people.values(), strict=True)
     batch = torch.stack([torch.from_numpy(np.array(image)).permute(2, 0, 1) for image in sources])
-    generated = model(batch, np.stack(target_joints), np.stack(source_joints))
+    generated = warp(batch, np.stack(target_joints), np.stack(source_joints))
     assert (generated.shape, generated.dtype) == (batch.shape, torch.uint8)
     for one, (source, source_joint, target_joint) in zip(generated, people.values(), strict=True):
-        alone = np.asarray(model(source, target_joint, source_joint)).astype(int)
+        alone = np.asarray(warp(source, target_joint, source_joint)).astype(int)
         assert np.abs(one.permute(1, 2, 0).numpy() - alone).max() <= 1
 
 
-def test_an_image_of_another_size_is_scaled_and_padded_and_put_back(runs, people):
-    model = PoseTransfer.load(runs["warp"], device="cpu")
+def test_an_image_of_another_size_is_scaled_and_padded_and_put_back(warp, people):
     source, source_joints, target_joints = next(iter(people.values()))
     large = source.resize((64, 128), Image.Resampling.NEAREST)
     # The centre of a pixel that is enlarged four times.
     joints = [np.where(array == -1, np.nan, (array + 0.5) * 4 - 0.5) for array in (target_joints, source_joints)]
-    generated = model(large, *joints)
+    generated = warp(large, *joints)
     assert generated.size == (64, 128)
-    expected = np.asarray(model(source, target_joints, source_joints)).astype(int)
+    expected = np.asarray(warp(source, target_joints, source_joints)).astype(int)
     assert np.abs(np.asarray(generated.resize((16, 32), Image.Resampling.BOX)) - expected).mean() < 12
     wide = Image.new("RGB", (90, 30))
-    assert model(wide, *joints).size == (90, 30)
+    assert warp(wide, *joints).size == (90, 30)
 
 
 @pytest.mark.parametrize("size", [(32, 16), (128, 64), (20, 60), (60, 20), (7, 5)])
@@ -86,28 +89,27 @@ def test_joints_follow_the_pixels_into_the_frame_of_the_network(size):
     assert frame.from_network(network[0], image).size == image.size
 
 
-def test_several_images_of_a_person(runs, people):
-    model = PoseTransfer.load(runs["warp"], device="cpu")
+def test_several_images_of_a_person(warp, two_stream, people):
     (source, source_joints, target_joints), (other, other_joints, _), *_ = people.values()
-    one = np.asarray(model(source, target_joints, source_joints)).astype(int)
-    twice = np.asarray(model([source, source], target_joints, [source_joints, source_joints]))
+    one = np.asarray(warp(source, target_joints, source_joints)).astype(int)
+    twice = np.asarray(warp([source, source], target_joints, [source_joints, source_joints]))
     assert np.abs(twice - one).max() <= 1
-    assert model([source, other], target_joints, [source_joints, other_joints]).size == source.size
+    assert warp([source, other], target_joints, [source_joints, other_joints]).size == source.size
     with pytest.raises(ValueError, match="image: expected one image for TwoStreamGenerator, got 2"):
-        PoseTransfer.load(runs["two_stream"], device="cpu")([source, other], target_joints, [source_joints] * 2)
+        two_stream([source, other], target_joints, [source_joints] * 2)
     pixels = torch.stack([torch.from_numpy(np.array(image)).permute(2, 0, 1) for image in (source, other)])
-    batch = model(pixels[None], target_joints[None], np.stack([source_joints, other_joints])[None])
-    both = np.asarray(model([source, other], target_joints, [source_joints, other_joints]))
+    batch = warp(pixels[None], target_joints[None], np.stack([source_joints, other_joints])[None])
+    both = np.asarray(warp([source, other], target_joints, [source_joints, other_joints]))
     np.testing.assert_array_equal(batch[0].permute(1, 2, 0), both)
-    larger = model([source, other.resize((32, 64))], target_joints, [source_joints, other_joints * 2])
+    larger = warp([source, other.resize((32, 64))], target_joints, [source_joints, other_joints * 2])
     assert larger.size == source.size
     with pytest.raises(ValueError, match="image: expected at least one image, got none"):
-        model([], target_joints)
+        warp([], target_joints)
 
 
-def test_the_correspondence_has_a_row_for_each_target_position(runs, people):
+def test_the_correspondence_has_a_row_for_each_target_position(warp, people):
     source, source_joints, target_joints = next(iter(people.values()))
-    matrices = PoseTransfer.load(runs["warp"], device="cpu").correspondence(source, target_joints, source_joints)
+    matrices = warp.correspondence(source, target_joints, source_joints)
     assert {name: matrix.shape for name, matrix in matrices.items()} == {
         "block_1": (32, 32),
         "block_2": (32, 32),
@@ -117,7 +119,7 @@ def test_the_correspondence_has_a_row_for_each_target_position(runs, people):
         np.testing.assert_allclose(matrix.sum(axis=1), 1, rtol=1e-4)
 
 
-def test_an_estimator_finds_the_joints_of_the_source(runs, people):
+def test_an_estimator_finds_the_joints_of_the_source(run, two_stream, people):
     source, source_joints, target_joints = next(iter(people.values()))
     seen = []
 
@@ -128,12 +130,11 @@ def test_an_estimator_finds_the_joints_of_the_source(runs, people):
             seen.append(images)
             return source_joints[None]
 
-    model = PoseTransfer.load(runs["two_stream"], device="cpu", estimator=Estimator())
+    model = PoseTransfer.load(run, device="cpu", estimator=Estimator())
     np.testing.assert_array_equal(model(source, target_joints), model(source, target_joints, source_joints))
     assert seen[0].shape == (1, 3, 32, 16)
-    without = PoseTransfer.load(runs["two_stream"], device="cpu")
     with pytest.raises(ValueError, match="source_joints: expected the joints of the source, or a pose estimator"):
-        without(source, target_joints)
+        two_stream(source, target_joints)
 
 
 @pytest.mark.parametrize(
@@ -147,10 +148,10 @@ def test_an_estimator_finds_the_joints_of_the_source(runs, people):
         (Image.new("RGB", (16, 32)), 17, r"joints: expected 1 x 18 joints .* got an array of shape \(17, 2\)"),
     ],
 )
-def test_wrong_images_and_joints_are_refused(runs, image, num_joints, message):
+def test_wrong_images_and_joints_are_refused(two_stream, image, num_joints, message):
     joints = np.zeros((num_joints, 2))
     with pytest.raises(ValueError, match=message):
-        PoseTransfer.load(runs["two_stream"], device="cpu")(image, joints, joints)
+        two_stream(image, joints, joints)
 
 
 @pytest.mark.parametrize("wrong", ["target_joints", "source_joints"])
@@ -164,11 +165,10 @@ def test_wrong_images_and_joints_are_refused(runs, image, num_joints, message):
         (np.zeros((2, 18)), "expected 1 x 18 joints (nose to left ear) as (y, x), got an array of shape (2, 18)"),
     ],
 )
-def test_wrong_joints_are_refused_by_name(runs, wrong, joints, message):
-    model = PoseTransfer.load(runs["two_stream"], device="cpu")
+def test_wrong_joints_are_refused_by_name(two_stream, wrong, joints, message):
     given = {"target_joints": np.ones((18, 2)), "source_joints": np.ones((18, 2))} | {wrong: joints}
     with pytest.raises(ValueError, match=f"^{re.escape(f'{wrong}: {message}')}$"):
-        model(Image.new("RGB", (16, 32)), **given)
+        two_stream(Image.new("RGB", (16, 32)), **given)
 
 
 @pytest.mark.slow
@@ -193,8 +193,8 @@ for image in ("person.jpg", ["person.jpg"], np.zeros((128, 64, 3)), None):
     ]
 
 
-def test_what_is_not_there_is_refused(runs, tmp_path):
+def test_what_is_not_there_is_refused(finished_warp, tmp_path):
     with pytest.raises(ValueError, match=r"checkpoint not found: .*last\.ckpt"):
         PoseTransfer.load(tmp_path)
     with pytest.raises(ValueError, match="averaged: expected a run with averaging=ema"):
-        PoseTransfer.load(runs["warp"], device="cpu", averaged=True)
+        PoseTransfer.load(finished_warp[1], device="cpu", averaged=True)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tiny_run import leaves, train_tiny
+from tiny_run import leaves
 from twostream.build import build_datamodule, build_module, build_scoring, check
 from twostream.evaluation.run_evaluation import evaluate_run
 from twostream.registry import NAME, build, build_as, model_config, registered_options
@@ -81,17 +81,10 @@ def test_what_no_checkpoint_could_build_is_refused_before_the_training(tiny_conf
     assert (type(criterion).__name__, number) == ("CrossEntropy", 3)
 
 
-@pytest.fixture(scope="module")
-def trained(people_parent, tmp_path_factory):
-    """The config and folder of a trained run."""
-    run_dir = tmp_path_factory.mktemp("run")
-    return train_tiny(people_parent, run_dir, "evaluate=false", "discriminators=none"), run_dir
-
-
 @pytest.mark.parametrize("group", ["generator", "data"])
 @pytest.mark.parametrize("key", ["_target_", NAME])
-def test_a_checkpoint_that_names_another_callable_is_not_evaluated(trained, tmp_path, monkeypatch, group, key):
-    run_dir = shutil.copytree(trained[1], tmp_path / "run")
+def test_a_checkpoint_that_names_another_callable_is_not_evaluated(finished_run, tmp_path, monkeypatch, group, key):
+    run_dir = shutil.copytree(finished_run[1], tmp_path / "run")
     monkeypatch.chdir(tmp_path)
     path = run_dir / "checkpoints" / "last.ckpt"
     checkpoint = torch.load(path, weights_only=True)
@@ -99,7 +92,7 @@ def test_a_checkpoint_that_names_another_callable_is_not_evaluated(trained, tmp_
     path.unlink()
     torch.save(checkpoint, path)
     with pytest.raises(ValueError, match=rf"last\.ckpt: hyper_parameters\.{group}: expected "):
-        evaluate_run(run_dir, build_scoring(trained[0]), torch.device("cpu"))
+        evaluate_run(run_dir, build_scoring(finished_run[0]), torch.device("cpu"))
     assert not Path("made").exists()
 
 

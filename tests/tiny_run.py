@@ -93,6 +93,11 @@ def read_curves(run_dir: Path) -> list[dict[str, float]]:
         return [{name: float(cell) for name, cell in row.items() if cell} for row in csv.DictReader(file)]
 
 
+def by_metric(entries: list[dict[str, Any]], key: str) -> dict[tuple[str, str], Any]:
+    """Return a key of the entries of a metrics.json by metric and protocol."""
+    return {(entry["metric"], entry["protocol"]): entry[key] for entry in entries}
+
+
 def leaves(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
     """Yield the leaves of nested dicts, lists and tuples with their paths."""
     if isinstance(value, dict | list | tuple):

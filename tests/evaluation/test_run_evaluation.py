@@ -15,7 +15,7 @@ import pytest
 import torch
 from PIL import Image
 
-from tiny_run import compose_config, overrides_of_tiny_run, train_tiny
+from tiny_run import by_metric, compose_config, overrides_of_tiny_run, train_tiny
 from twostream.build import build_datamodule, build_scoring
 from twostream.cli.train import train_and_evaluate
 from twostream.data.dataset import PairDataset
@@ -40,37 +40,26 @@ EVALUATOR_VALUES = {(metric, "evaluator") for metric in ("frechet_train", "frech
 
 
 @pytest.fixture(scope="module")
-def finished(people_parent, tmp_path_factory):
-    """The config and folder of a run that is trained and evaluated."""
-    run_dir = tmp_path_factory.mktemp("runs") / "synthetic" / "smoke" / "full" / "seed0"
-    return train_tiny(people_parent, run_dir), run_dir
-
-
-@pytest.fixture(scope="module")
-def metrics(finished):
-    return read(finished[1] / "metrics.json")
+def metrics(finished_run):
+    return read(finished_run[1] / "metrics.json")
 
 
 @pytest.fixture
-def scoring(finished):
-    return build_scoring(finished[0])
+def scoring(finished_run):
+    return build_scoring(finished_run[0])
 
 
 @pytest.fixture
-def run_dir(finished, tmp_path) -> Path:
-    return shutil.copytree(finished[1], tmp_path / "synthetic" / "smoke" / "full" / "seed0")
+def run_dir(finished_run, tmp_path) -> Path:
+    return shutil.copytree(finished_run[1], tmp_path / "synthetic" / "smoke" / "full" / "seed0")
 
 
 def read(path):
     return json.loads(path.read_text())
 
 
-def keys_of(values):
-    return {(entry["metric"], entry["protocol"]) for entry in values}
-
-
-def test_a_run_leaves_all_its_files(finished):
-    names = {path.relative_to(finished[1]).as_posix() for path in finished[1].rglob("*") if path.is_file()}
+def test_a_run_leaves_all_its_files(finished_run):
+    names = {path.relative_to(finished_run[1]).as_posix() for path in finished_run[1].rglob("*") if path.is_file()}
     assert {
         "checkpoints/last.ckpt",
         "config.json",
@@ -83,41 +72,41 @@ def test_a_run_leaves_all_its_files(finished):
         "samples/test.png",
         "scores.csv",
     } <= names
-    assert read_run(finished[1]).state == "done"
+    assert read_run(finished_run[1]).state == "done"
 
 
-def test_values_are_those_of_the_image_files(finished, metrics, people_folder):
-    values = {(entry["metric"], entry["protocol"]): entry for entry in metrics["values"]}
+def test_values_are_those_of_the_image_files(finished_run, metrics, people_folder):
+    values = by_metric(metrics["values"], "value")
     correspondence = {(f"correspondence_{m}", "pck@0.1") for m in ("block_1", "block_2", "same_place", "chance")}
     assert set(values) == SSIM_VALUES | EVALUATOR_VALUES | correspondence
     assert {entry["n"] for entry in metrics["values"]} == {6}
     dataset = PairDataset.of_split(people_folder, "test", (32, 16))
     full, masked = [], []
     for source, target in dataset.pairs:
-        generated = np.asarray(Image.open(finished[1] / "images" / image_name((source, target))))
+        generated = np.asarray(Image.open(finished_run[1] / "images" / image_name((source, target))))
         true = np.asarray(Image.open(people_folder / "test" / target))
         mask = person_mask(dataset.joints[target], (32, 16))[..., None]
         full.append(ssim(generated, true, STANDARD))
         masked.append(ssim(generated * mask, true * mask, STANDARD))
-    assert values["ssim", "standard"]["value"] == pytest.approx(np.mean(full), abs=1e-9)
-    assert values["mask_ssim", "standard"]["value"] == pytest.approx(np.mean(masked), abs=1e-9)
+    assert values["ssim", "standard"] == pytest.approx(np.mean(full), abs=1e-9)
+    assert values["mask_ssim", "standard"] == pytest.approx(np.mean(masked), abs=1e-9)
 
 
-def test_validation_pairs_are_evaluated_apart(run_dir, finished, people_folder, scoring):
+def test_validation_pairs_are_evaluated_apart(run_dir, finished_run, people_folder, scoring):
     before = (run_dir / "metrics.json").read_bytes()
     content = evaluate_run(run_dir, scoring, CPU, "val")
     folder = run_dir / "validation"
     assert read(folder / "metrics.json") == content
     assert content["run"]["label"] == "synthetic people, validation"
-    assert keys_of(content["values"]) == SSIM_VALUES | EVALUATOR_VALUES - {("frechet_test", "evaluator")}
+    values = by_metric(content["values"], "value")
+    assert set(values) == SSIM_VALUES | EVALUATOR_VALUES - {("frechet_test", "evaluator")}
     assert {entry["n"] for entry in content["values"]} == {3}
     assert (run_dir / "metrics.json").read_bytes() == before
     assert (folder / "samples" / "val.png").is_file()
-    data = build_datamodule(finished[0])
+    data = build_datamodule(finished_run[0])
     data.setup("validate")
     images = [np.asarray(Image.open(folder / "images" / image_name(pair))) for pair in data.val.pairs]
     true = [np.asarray(Image.open(people_folder / "train" / target)) for _, target in data.val.pairs]
-    values = {(entry["metric"], entry["protocol"]): entry["value"] for entry in content["values"]}
     expected = np.mean([ssim(*both, STANDARD) for both in zip(images, true, strict=True)])
     assert values["ssim", "standard"] == pytest.approx(expected, abs=1e-9)
     reasons = {entry["metric"]: entry["reason"] for entry in content["missing"]}
@@ -127,7 +116,7 @@ def test_validation_pairs_are_evaluated_apart(run_dir, finished, people_folder, 
 
 
 def test_missing_values_have_a_reason(metrics):
-    missing = {(entry["metric"], entry["protocol"]): entry["reason"] for entry in metrics["missing"]}
+    missing = by_metric(metrics["missing"], "reason")
     of_inception = [(f"{m}inception_score", p) for m in ("", "mask_") for p in ("patn", "standard")]
     for name in (*of_inception, ("fid_train", "standard"), ("fid_test", "standard")):
         assert "weights-inception-2015-12-05-6726825d.pth is missing: put it into" in missing.pop(name)
@@ -174,7 +163,7 @@ def test_weights_that_can_not_be_right_are_not_evaluated(run_dir, scoring, chang
             load()
 
 
-def test_every_value_has_its_details(finished, metrics):
+def test_every_value_has_its_details(finished_run, metrics):
     for entry in metrics["values"]:
         low, high = entry["interval"]
         assert low <= entry["value"] <= high
@@ -189,13 +178,13 @@ def test_every_value_has_its_details(finished, metrics):
             assert entry["reference_n"] >= 2
     assert any(note.startswith("evaluator ") and "PCKh" in note for note in metrics["run"]["notes"])
     assert metrics["scored_by"].keys() == {"commit", "dirty"}
-    bootstrap = read(finished[1] / "bootstrap.json")
+    bootstrap = read(finished_run[1] / "bootstrap.json")
     assert {key: bootstrap[key] for key in ("identities", "pairs_hash")} == metrics["test"]
     assert {len(entry["values"]) for entry in bootstrap["replicates"]} == {100, 1000}
 
 
-def test_the_record_describes_the_run(finished):
-    record = read_provenance(finished[1])
+def test_the_record_describes_the_run(finished_run):
+    record = read_provenance(finished_run[1])
     expected = {"data": "synthetic", "label": "synthetic people", "scale": "smoke", "variant": "full", "seed": 0}
     expected |= {"iterations": 4, "batch_size": 2, "image_size": [32, 16]}
     assert record | expected == record
@@ -208,8 +197,8 @@ def test_the_record_describes_the_run(finished):
     assert record["versions"]["torch"] == version("torch")
 
 
-def test_the_checkpoint_is_loaded_safely_and_without_frozen_nets(finished):
-    checkpoint = load_checkpoint(finished[1] / "checkpoints" / "last.ckpt")
+def test_the_checkpoint_is_loaded_safely_and_without_frozen_nets(finished_run):
+    checkpoint = load_checkpoint(finished_run[1] / "checkpoints" / "last.ckpt")
     assert not [key for key in checkpoint["state_dict"] if "perceptual" in key]
     generator = load_generator(checkpoint, CPU)
     assert not generator.training
@@ -229,9 +218,9 @@ def test_images_do_not_depend_on_the_batch(run_dir, scoring):
     assert max(np.abs(before[name] - after[name]).max() for name in before) <= 1  # rounding of sums
 
 
-def test_correspondence_counts_the_matches_of_the_at_modules(finished, people_folder):
-    run = generate_run(finished[1], CPU, batch_size=2)
-    rows = list(csv.DictReader((finished[1] / "scores.csv").read_text().splitlines()))
+def test_correspondence_counts_the_matches_of_the_at_modules(finished_run, people_folder):
+    run = generate_run(finished_run[1], CPU, batch_size=2)
+    rows = list(csv.DictReader((finished_run[1] / "scores.csv").read_text().splitlines()))
     for index, (source, target) in enumerate(run.dataset.pairs):
         surfaces = (read_surface(people_folder / "surface-test" / f"{Path(n).stem}.npz") for n in (source, target))
         truth = true_matches(*surfaces)
@@ -276,27 +265,27 @@ def test_images_of_other_weights_are_generated_again(run_dir, scoring):
     assert existing.stat().st_mtime_ns != changed
 
 
-def test_a_finished_run_is_not_repeated(finished):
-    cfg, run_dir = finished
+def test_a_finished_run_is_not_repeated(finished_run):
+    cfg, run_dir = finished_run
     before = {path: path.stat().st_mtime_ns for path in run_dir.rglob("*.png")}
     train_and_evaluate(cfg, run_dir)
     assert before == {path: path.stat().st_mtime_ns for path in run_dir.rglob("*.png")}
 
 
-def test_a_trained_run_is_only_evaluated(finished, run_dir):
+def test_a_trained_run_is_only_evaluated(finished_run, run_dir):
     changed = (run_dir / "checkpoints" / "last.ckpt").stat().st_mtime_ns
     (run_dir / "metrics.json").unlink()
-    train_and_evaluate(finished[0], run_dir)
+    train_and_evaluate(finished_run[0], run_dir)
     assert (run_dir / "metrics.json").exists()
     assert (run_dir / "checkpoints" / "last.ckpt").stat().st_mtime_ns == changed
 
 
-def test_another_config_in_the_same_folder_is_refused(finished):
-    cfg = finished[0].copy()
+def test_another_config_in_the_same_folder_is_refused(finished_run):
+    cfg = finished_run[0].copy()
     cfg.schedule.learning_rate = 1.0
     with pytest.raises(ValueError, match=r"schedule\.learning_rate: 0\.0001 on disk, 1\.0 requested"):
-        train_and_evaluate(cfg, finished[1])
-    assert read_run(finished[1]).state == "done"
+        train_and_evaluate(cfg, finished_run[1])
+    assert read_run(finished_run[1]).state == "done"
 
 
 @pytest.mark.parametrize(
@@ -326,11 +315,10 @@ def test_a_file_that_is_no_checkpoint_is_refused(tmp_path):
         load_checkpoint(tmp_path / "x.ckpt")
 
 
-def test_the_tables_contain_the_values(finished, metrics, tmp_path):
+def test_the_tables_contain_the_values(finished_run, metrics, tmp_path):
     specs = sorted(Path(__file__).parents[2].glob("experiments/table*.yaml"))
-    text = write_tables(collect_all(specs, finished[1].parents[1], [0]), tmp_path)
-    value = next(e["value"] for e in metrics["values"] if (e["metric"], e["protocol"]) == ("ssim", "patn"))
-    assert f"{value:.3f}" in text
+    text = write_tables(collect_all(specs, finished_run[1].parents[1], [0]), tmp_path)
+    assert f"{by_metric(metrics['values'], 'value')['ssim', 'patn']:.3f}" in text
     assert "synthetic people, NOT Market-1501" in text
     assert "Not computed (reasons in the full table): IS, Mask-IS, " in text
     assert text.count("not run") >= 8
@@ -390,7 +378,7 @@ def test_a_prepared_folder_is_scored_without_the_evaluator(people_parent, people
     overrides += ["data=market1501", f"data.root={people_folder}"]
     train_and_evaluate(compose_config("train", *overrides), run_dir)
     metrics = read(run_dir / "metrics.json")
-    assert keys_of(metrics["values"]) == SSIM_VALUES
+    assert set(by_metric(metrics["values"], "value")) == SSIM_VALUES
     assert metrics["run"]["label"] == "synthetic people"  # as the folder's manifest says
     reasons = {entry["metric"] for entry in metrics["missing"]}
     assert reasons == {"inception_score", "mask_inception_score", "fid_train", "fid_test", "lpips", "pckh"}
@@ -409,7 +397,7 @@ def test_patn_is_evaluated_without_what_requires_at_modules(people_parent, tmp_p
     assert "sigma" not in curves
     assert {path.name for path in (run_dir / "samples").iterdir()} == {"000002.png", "000004.png", "test.png"}
     metrics = read(run_dir / "metrics.json")
-    assert keys_of(metrics["values"]) == SSIM_VALUES | EVALUATOR_VALUES
+    assert set(by_metric(metrics["values"], "value")) == SSIM_VALUES | EVALUATOR_VALUES
     assert metrics["run"]["variant"] == "patn"
     reasons = {entry["metric"]: entry["reason"] for entry in metrics["missing"]}
     assert reasons["correspondence"] == "the generator has no correspondence"

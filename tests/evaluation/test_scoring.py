@@ -13,6 +13,7 @@ import torch
 from stand_ins import CPU, Corner, FewFeatures, fid_of_few, random_alexnet, random_inception, save_image, save_weights
 from synthetic_people.evaluator import Evaluator, EvaluatorNet
 from synthetic_people.evaluator_training import EvaluatorTraining
+from tiny_run import by_metric
 from twostream.data.keypoints import NUM_JOINTS
 from twostream.evaluation import measurement, scoring
 from twostream.evaluation.measurement import ScoreFiles
@@ -83,10 +84,6 @@ def names_of(selection):
     return [(metric.name, metric.protocol) for metric in selection.metrics]
 
 
-def reasons_of(missing):
-    return {(entry["metric"], entry["protocol"]): entry["reason"] for entry in missing}
-
-
 @pytest.mark.parametrize("change", [{"batch_size": 0}, {"num_workers": -1}])
 def test_numbers_out_of_range_are_refused(settings, change):
     with pytest.raises(ValueError, match=r"^scoring: expected a batch_size of at least 1"):
@@ -110,7 +107,7 @@ def test_metrics_that_no_protocol_has_are_refused(settings, images):
 
 def test_without_weights_metrics_are_listed_with_file_and_folder(settings, images, tmp_path, caplog):
     selection = select(settings(*METRICS), images(train=2, test=2))
-    reasons = reasons_of(selection.missing)
+    reasons = by_metric(selection.missing, "reason")
     by_inception = {(n, p) for n in ("inception_score", "mask_inception_score") for p in ("patn", "standard")}
     by_inception |= {("fid_train", "standard"), ("fid_test", "standard")}
     assert set(reasons) == by_inception | {("lpips", "standard")}
@@ -127,14 +124,14 @@ def test_without_weights_metrics_are_listed_with_file_and_folder(settings, image
 def test_without_torch_fidelity_metrics_are_listed(settings, images, monkeypatch):
     monkeypatch.setitem(sys.modules, "torch_fidelity", None)
     selection = select(settings("inception_score"), images([PATN]))
-    assert list(reasons_of(selection.missing)) == [("inception_score", "patn")]
+    assert list(by_metric(selection.missing, "reason")) == [("inception_score", "patn")]
     assert "pip install 'twostream[inception]'" in selection.missing[0]["reason"]
 
 
 def test_weights_of_another_form_are_listed(settings, images, tmp_path):
     path = tmp_path / "mine.pth"
     torch.save({"features.0.weight": torch.zeros(2)}, path)
-    reasons = reasons_of(select(settings("lpips", weights=WeightStore(lpips=path)), images()).missing)
+    reasons = by_metric(select(settings("lpips", weights=WeightStore(lpips=path)), images()).missing, "reason")
     expected = "expected AlexNet's features.0.weight of shape (64, 3, 11, 11), got (2,)"
     assert reasons == {("lpips", "standard"): f"{path}: {expected}"}
 
@@ -147,7 +144,7 @@ def test_an_inception_without_its_last_layer_gives_the_distances_alone(settings,
     assert names_of(selection) == [("fid_test", "standard")]
     reason = f"{path}: IS can't be computed without a finite fc.bias"
     scores = [(name, protocol) for protocol in ("patn", "standard") for name in metrics[:2]]
-    assert reasons_of(selection.missing) == dict.fromkeys(scores, reason)
+    assert by_metric(selection.missing, "reason") == dict.fromkeys(scores, reason)
     assert f"not computed: inception_score, mask_inception_score: {reason}" in caplog.messages
 
 
@@ -157,7 +154,7 @@ def test_without_an_estimator_pckh_is_listed(settings, images, error):
         raise error
 
     selection = select(settings("pckh", "ssim", pose_estimator=fail), images())
-    assert reasons_of(selection.missing) == {("pckh", "patn"): str(error)}
+    assert by_metric(selection.missing, "reason") == {("pckh", "patn"): str(error)}
     assert names_of(selection) == [("ssim", "patn"), ("ssim", "standard")]
 
 
@@ -173,7 +170,7 @@ def test_a_protocol_is_scored_once_and_in_one_version(settings):
 
 def test_lpips_of_too_small_images_is_listed(settings, images, monkeypatch):
     monkeypatch.setattr(scoring, "LPIPSNet", lambda store, device: object.__new__(LPIPSNet))
-    reasons = reasons_of(select(settings("lpips"), images(size=(32, 16))).missing)
+    reasons = by_metric(select(settings("lpips"), images(size=(32, 16))).missing, "reason")
     assert reasons == {("lpips", "standard"): "LPIPS: expected images of at least 31x31, got 32x16"}
 
 
@@ -224,7 +221,7 @@ def test_an_unusable_reference_set_is_listed(settings, images, few_features, tmp
             save_image(path, 0, (41, 32))
             reason += " of height x width 40x32, got 41x32"
     selection = select(settings("fid", "inception_score"), scored)
-    assert list(reasons_of(selection.missing)) == [("fid_train", "standard")]
+    assert list(by_metric(selection.missing, "reason")) == [("fid_train", "standard")]
     assert selection.missing[0]["reason"].startswith(reason)
     scores = [("inception_score", "patn"), ("inception_score", "standard")]
     assert names_of(selection) == [*scores, ("fid_test", "standard")]
@@ -243,7 +240,7 @@ def test_the_evaluator_is_prepared_for_the_images(settings, images, monkeypatch,
     names = ("inception_score", "mask_inception_score", "frechet_test", "pckh")
     assert names_of(selection) == [(name, "evaluator") for name in names]
     few = "expected the features of at least 2 images, got 1"
-    assert reasons_of(selection.missing) == {("frechet_train", "evaluator"): few}
+    assert by_metric(selection.missing, "reason") == {("frechet_train", "evaluator"): few}
     assert selection.notes == [evaluator.describe()]
     true = np.stack([panel.read() for panel in scored.references["test"]])
     features = [evaluator(to_tensor(some)).features for some in (true[:4], true[4:])]
@@ -264,7 +261,6 @@ def test_values_are_those_of_the_networks_called_directly(settings, monkeypatch,
     files = ScoreFiles(*(tmp_path / "out" / name for name in ("metrics.json", "scores.csv", "bootstrap.json", "cache")))
     content = score(scored, settings("inception_score", "fid", "lpips"), files, CPU)
     assert content["missing"] == []
-    got = {(entry["metric"], entry["protocol"]): entry for entry in content["values"]}
     images, true_images, train_images = (to_tensor(np.stack([p.read() for p in ps])) for ps in (generated, true, train))
     features, logits = inception(images)
     score_of_all, deviation = inception_score(logits)
@@ -274,11 +270,11 @@ def test_values_are_those_of_the_networks_called_directly(settings, monkeypatch,
         ("fid_train", "standard"): fid_of_few(features, inception(train_images)[0]),
         ("lpips", "standard"): lpips(images, true_images).mean(),
     }
-    assert {name: entry["value"] for name, entry in got.items()} == pytest.approx(expected, rel=1e-3)
-    assert got["inception_score", "patn"]["splits_std"] == pytest.approx(deviation, rel=1e-2)
+    assert by_metric(content["values"], "value") == pytest.approx(expected, rel=1e-3)
+    assert content["values"][0]["splits_std"] == pytest.approx(deviation, rel=1e-2)
     assert min(expected["fid_train", "standard"], expected["lpips", "standard"]) > 1e-2
-    for (metric, _), entry in got.items():
-        net = lpips if metric == "lpips" else inception
+    for entry in content["values"]:
+        net = lpips if entry["metric"] == "lpips" else inception
         assert (entry["feature_net"], entry["feature_net_hash"]) == (net.name, net.weights_hash)
         assert (entry["n"], entry["codec"], entry["frame"]) == (11, "png", "40x32")
     assert not files.cache.exists()
@@ -318,10 +314,6 @@ def score_pairs(settings, tmp_path, out, monkeypatch):
     return score_pairs
 
 
-def values_of(content):
-    return {(entry["metric"], entry["protocol"]): entry["value"] for entry in content["values"]}
-
-
 def test_three_files_are_written_and_nothing_else(score_pairs, pairs, out):
     content = score_pairs(pairs, "ssim", "pckh")
     assert json.loads(out.read_text()) == content
@@ -339,7 +331,7 @@ def test_images_are_scored_in_the_order_of_their_names(score_pairs, pairs, out):
     assert [row["image"] for row in rows] == names
     logits = np.stack([pair.generated.read().mean(axis=(0, 1)) / 20 for pair in pairs])
     order = [[pair.name for pair in pairs].index(name) for name in names]
-    value = values_of(content)["inception_score", "standard"]
+    value = by_metric(content["values"], "value")["inception_score", "standard"]
     assert value == pytest.approx(inception_score(logits[order])[0], rel=1e-5)
     assert value != pytest.approx(inception_score(logits)[0], rel=1e-5)
 
@@ -352,7 +344,7 @@ def test_fid_compares_with_the_targets_each_once_and_with_a_folder(score_pairs, 
     generated, *references = (moments(np.stack([p.read().mean(axis=(0, 1)) for p in panels])) for panels in sets)
     names = [("fid_train", "standard"), ("fid_test", "standard")]
     expected = {name: frechet_distance(generated, ref) for name, ref in zip(names, references, strict=True)}
-    assert values_of(content) == pytest.approx(expected, rel=1e-4)
+    assert by_metric(content["values"], "value") == pytest.approx(expected, rel=1e-4)
     assert [entry["reference_n"] for entry in content["values"]] == [3, 6]
 
 
@@ -368,31 +360,31 @@ def test_a_folder_of_training_images_that_is_missing_or_empty_is_refused(score_p
 def test_without_the_joints_of_every_pair_what_needs_them_is_listed(score_pairs, pairs, num_annotated):
     pairs = [pair if i < num_annotated else replace(pair, joints=None) for i, pair in enumerate(pairs)]
     content = score_pairs(pairs, *set(METRICS) - {"correspondence"}, has_net=True)
-    reasons = reasons_of(content["missing"])
+    reasons = by_metric(content["missing"], "reason")
     need_joints = {(name, p) for name in ("mask_ssim", "mask_inception_score") for p in ("patn", "standard")}
     need_joints |= {("pckh", "patn"), ("evaluator", "evaluator")}
     assert {name for name, reason in reasons.items() if reason == NO_JOINTS} == need_joints
     assert set(reasons) == need_joints | {("lpips", "standard")}
     both = {(name, p) for name in ("ssim", "inception_score") for p in ("patn", "standard")}
-    assert set(values_of(content)) == both | {("fid_test", "standard")}
+    assert set(by_metric(content["values"], "value")) == both | {("fid_test", "standard")}
 
 
 def test_without_joints_only_requested_metrics_are_listed(score_pairs, pairs):
     unknown = [replace(pair, joints=None) for pair in pairs]
     assert score_pairs(unknown, "ssim", "fid", has_net=True)["missing"] == []
     content = score_pairs(unknown, "ssim", "mask_ssim", "pckh", protocol="standard")
-    assert reasons_of(content["missing"]) == {("mask_ssim", "standard"): NO_JOINTS}
+    assert by_metric(content["missing"], "reason") == {("mask_ssim", "standard"): NO_JOINTS}
 
 
 def test_other_metrics_are_computed_if_one_needs_more_images(score_pairs, pairs):
     content = score_pairs(pairs[:1], "ssim", "inception_score", "fid", "pckh", has_net=True)
     splits = "expected 1 to 1 splits for 1 images, got 10"
-    assert reasons_of(content["missing"]) == {
+    assert by_metric(content["missing"], "reason") == {
         ("fid_test", "standard"): "expected the features of at least 2 images, got 1",
         ("inception_score", "patn"): splits,
         ("inception_score", "standard"): splits,
     }
-    assert set(values_of(content)) == {("ssim", "patn"), ("ssim", "standard"), ("pckh", "patn")}
+    assert set(by_metric(content["values"], "value")) == {("ssim", "patn"), ("ssim", "standard"), ("pckh", "patn")}
     assert {entry["interval"] for entry in content["values"]} == {None}
 
 
