@@ -178,23 +178,28 @@ def test_fewer_validation_pairs_than_processes_are_refused(tiny_config):
         ready(tiny_config(), world_size=4).val_dataloader()
 
 
-def test_broken_test_pairs_are_refused_before_the_training(tiny_config, people_folder, tmp_path):
-    shutil.copytree(people_folder, tmp_path / "data")
-    with (tmp_path / "data/pairs-test.csv").open("a") as file:
+def add_unknown_pair(folder):
+    with (folder / "pairs-test.csv").open("a") as file:
         file.write("unknown.jpg,other.jpg\n")
-    data = build_datamodule(tiny_config("data.source=null", f"data.root={tmp_path / 'data'}"))
-    with pytest.raises(ValueError, match=r"pairs-test\.csv:\d+: expected names of annotated images, got 'unknown"):
-        data.setup("fit")
 
 
-def test_broken_test_images_are_refused_before_the_training(tiny_config, people_folder, tmp_path):
-    shutil.copytree(people_folder, tmp_path / "data")
-    (tmp_path / "data" / CHECKS).unlink(missing_ok=True)
-    path = next((tmp_path / "data/test").iterdir())
-    Image.new("RGB", (16, 48)).save(path)
-    data = build_datamodule(tiny_config("data.source=null", f"data.root={tmp_path / 'data'}"))
-    with pytest.raises(ValueError, match=rf"{path.name}: expected .*32"):
-        data.setup("fit")
+def resize_an_image(folder):
+    (folder / CHECKS).unlink(missing_ok=True)
+    Image.new("RGB", (16, 48)).save(next((folder / "test").iterdir()))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (add_unknown_pair, r"pairs-test\.csv:\d+: expected names of annotated images, got 'unknown"),
+        (resize_an_image, r"\.jpg: expected .*32"),
+    ],
+)
+def test_broken_test_data_are_refused_before_the_training(tiny_config, people_folder, tmp_path, spoil, message):
+    folder = shutil.copytree(people_folder, tmp_path / "data")
+    spoil(folder)
+    with pytest.raises(ValueError, match=message):
+        build_datamodule(tiny_config("data.source=null", f"data.root={folder}")).setup("fit")
 
 
 @pytest.mark.parametrize(("kind", "least", "most"), [("gaussian", 13, 30), ("delta", 1, 1), ("disc", 5, 13)])
