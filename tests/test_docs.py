@@ -140,18 +140,8 @@ def test_audit_has_the_comparisons_of_the_tests(tmp_path):
         rows = [line.split(" | ") for line in path.read_text().splitlines() if line.startswith("| ")]
         return [(what, against, limit, test) for what, against, _, limit, test in rows]
 
-    command = [
-        sys.executable,
-        "-m",
-        "pytest",
-        "-q",
-        "-m",
-        "",
-        f"--audit={tmp_path / 'audit.md'}",
-        "-p",
-        "no:cacheprovider",
-    ]
-    subprocess.run(command, check=True, cwd=ROOT, capture_output=True, text=True)
+    options = ["-q", "-m", "", f"--audit={tmp_path / 'audit.md'}", "-p", "no:cacheprovider"]
+    subprocess.run([sys.executable, "-m", "pytest", *options], check=True, cwd=ROOT, capture_output=True, text=True)
     assert sorted(compared(tmp_path / "audit.md")) == sorted(compared(ROOT / "docs/audit.md"))
 
 
