@@ -10,6 +10,7 @@ from stand_ins import encoded
 from twostream.demo.checked_input import BadRequest, Limits, decode_image, parse_image, parse_joints, parse_object
 
 JOINTS = [[float(y), 3] for y in range(17)] + [None]
+GREY = Image.new("RGB", (64, 64), "grey")
 
 
 def png_header(width, height):
@@ -42,6 +43,8 @@ def test_photos_are_upright_and_on_white():
     [
         (b"", 415, "photo: expected a PNG, JPEG or WEBP image, got 0 bytes that can't be decoded"),
         (b"GIF89a" + bytes(40), 415, "got 46 bytes"),
+        *((encoded(GREY, kind), 415, "can't be decoded") for kind in ("GIF", "TIFF", "BMP", "PPM")),
+        (encoded(GREY, "JPEG")[:-20], 415, "can't be decoded"),
         (png_header(20, 20), 415, "can't be decoded"),
         (png_header(2000, 1000), 413, "photo: expected at most 1 megapixels, got 2000x1000"),
         (png_header(12_000, 9000), 413, "photo: expected at most 1 megapixels"),
@@ -52,18 +55,6 @@ def test_other_files_and_too_many_pixels_are_refused(content, status, message):
     with pytest.raises(BadRequest, match=message) as error:
         decode_image(content, "photo", 1e6)
     assert error.value.status == status
-
-
-def test_formats_that_pillow_knows_but_the_page_does_not_are_refused():
-    for kind in ("GIF", "TIFF", "BMP", "PPM"):
-        with pytest.raises(BadRequest, match="can't be decoded"):
-            decode_image(encoded(Image.new("RGB", (8, 8)), kind), "photo", 1e6)
-
-
-def test_a_truncated_photo_is_refused():
-    content = encoded(Image.effect_noise((64, 64), 90), "JPEG")
-    with pytest.raises(BadRequest, match="can't be decoded"):
-        decode_image(content[: len(content) // 2], "photo", 1e6)
 
 
 def test_joints_are_numbers_or_missing():
