@@ -239,17 +239,13 @@ def folder(models, tmp_path_factory):
 
 
 @pytest.fixture
-def opened(chromium, served, folder):
-    """The page with a list of its requests; what it writes to the console fails the test."""
-    page, said, requests = chromium.new_page(), [], []
-    page.on("console", lambda message: said.append(message.text))
-    page.on("pageerror", lambda error: said.append(str(error)))
+def opened(open_page, served, folder):
+    """The page with a list of its requests."""
+    page, requests = open_page("about:blank"), []
     page.on("request", lambda request: requests.append((request.method, request.url)))
     page.goto(served(folder))
     page.locator(".model a:visible").first.wait_for()
-    yield page, requests
-    page.close()
-    assert said == []
+    return page, requests
 
 
 def shown(page, index):

@@ -6,16 +6,9 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture
-def page(chromium, report_run):
-    """The report, opened from disk without a network; what it writes to the console fails the test."""
-    context = chromium.new_context(offline=True, viewport={"width": 1200, "height": 900})
-    page, said = context.new_page(), []
-    page.on("console", lambda message: said.append(message.text))
-    page.on("pageerror", lambda error: said.append(str(error)))
-    page.goto(report_run.as_uri())
-    yield page
-    context.close()
-    assert said == []
+def page(open_page, report_run):
+    """The report, opened from disk without a network."""
+    return open_page(report_run.as_uri(), offline=True, viewport={"width": 1200, "height": 900})
 
 
 def test_a_click_and_the_arrow_keys_choose_a_pair(page):
@@ -64,10 +57,8 @@ def test_the_viewer_shows_where_a_position_is_matched(page):
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_a_phone_shows_it_without_scrolling_sideways(chromium, report_run, scheme):
-    context = chromium.new_context(viewport={"width": 320, "height": 740}, color_scheme=scheme)
-    page = context.new_page()
-    page.goto(report_run.as_uri())
+def test_a_phone_shows_it_without_scrolling_sideways(open_page, report_run, scheme):
+    page = open_page(report_run.as_uri(), viewport={"width": 320, "height": 740}, color_scheme=scheme)
     assert page.evaluate("document.documentElement.scrollWidth") <= 320
     # A wide figure and the rows of the last table scroll within their own frames.
     figure = page.locator(".printed img").first
@@ -77,4 +68,3 @@ def test_a_phone_shows_it_without_scrolling_sideways(chromium, report_run, schem
     assert row.bounding_box()["height"] < 48
     colour = page.evaluate("getComputedStyle(document.body).backgroundColor")
     assert (colour == "rgb(255, 255, 255)") is (scheme == "light")
-    context.close()
