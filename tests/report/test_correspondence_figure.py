@@ -1,6 +1,3 @@
-import re
-import zlib
-
 import pytest
 
 from twostream.data.keypoints import JOINT_NAMES
@@ -13,30 +10,17 @@ from twostream.report.pair_figure import PairImages
 JOINTS = ["left hip", "neck"]
 
 
-def texts_of(pdf: bytes) -> set[str]:
-    """The texts of a PDF file of matplotlib, whose letters are shown with the space between them."""
-    streams = []
-    for content in re.findall(rb"stream\n(.*?)\nendstream", pdf, re.DOTALL):
-        try:
-            streams.append(zlib.decompress(content))
-        except zlib.error:
-            continue
-    shown = [array for stream in streams for array in re.findall(rb"\[([^]]*)\]\s*TJ", stream)]
-    return {b"".join(re.findall(rb"\((.*?)\)", array)).decode() for array in shown}
-
-
 def test_a_report_has_the_figure(report_run):
     assert (report_run.parent / "figures" / "figure_correspondence.png").is_file()
 
 
-def test_images_are_embedded_in_the_pdf_and_text_stays_text(runs, tmp_path):
+def test_images_are_embedded_in_the_pdf_and_the_files_are_repeatable(runs, tmp_path):
     spec = CorrespondenceSpec("a", "full", "attention", count=2, joints=JOINTS)
     png, pdf = spec.make(runs / "synthetic" / "smoke", 0, tmp_path)
     assert png.read_bytes().startswith(b"\x89PNG")
     content = pdf.read_bytes()
     # Of each of two pairs two rows of two images and one for each block.
     assert content.count(b"/Subtype /Image") == 2 * 2 * (2 + 2)
-    assert {"source", "block 1", "1 matched", "generated", *JOINTS} <= texts_of(content)
     first = png.read_bytes(), content
     spec.make(runs / "synthetic" / "smoke", 0, tmp_path)
     assert (png.read_bytes(), pdf.read_bytes()) == first
@@ -50,6 +34,7 @@ def test_the_joints_of_the_spec_are_marked(runs, tmp_path, monkeypatch):
     (figure,) = drawn
     assert [text.get_text() for text in figure.legends[0].get_texts()] == JOINTS
     titles = [text.get_text() for text in figure.texts]
+    assert {"source", "block 1", "1 matched", "generated"} <= set(titles)
     marks = {
         line.get_markerfacecolor(): (float(line.get_ydata()[0]), float(line.get_xdata()[0]))
         for line in figure.axes[titles.index("points")].lines
