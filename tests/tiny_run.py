@@ -11,6 +11,7 @@ from omegaconf import DictConfig
 
 from twostream.cli import CONF
 
+EXPERIMENTS = Path(CONF).resolve().parent / "experiments"
 PEOPLE = {
     "image_size": (32, 16),
     "num_train_identities": 5,

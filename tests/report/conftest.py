@@ -1,14 +1,9 @@
-from pathlib import Path
-
 import pytest
 
-from tiny_run import train_tiny
-from twostream.cli import CONF
+from tiny_run import EXPERIMENTS, train_tiny
 from twostream.report.figures import load_figure
 from twostream.report.page import write_report
-from twostream.tables.results import Results, collect_all
-
-EXPERIMENTS = Path(CONF).resolve().parent / "experiments"
+from twostream.tables.results import collect_all
 
 
 @pytest.fixture(scope="session")
@@ -31,11 +26,3 @@ def report_run(runs, specs):
     figures = [load_figure(EXPERIMENTS / f"figure{name}.yaml") for name in ("5", "_correspondence")]
     folder = runs / "synthetic" / "smoke"
     return write_report(collect_all(specs, folder, [0]), figures, folder / "report.html", max_pairs=4)
-
-
-@pytest.fixture
-def make_results(runs, specs):
-    def make() -> Results:
-        return collect_all(specs[:1], runs / "synthetic/smoke", [0])[0]
-
-    return make

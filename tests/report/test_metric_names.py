@@ -1,10 +1,7 @@
-from pathlib import Path
-
-from twostream.cli import CONF
+from tiny_run import EXPERIMENTS
 from twostream.report.metric_names import LOWER, METRICS, NEITHER, metric_of, score_headings, score_name
 from twostream.tables.spec import load_spec
 
-EXPERIMENTS = Path(CONF).resolve().parent / "experiments"
 SPECS = {
     path.stem: load_spec(path)
     for path in sorted(EXPERIMENTS.glob("*.yaml"))

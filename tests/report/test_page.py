@@ -14,6 +14,7 @@ from twostream.report.page import table_context, write_report
 from twostream.report.pair_browser import PER_ROW, sprite
 from twostream.report.plots import OUTCOMES, Curve, Interval, plot_curves, plot_forest, read_curve, svg
 from twostream.tables.results import collect_all
+from twostream.tables.spec import load_spec
 
 
 class Page(HTMLParser):
@@ -39,6 +40,25 @@ def report(report_run):
     return report_run.read_text()
 
 
+@pytest.fixture
+def written(tmp_path):
+    """Writes the report of tables, with one pair and without figures, and returns it."""
+    return lambda tables: write_report(tables, [], tmp_path / "report.html", max_pairs=1).read_text()
+
+
+def tables_of(folder, labels):
+    """The tables of a spec whose rows are variants with these labels."""
+    column = "{label: SSIM, metric: ssim, protocol: patn, digits: 3}"
+    rows = ", ".join(f"{{label: {label}, variant: {variant}}}" for variant, label in labels.items())
+    spec = folder.parent / "rows.yaml"
+    spec.write_text(f"title: T\nquestion: Q?\nrow_heading: R\ncolumns: [{column}]\nrows: [{rows}]\n")
+    return collect_all([spec], folder, [0])
+
+
+def data_of(page):
+    return json.loads(re.search(r'id="data">(.*?)</script>', page, re.DOTALL)[1])
+
+
 def test_the_page_is_complete_and_needs_no_other_file(report):
     page = Page(report)
     assert len(page.ids) == len(set(page.ids))
@@ -54,7 +74,7 @@ def test_the_page_is_complete_and_needs_no_other_file(report):
 
 
 def test_the_scripts_get_the_pairs_with_their_scores_and_matches(report):
-    data = json.loads(re.search(r'id="data">(.*?)</script>', report, re.DOTALL)[1])
+    data = data_of(report)
     assert data["size"] == [32, 16]
     assert [method["label"] for method in data["methods"]] == ["2s-ATN (Full)"]
     assert len(data["pairs"]) == 4
@@ -73,13 +93,12 @@ def test_the_scripts_get_the_pairs_with_their_scores_and_matches(report):
         assert np.sum(view["weights"], axis=-1).max() <= 32.5
 
 
-def test_the_page_says_which_correspondence_is_missing_and_how_to_make_it(runs, specs, tmp_path):
+def test_the_page_says_which_correspondence_is_missing_and_how_to_make_it(runs, written, tmp_path):
     folder = shutil.copytree(runs / "synthetic", tmp_path / "synthetic") / "smoke"
     stored = folder / "full/seed0/correspondence.json"
 
     def lines_and_links():
-        path = write_report(collect_all(specs, folder, [0]), [], tmp_path / "report.html", max_pairs=1)
-        page = Page(path.read_text())
+        page = Page(written(tables_of(folder, {"full": "2s-ATN (Full)"})))
         assert ("#correspondence" in page.links) is ("correspondence" in page.ids)
         assert "viewer" not in page.ids
         return [line for line in page.text.splitlines() if "twostream-evaluate" in line and not line.startswith("{")]
@@ -99,7 +118,7 @@ def test_the_page_says_which_correspondence_is_missing_and_how_to_make_it(runs, 
 
 @pytest.fixture
 def copies(runs, tmp_path):
-    """Copies the run to variants and returns the tables of a spec that has them as rows with these labels."""
+    """Copies the run to variants and returns their tables."""
 
     def make(labels, other_pairs=()):
         folder = tmp_path / "synthetic/smoke"
@@ -109,52 +128,40 @@ def copies(runs, tmp_path):
             content["run"]["variant"] = variant
             content["test"]["pairs_hash"] = "other" if variant in other_pairs else "p"
             write_json(path, content)
-        column = "{label: SSIM, metric: ssim, protocol: patn, digits: 3}"
-        rows = ", ".join(f"{{label: {label}, variant: {variant}}}" for variant, label in labels.items())
-        spec = tmp_path / "copies.yaml"
-        spec.write_text(f"title: T\nquestion: Q?\nrow_heading: R\ncolumns: [{column}]\nrows: [{rows}]\n")
-        return collect_all([spec], folder, [0])
+        return tables_of(folder, labels)
 
     return make
 
 
 def methods_of(page):
-    data = json.loads(re.search(r'id="data">(.*?)</script>', page, re.DOTALL)[1])
-    return [method["label"] for method in data["methods"]]
+    return [method["label"] for method in data_of(page)["methods"]]
 
 
-def test_variants_of_equal_labels_are_told_apart(copies, tmp_path):
-    tables = copies({"full": "One", "warp": "One", "patn": "Other"})
-    page = write_report(tables, [], tmp_path / "report.html", max_pairs=1).read_text()
+def test_variants_of_equal_labels_are_told_apart(copies, written):
+    page = written(copies({"full": "One", "warp": "One", "patn": "Other"}))
     assert methods_of(page) == ["One (full)", "One (warp)", "Other"]
 
 
-def test_runs_on_other_pairs_than_the_first_are_named_but_not_drawn(copies, tmp_path):
-    tables = copies({"full": "First", "warp": "Second", "patn": "Third"}, other_pairs=["warp"])
-    page = write_report(tables, [], tmp_path / "report.html", max_pairs=1).read_text()
+def test_runs_on_other_pairs_than_the_first_are_named_but_not_drawn(copies, written):
+    page = written(copies({"full": "First", "warp": "Second", "patn": "Third"}, other_pairs=["warp"]))
     assert methods_of(page) == ["First", "Third"]
     note = "Not drawn, as data, test pairs or image size are not those of First: Second."
     assert note in Page(page).text
 
 
-def test_an_evaluation_that_begins_meanwhile_does_not_stop_the_report(copies, tmp_path):
+def test_an_evaluation_that_begins_meanwhile_does_not_stop_the_report(copies, written):
     tables = copies({"full": "One"})
     (tables[0].folder / "full/seed0/metrics.json").unlink()
-    page = write_report(tables, [], tmp_path / "report.html", max_pairs=1).read_text()
-    assert "full/seed0" in Page(page.split('id="provenance"')[1]).text
+    assert "full/seed0" in Page(written(tables).split('id="provenance"')[1]).text
 
 
-def test_an_evaluation_with_several_sources_is_in_the_tables_alone(runs, tmp_path):
+def test_an_evaluation_with_several_sources_is_in_the_tables_alone(runs, written, tmp_path):
     folder = shutil.copytree(runs / "synthetic", tmp_path / "synthetic") / "smoke"
     content = json.loads((folder / "full/seed0/metrics.json").read_text())
     content["run"]["variant"] = "full@2"
     (folder / "full/seed0/sources_2").mkdir()
     write_json(folder / "full/seed0/sources_2/metrics.json", content)
-    spec = tmp_path / "sources.yaml"
-    column = "{label: SSIM, metric: ssim, protocol: patn, digits: 3}"
-    rows = "[{label: One, variant: full}, {label: Two, variant: full@2}]"
-    spec.write_text(f"title: Sources\nquestion: How many?\nrow_heading: Sources\ncolumns: [{column}]\nrows: {rows}\n")
-    page = write_report(collect_all([spec], folder, [0]), [], tmp_path / "report.html", max_pairs=1).read_text()
+    page = written(tables_of(folder, {"full": "One", "full@2": "Two"}))
     assert "Two" in Page(page).text
     assert methods_of(page) == ["One"]
 
@@ -172,8 +179,12 @@ def test_a_sprite_has_every_image_in_its_place():
     assert (sheet[1, 7] == 30).all()
 
 
-def test_a_cell_shows_its_interval_within_the_range_of_its_column(make_results):
-    table = table_context(make_results())
+@pytest.fixture(scope="module")
+def table(runs, specs):
+    return table_context(*collect_all(specs[:1], runs / "synthetic/smoke", [0]))
+
+
+def test_a_cell_shows_its_interval_within_the_range_of_its_column(table):
     assert table["columns"]
     for row in table["rows"]:
         for cell in row["cells"]:
@@ -183,16 +194,15 @@ def test_a_cell_shows_its_interval_within_the_range_of_its_column(make_results):
     assert any(cell["bar"] for row in table["rows"] for cell in row["cells"])
 
 
-def test_a_table_names_the_columns_that_it_leaves_out(make_results):
-    table = table_context(make_results())
+def test_a_table_names_the_columns_that_it_leaves_out(specs, table):
     assert "LPIPS" in table["left_out"]
     assert "LPIPS" not in table["columns"]
     assert table["has_reasons"]
-    assert {*table["columns"], *table["left_out"]} == {column.label for column in make_results().spec.all_columns()}
+    assert {*table["columns"], *table["left_out"]} == {column.label for column in load_spec(specs[0]).all_columns()}
 
 
-def test_the_notes_are_of_what_the_page_shows(make_results):
-    notes = table_context(make_results())["notes"]
+def test_the_notes_are_of_what_the_page_shows(table):
+    notes = table["notes"]
     assert notes[0] == "Bar: 95 % interval of a single run, bootstrap over the test identities."
     assert any(note.startswith("w/o AT-module: seed 0 not run") for note in notes)
     assert not [note for note in notes if note.startswith(("[1]", "±", "Intervals", "p:"))]

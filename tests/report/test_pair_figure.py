@@ -6,6 +6,7 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
+from tiny_run import EXPERIMENTS
 from twostream.cli import CONF
 from twostream.data.pairs import identity_of, image_name
 from twostream.files import write_json
@@ -29,7 +30,6 @@ from twostream.report.selection import Selection
 from twostream.runs import results_folder
 from twostream.tables.spec import load_spec
 
-EXPERIMENTS = Path(CONF).resolve().parent / "experiments"
 SPEC = """
 title: Two methods
 pairs: {rule: random, count: 2, seed: 3}
