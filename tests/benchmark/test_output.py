@@ -59,14 +59,6 @@ def test_plots_show_the_measured_numbers(about):
     assert list(difference.lines[1].get_ydata()) == [0, 0, 1]
 
 
-def test_a_failed_plot_leaves_the_last_one(about, tmp_path):
-    path = tmp_path / "plot.png"
-    path.write_bytes(b"the last one")
-    with pytest.raises(KeyError):
-        save_png(plot_curves, about | INFERENCE, path)
-    assert [(file.name, file.read_bytes()) for file in tmp_path.iterdir()] == [("plot.png", b"the last one")]
-
-
 def test_results_become_a_text_and_tables(about):
     rows = [
         {"variant": "baseline", "pairs_per_second": (1234.5, 0.5, 2.0), "peak_bytes": 3 * 2**29, "count": 1000},
