@@ -53,8 +53,10 @@ def generate(model, person):
     return np.asarray(model(image, target, source)).astype(int)
 
 
-@pytest.mark.parametrize("name", NETWORKS)
-@pytest.mark.parametrize(("dtype", "steps"), [("float32", 0), ("float16", 2), ("int8", 12)])
+@pytest.mark.parametrize(
+    ("name", "dtype", "steps"),
+    [*((name, "float32", 0) for name in NETWORKS), ("two_stream", "float16", 2), ("warp", "int8", 12)],
+)
 def test_a_package_generates_what_its_run_generates(runs, person, tmp_path, name, dtype, steps):
     export_run(runs[name], tmp_path / "package", dtype=dtype, onnx=False)
     expected = generate(PoseTransfer.load(runs[name], "cpu"), person)
