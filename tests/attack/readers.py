@@ -15,6 +15,25 @@ from PIL import Image
 from attack.callables import call_in_checkpoint, call_in_json, call_in_yaml, write_pickle
 from attack.mutations import change_bytes, change_image, change_json, change_lines, change_value, change_yaml
 from tiny_run import compose_config
+from twostream.build import build_datamodule, build_module, check
+from twostream.cli.generate import note_settings
+from twostream.cli.options import check_options
+from twostream.data.images import read_image
+from twostream.data.keypoints import JointFrame, read_annotations
+from twostream.data.pairs import read_pairs
+from twostream.data.pose_files import read_poses
+from twostream.data.pose_sources import find_poses
+from twostream.data.videos import read_video, write_video
+from twostream.demo.service import DemoService
+from twostream.evaluation.run_evaluation import generate_run
+from twostream.inference import PoseTransfer
+from twostream.loggers.curve_csv import read_curves
+from twostream.prepare.sources import Source
+from twostream.report.figures import load_figure
+from twostream.runs import read_run
+from twostream.tables import results
+from twostream.tables.render import write_tables
+from twostream.weights import load_state
 
 Change = Callable[[bytes, np.random.Generator], bytes]
 
@@ -39,22 +58,6 @@ class Reader:
 
 def readers(run: Path, package: Path, people: Path, spec: Path) -> list[Reader]:
     """Return all readers, given an evaluated run, its package, a folder of synthetic people and the spec of a table."""
-    from twostream.cli.generate import note_settings
-    from twostream.data.images import read_image
-    from twostream.data.keypoints import JointFrame, read_annotations
-    from twostream.data.pairs import read_pairs
-    from twostream.data.pose_files import read_poses
-    from twostream.data.pose_sources import find_poses
-    from twostream.data.videos import read_video
-    from twostream.evaluation.run_evaluation import generate_run
-    from twostream.inference import PoseTransfer
-    from twostream.loggers.curve_csv import read_curves
-    from twostream.prepare.sources import Source
-    from twostream.report.figures import load_figure
-    from twostream.runs import read_run
-    from twostream.tables import results
-    from twostream.tables.render import write_tables
-    from twostream.weights import load_state
 
     def write_table(path: Path) -> None:
         write_tables(results.collect_all([path], run.parents[1], [0]), scratch / "tables")
@@ -73,7 +76,7 @@ def readers(run: Path, package: Path, people: Path, spec: Path) -> list[Reader]:
     def evaluate(path: Path) -> None:
         generate_run(run, torch.device("cpu"), 2)
 
-    scratch, last = package.parent, run / "checkpoints/last.ckpt"
+    scratch, last, weights = package.parent, run / "checkpoints/last.ckpt", package / "model.safetensors"
     image = next((people / "test").iterdir())
     files = write_files(scratch, image)
     frame = JointFrame(height=None, width=16)
@@ -105,7 +108,7 @@ def readers(run: Path, package: Path, people: Path, spec: Path) -> list[Reader]:
     ]
     return [
         *(Reader(name, path.read_bytes(), changes, read, path) for name, path, changes, read in listed),
-        weights_of_package(package / "model.safetensors", load),
+        Reader("model package, weights", weights.read_bytes(), (change_bytes,), load, weights, is_sealed=True),
         *demo_readers(package, files["photo.png"].read_bytes()),
         Reader("options", b"", (lambda _, rng: override(rng),), check_override),
         *readers_of_callables(scratch, listed),
@@ -144,15 +147,8 @@ def readers_of_callables(folder: Path, listed: Sequence[tuple[str, Path, Any, Ca
     ]
 
 
-def weights_of_package(path: Path, load: Callable[[Path], None]) -> Reader:
-    """Return the reader of a package's weights, whose hash is known."""
-    return Reader("model package, weights", path.read_bytes(), (change_bytes,), load, path, is_sealed=True)
-
-
 def write_files(folder: Path, image: Path) -> dict[str, Path]:
     """Write a photo, a video, poses, weights and a zip with an image to a folder; return their paths by name."""
-    from twostream.data.videos import write_video
-
     names = (
         "photo.png",
         "walk.gif",
@@ -189,9 +185,6 @@ def changed_checkpoint(run: Path, rng: np.random.Generator) -> bytes:
 
 def demo_readers(package: Path, photo: bytes) -> list[Reader]:
     """Return what the demo's server is sent."""
-    from twostream.demo.service import DemoService
-    from twostream.inference import PoseTransfer
-
     service = DemoService({"model": PoseTransfer.load(package, "cpu")})
     person = service.content["people"][0]
     joints = {"source_joints": person["joints"], "target_joints": person["joints"]}
@@ -220,9 +213,6 @@ def override(rng: np.random.Generator) -> bytes:
 
 def check_override(content: bytes) -> None:
     """Check an override as a command does when it starts, and build the model."""
-    from twostream.build import build_datamodule, build_module, check
-    from twostream.cli.options import check_options
-
     cfg = compose_config(
         "train", "run_dir=x", "variant=x", "loss/perceptual=random", "generator.width=4", content.decode()
     )

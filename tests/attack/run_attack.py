@@ -5,6 +5,7 @@
 """
 
 import argparse
+import shutil
 import signal
 import sys
 import tempfile
@@ -18,13 +19,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from hydra.errors import HydraException
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from attack import kills, surroundings
 from attack.readers import Reader, readers
 from attack.writers import WRITERS, Writer, make_folder
-from tiny_run import tiny_people, train_tiny
+from tiny_run import EXPERIMENTS, tiny_people, train_tiny
+from twostream.cli.errors import EXPECTED
+from twostream.demo.checked_input import BadRequest
+from twostream.export.package import export_run
 
 OUTCOMES = (
     "accepted",
@@ -62,11 +67,6 @@ def attack(reader: Reader, count: int, seed: int) -> tuple[Counter[str], list[st
 
 def judge(reader: Reader, content: bytes) -> tuple[str, str]:
     """Give a reader one input; return the outcome, and what was said."""
-    from hydra.errors import HydraException
-
-    from twostream.cli.errors import EXPECTED
-    from twostream.demo.checked_input import BadRequest
-
     before, start = reset_peak(), time.monotonic()
     try:
         with in_place(reader, content) as given, limited():
@@ -102,8 +102,6 @@ def was_written(canary: Path) -> bool:
 
 def names_input(reader: Reader, content: bytes, error: Exception) -> bool:
     """Return whether a refusal names the file or the key of the option, or answers a request with 4xx."""
-    from twostream.demo.checked_input import BadRequest
-
     if isinstance(error, BadRequest):
         return 400 <= error.status < 500
     name = reader.path.name if reader.path else content.decode(errors="replace").partition("=")[0]
@@ -154,29 +152,14 @@ def limited() -> Iterator[None]:
 
 def prepare(folder: Path) -> list[Reader]:
     """Make a run, its package and its people in a folder; return the readers of them."""
-    import shutil
-
-    from twostream.export.package import export_run
-
     people = tiny_people().prepare(folder)
     run = folder / "runs/synthetic/smoke/full/seed0"
     train_tiny(folder, run)
     export_run(run, folder / "package", onnx=False)
     spec = folder / "table3_at_module.yaml"
     for name in ("_base.yaml", "figure4.yaml", spec.name):
-        shutil.copy(Path(__file__).parents[2] / "experiments" / name, folder)
+        shutil.copy(EXPERIMENTS / name, folder)
     return readers(run, folder / "package", people, spec)
-
-
-def attack_inputs(count: int, seed: int, only: Sequence[str] | None) -> tuple[dict[str, Counter[str]], list[str]]:
-    """Give all readers, or those of some names, damaged inputs; return the outcomes and a line for each bad one."""
-    counts, lines = {}, []
-    with tempfile.TemporaryDirectory() as folder:
-        for reader in prepare(Path(folder)):
-            if only is None or reader.name in only:
-                counts[reader.name], bad = attack(reader, count, seed)
-                lines += bad
-    return counts, lines
 
 
 def attack_commands(
@@ -227,8 +210,13 @@ def write_surroundings(arguments: argparse.Namespace) -> tuple[str, list[str]]:
 
 
 def write_inputs(arguments: argparse.Namespace) -> tuple[str, list[str]]:
-    """Damage inputs; return the table and the bad outcomes."""
-    counts, lines = attack_inputs(arguments.count or 100, arguments.seed, arguments.only)
+    """Give readers damaged inputs; return the table and a line for each bad outcome."""
+    counts, lines = {}, []
+    with tempfile.TemporaryDirectory() as folder:
+        for reader in prepare(Path(folder)):
+            if arguments.only is None or reader.name in arguments.only:
+                counts[reader.name], bad = attack(reader, arguments.count or 100, arguments.seed)
+                lines += bad
     return table("input", OUTCOMES, counts), lines
 
 
