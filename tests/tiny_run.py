@@ -29,8 +29,8 @@ def tiny_people():
     return SyntheticPeople(**PEOPLE)
 
 
-def overrides_of_tiny_run(people_parent: Path, run_dir: Path) -> list[str]:
-    """Return overrides that make any config a run of one second."""
+def overrides_of_tiny_run(people_parent: Path, run_dir: Path | None = None) -> list[str]:
+    """Return overrides that make any config a run of one second; without a folder for it, Hydra chooses one."""
     source = [f"data.source.{key}={value}" for key, value in PEOPLE.items() if key != "image_size"]
     return [
         *source,
@@ -53,8 +53,7 @@ def overrides_of_tiny_run(people_parent: Path, run_dir: Path) -> list[str]:
         "scoring.evaluator.num_val_identities=1",
         "scoring.evaluator.views_per_identity=2",
         "scoring.evaluator.iterations=2",
-        f"run_dir={run_dir}",
-        "variant=full",
+        *([f"run_dir={run_dir}", "variant=full"] if run_dir else []),
     ]
 
 

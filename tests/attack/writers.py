@@ -22,10 +22,12 @@ RUNS = "runs=runs/synthetic/smoke"
 POSE = "pose_estimator.pose_weights=pose.onnx"
 METRICS = ("scoring.metrics=[ssim,psnr]", "scoring.batch_size=1")
 # The data are named relative to the folder, so that copies of it have data of their own.
-TINY = tuple(
-    word for word in overrides_of_tiny_run(Path("data"), Path()) if not word.startswith(("run_dir=", "variant="))
+TRAIN = (
+    *overrides_of_tiny_run(Path("data")),
+    *METRICS,
+    "trainer.val_check_interval=4",
+    "schedule.constant_iterations=6",
 )
-TRAIN = (*TINY, *METRICS, "trainer.val_check_interval=4", "schedule.constant_iterations=6")
 # Files that tell when a run was killed, resumed and how fast it was, when data were written, and where a sweep is.
 HISTORY = (
     ".verified.json",
