@@ -9,6 +9,8 @@ from typing import Any
 
 from wandb.util import get_core_path
 
+OFFLINE = {"WANDB_MODE": "offline", "WANDB_ERROR_REPORTING": "false", "WANDB_SILENT": "true"}
+
 
 @dataclass
 class Written:

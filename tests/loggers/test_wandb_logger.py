@@ -12,9 +12,8 @@ from PIL import Image
 
 from tiny_run import compose_config, fit, overrides_of_tiny_run
 from twostream.loggers.wandb_logger import EXPERIMENTS, IterationLogger, log_summary, tables_of
-from wandb_files import written
+from wandb_files import OFFLINE, written
 
-OFFLINE = {"WANDB_MODE": "offline", "WANDB_ERROR_REPORTING": "false", "WANDB_SILENT": "true"}
 CONTENT = {
     "values": [
         {"metric": "ssim", "protocol": "patn", "value": 0.25},
@@ -24,10 +23,12 @@ CONTENT = {
 }
 
 
-@pytest.fixture(autouse=True)
-def offline(monkeypatch):
-    for name, value in OFFLINE.items():
-        monkeypatch.setenv(name, value)
+@pytest.fixture(autouse=True, scope="module")
+def offline():
+    with pytest.MonkeyPatch.context() as environment:
+        for name, value in OFFLINE.items():
+            environment.setenv(name, value)
+        yield
 
 
 def compose_run(people_parent, run_dir, *overrides):
@@ -40,29 +41,32 @@ def compose_run(people_parent, run_dir, *overrides):
 def two_runs(people_parent, tmp_path_factory):
     """Two runs, trained one after the other in this process; the first one is evaluated then."""
     full, without = (tmp_path_factory.mktemp("runs") / name for name in ("full", "without"))
-    with pytest.MonkeyPatch.context() as environment:
-        for name, value in OFFLINE.items():
-            environment.setenv(name, value)
-        fit(compose_run(people_parent, full))
-        fit(compose_run(people_parent, without, "ablation=no_at_module", "variant=no_at_module", "seed=3"))
-        Image.new("RGB", (4, 4)).save(full / "samples" / "test.png")
-        log_summary(full, CONTENT, grid=full / "samples" / "test.png")
+    fit(compose_run(people_parent, full))
+    fit(compose_run(people_parent, without, "ablation=no_at_module", "variant=no_at_module", "seed=3"))
+    Image.new("RGB", (4, 4)).save(full / "samples" / "test.png")
+    log_summary(full, CONTENT, grid=full / "samples" / "test.png")
     return full, without
 
 
-def test_a_run_has_its_name_group_and_tags(two_runs):
-    full, without = two_runs
-    run = written(full)[0].run
+@pytest.fixture(scope="module")
+def records(two_runs):
+    """What W&B wrote of each: of the training, and of the evaluation."""
+    return [written(run_dir) for run_dir in two_runs]
+
+
+def test_a_run_has_its_name_group_and_tags(records):
+    (full, _), (without,) = records
+    run = full.run
     assert (run["display_name"], run["project"], run["job_type"]) == ("full-seed0", "twostream", "train")
     assert run["run_group"] == "synthetic-smoke-table1+table3+table4+table5"
     assert run["tags"] == ["synthetic", "smoke", "full", "table1", "table3", "table4", "table5"]
-    run = written(without)[0].run
+    run = without.run
     assert (run["display_name"], run["run_group"]) == ("no_at_module-seed3", "synthetic-smoke-table3")
     assert run["tags"] == ["synthetic", "smoke", "no_at_module", "table3"]
 
 
-def test_the_config_and_the_record_are_logged(two_runs):
-    config = written(two_runs[0])[0].config
+def test_the_config_and_the_record_are_logged(two_runs, records):
+    config = records[0][0].config
     assert config["data"]["batch_size"] == 2
     assert config["trainer"]["log_every_n_steps"] == 1
     assert config["scoring"]["evaluator"]["iterations"] == 2
@@ -82,16 +86,16 @@ def test_the_logged_config_is_complete_and_plain(people_parent, tmp_path):
     assert (logger.log_checkpoint, logger.identity["entity"]) == (True, "team")
 
 
-def test_the_iteration_is_the_only_x_axis(two_runs):
-    for part in written(two_runs[0]):
+def test_the_iteration_is_the_only_x_axis(records):
+    for part in records[0]:
         assert [metric.get("name") for metric in part.metrics] == ["iteration", None]
         assert (part.metrics[1]["glob_name"], part.metrics[1]["step_metric"]) == ("*", "iteration")
         assert part.history
         assert all("iteration" in row and "trainer/global_step" not in row for row in part.history)
 
 
-def test_the_curves_are_those_of_the_csv(two_runs):
-    history = written(two_runs[0])[0].history
+def test_the_curves_are_those_of_the_csv(two_runs, records):
+    history = records[0][0].history
     with (two_runs[0] / "logs/metrics.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert [int(row["step"]) for row in rows if row["train/l1"]] == [1, 2, 3, 4]
@@ -100,8 +104,8 @@ def test_the_curves_are_those_of_the_csv(two_runs):
         assert curve == pytest.approx({int(row["step"]): float(row[name]) for row in rows if row[name]})
 
 
-def test_images_are_logged_at_the_validations(two_runs):
-    history = written(two_runs[0])[0].history
+def test_images_are_logged_at_the_validations(two_runs, records):
+    history = records[0][0].history
     for name in ("samples", "correspondence"):
         images = {row["iteration"]: row[f"{name}.filenames"] for row in history if f"{name}.filenames" in row}
         assert list(images) == [2, 4]
@@ -109,8 +113,8 @@ def test_images_are_logged_at_the_validations(two_runs):
             assert list(two_runs[0].glob(f"wandb/offline-run-*/files/{path}"))
 
 
-def test_two_runs_of_one_process_are_not_mixed(two_runs):
-    full, without = (written(run_dir) for run_dir in two_runs)
+def test_two_runs_of_one_process_are_not_mixed(records):
+    full, without = records
     assert len(without) == 1
     assert full[0].run["run_id"] != without[0].run["run_id"]
     assert any("sigma/block_1" in row for row in full[0].history)
@@ -120,8 +124,8 @@ def test_two_runs_of_one_process_are_not_mixed(two_runs):
     assert wandb.run is None
 
 
-def test_an_evaluation_is_added_to_the_summary_of_the_same_run(two_runs):
-    trained, evaluated = written(two_runs[0])
+def test_an_evaluation_is_added_to_the_summary_of_the_same_run(records):
+    trained, evaluated = records[0]
     assert evaluated.run["run_id"] == trained.run["run_id"]
     assert evaluated.run["tags"] == trained.run["tags"]
     assert evaluated.run["resume"]
