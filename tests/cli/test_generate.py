@@ -154,39 +154,36 @@ def test_a_preset_becomes_a_video_of_each_source(run, people_folder, folder):
     assert len(list((folder / "images").glob("*_2_front.png"))) == 2
 
 
-def test_a_broken_source_does_not_keep_the_others_from_being_generated(run, people_folder, folder):
+def test_a_broken_source_does_not_keep_the_others_from_being_generated(generated, folder, people_folder, capsys):
     (folder / "people/broken.jpg").write_bytes(b"no image")
     (folder / "joints.csv").write_text((people_folder / "annotation-test.csv").read_text())
     row = (folder / "joints.csv").read_text().splitlines()[1]
     with (folder / "joints.csv").open("a") as file:
         file.write("broken.jpg:" + row.partition(":")[2] + "\n")
-    done = call("generate", folder, f"model={run}", "source=people", "joints=joints.csv", "device=cpu", "pose=front")
-    assert done.returncode == 1
-    first, *_, last = done.stdout.splitlines()
-    assert first == "2 images in generated"
-    assert last.startswith("ValueError: people/broken.jpg: expected an image: ")
+    with pytest.raises(ValueError, match=r"^people/broken\.jpg: expected an image: "):
+        generated("source=people", "joints=joints.csv", "pose=front")
+    assert capsys.readouterr().out == "2 images in generated\n"
 
 
-def test_joints_and_poses_of_another_frame_are_refused(run, people_folder, folder):
-    for name, table in (("joints", "joints.csv"), ("pose", "pose.csv")):
-        lines = (people_folder / "annotation-test.csv").read_text().splitlines()
-        wrong = [f"{line.rpartition(':')[0]}: {[3000] * 18}" for line in lines[1:]]
-        (folder / table).write_text("\n".join([lines[0], *wrong]) + "\n")
-        given = {"joints": str(people_folder / "annotation-test.csv"), "pose": "front"} | {name: table}
-        asked = [f"{key}={value}" for key, value in given.items()]
-        done = call("generate", folder, f"model={run}", "source=people", *asked, "device=cpu")
-        assert done.returncode == 1
-        assert f"{name}: expected x of -3 to 18 in this image, got x = 3000" in done.stdout.splitlines()[-1]
+@pytest.mark.parametrize("name", ["joints", "pose"])
+def test_joints_and_poses_of_another_frame_are_refused(generated, folder, people_folder, name):
+    header, *lines = (people_folder / "annotation-test.csv").read_text().splitlines()
+    wrong = [f"{line.rpartition(':')[0]}: {[3000] * 18}" for line in lines]
+    (folder / "wrong.csv").write_text("\n".join([header, *wrong]) + "\n")
+    with pytest.raises(ValueError, match=f"{name}: expected x of -3 to 18 in this image, got x = 3000"):
+        generated("pose=front", f"{name}=wrong.csv")
 
 
-def test_what_is_missing_is_named_in_one_line(run, folder):
-    for arguments, message in (
-        (["pose=pose0.json"], "ValueError: joints: expected the joints of "),
-        (["pose=none.json", "joints=pose0.json"], "ValueError: joints: expected the joints of "),
-        (["pose=walk", "video=avi"], "ValueError: video: expected gif or mp4, got 'avi'"),
-        (["pose=walk", "fps=0"], "ValueError: fps: expected more than 0 frames per second, got 0"),
-    ):
-        done = call("generate", folder, f"model={run}", "source=people", *arguments)
-        assert done.returncode == 1
-        assert done.stdout.splitlines()[-1].startswith(message)
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["pose=pose0.json", "joints=null"], "joints: expected the joints of "),
+        (["pose=none.json", "joints=pose0.json"], "joints: expected the joints of "),
+        (["pose=walk", "video=avi"], "video: expected gif or mp4, got 'avi'"),
+        (["pose=walk", "fps=0"], "fps: expected more than 0 frames per second, got 0"),
+    ],
+)
+def test_what_is_missing_is_named(generated, folder, arguments, message):
+    with pytest.raises(ValueError, match=f"^{message}"):
+        generated(*arguments)
     assert not (folder / "generated").exists()
