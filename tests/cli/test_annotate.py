@@ -1,6 +1,7 @@
 """`twostream-annotate`, in a process of its own or in this one."""
 
 import inspect
+import logging
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from commands import call
 from tflite_models import save_landmarks
 from tiny_run import compose_config
 from twostream.cli.annotate import main
+from twostream.cli.errors import exit_on_error
 from twostream.data.keypoints import ANY_FRAME, read_annotations
 
 
@@ -45,14 +47,14 @@ def test_a_folder_of_photos_is_annotated(tmp_path, pose_file):
     }
 
 
-@pytest.mark.slow
-def test_missing_weights_are_reported_in_one_line(tmp_path):
-    keypoint_rcnn = ["pose_estimator=keypoint_rcnn", f"pose_estimator.weights_dir={tmp_path}"]
-    done = call("annotate", tmp_path, "images=photos", "out=out.csv", *keypoint_rcnn, "pose_estimator.download=false")
-    assert done.returncode == 1
-    assert f"coco-fc266e95.pth is missing: put it into {tmp_path}, from https://" in done.stdout
-    assert "Traceback" not in done.stdout + done.stderr
-    assert not (tmp_path / "out.csv").exists()
+def test_missing_weights_are_reported_in_one_line(tmp_path, caplog):
+    estimator = ["pose_estimator=keypoint_rcnn", f"pose_estimator.weights_dir={tmp_path}"]
+    cfg = compose_config("annotate", "images=photos", "out=out.csv", *estimator, "pose_estimator.download=false")
+    with pytest.raises(SystemExit), exit_on_error(logging.getLogger()):
+        main(cfg)
+    assert f"coco-fc266e95.pth is missing: put it into {tmp_path}, from https://" in caplog.messages[-1]
+    assert "\n" not in caplog.messages[-1]
+    assert not caplog.records[-1].exc_info
 
 
 @pytest.mark.parametrize("option", ["rtmpose", "keypoint_rcnn", "blazepose"])
