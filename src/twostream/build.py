@@ -68,10 +68,11 @@ def _build_part(key: str, node: DictConfig, **arguments: Any) -> Any:
         text = " ".join(str(cause).split())
         if isinstance(cause, MisconfigurationException | TypeError):
             raise ValueError(f"{key}: expected settings that this machine can run: {text}") from error
-        if type(cause) is not ValueError or text.startswith(key):
+        if type(cause) is not ValueError:
             raise
         is_of_argument = text.partition(":")[0] in node
-        raise ValueError(f"{key}{'.' if is_of_argument else ': '}{text}") from error
+        prefix = "" if text.startswith(key) else f"{key}." if is_of_argument else f"{key}: "
+        raise ValueError(f"{prefix}{text}") from error
 
 
 def choose_device(name: str) -> torch.device:

@@ -17,6 +17,7 @@ from PIL import Image
 
 from tiny_run import by_metric, compose_config, overrides_of_tiny_run, train_tiny
 from twostream.build import build_datamodule, build_scoring
+from twostream.cli.evaluate import main as evaluate_by_hand
 from twostream.cli.train import train_and_evaluate
 from twostream.data.dataset import PairDataset
 from twostream.data.pairs import check_image_names, image_name
@@ -278,6 +279,16 @@ def test_a_trained_run_is_only_evaluated(finished_run, run_dir):
     train_and_evaluate(finished_run[0], run_dir)
     assert (run_dir / "metrics.json").exists()
     assert (run_dir / "checkpoints" / "last.ckpt").stat().st_mtime_ns == changed
+
+
+def test_an_evaluation_by_hand_ends_a_run_whose_own_failed(run_dir, capsys):
+    update_run(run_dir, state="failed", reason="out of memory")
+    (run_dir / "metrics.json").unlink()
+    metrics = ["scoring.metrics=[ssim]", "scoring.num_workers=0"]
+    evaluate_by_hand(compose_config("evaluate", f"run={run_dir}", *metrics, "device=cpu"))
+    state = read_run(run_dir)
+    assert (state.state, state.reason) == ("done", None)
+    assert capsys.readouterr().out.splitlines()[-1] == str(run_dir / "metrics.json")
 
 
 def test_another_config_in_the_same_folder_is_refused(finished_run):
