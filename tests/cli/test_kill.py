@@ -61,7 +61,9 @@ STAGES = {
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("stage", "number"), zip(STAGES, [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1], strict=True))
+@pytest.mark.parametrize(
+    ("stage", "number"), list(zip(STAGES, [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1], strict=True))
+)
 def test_a_signal_ends_each_stage_of_a_run_in_one_line_and_it_resumes(tmp_path, tiny, stage, number):
     arguments = [*tiny, "variant=full", "scoring.metrics=[ssim]", "scoring.batch_size=1"]
     arguments += ["schedule.constant_iterations=100"] if stage == "training" else []
