@@ -95,6 +95,17 @@ def test_readme_results_are_those_of_the_file():
     assert f"its colour accuracy is {of_true:.3f}" in README.read_text()
 
 
+def test_readme_values_of_real_people_are_those_of_the_files():
+    ssim, fid = [], []
+    for variant in ("patn", "full", "warp"):
+        content = json.loads((ROOT / "experiments/results/real" / variant / "metrics.json").read_text())
+        values = {(entry["metric"], entry["protocol"]): entry["value"] for entry in content["values"]}
+        ssim.append(f"{values['ssim', 'patn']:.3f}")
+        fid.append(f"{values['fid_test', 'standard']:.0f}")
+    said = "an SSIM of {}, {} and {}, and an FID to test images of {}, {} and {}.".format(*ssim, *fid)
+    assert f"PATN, 2s-ATN and Warp reach {said}" in " ".join(README.read_text().split())
+
+
 def test_readme_is_short():
     assert len(README.read_text().splitlines()) <= 160
 

@@ -49,6 +49,7 @@ def test_a_packaged_model_is_small(package):
     assert size < MAX_MIB * 2**20
 
 
+@pytest.mark.slow
 def test_a_packaged_model_reaches_its_validation_ssim(package, config, tmp_path):
     data = config["data"]
     joints, pairs = validation_pairs(build(data["source"], "data.source"), data, tmp_path)
