@@ -1,4 +1,4 @@
-"""`twostream-annotate`, in a process of its own or in this one."""
+"""`twostream-annotate`, in this process."""
 
 import inspect
 import logging
@@ -9,7 +9,6 @@ from hydra.utils import get_class
 from omegaconf import OmegaConf
 from PIL import Image
 
-from commands import call
 from tflite_models import save_landmarks
 from tiny_run import compose_config
 from twostream.cli.annotate import main
@@ -29,13 +28,13 @@ def test_a_folder_of_photos_is_annotated_by_blazepose(tmp_path, capsys):
     assert np.unique(read_annotations(tmp_path / "out.csv", ANY_FRAME)["a.jpg"], axis=0).tolist() == [[26, 24]]
 
 
-def test_a_folder_of_photos_is_annotated(tmp_path, pose_file):
+def test_a_folder_of_photos_is_annotated(tmp_path, pose_file, monkeypatch, capsys):
     (tmp_path / "photos").mkdir()
     Image.new("RGB", (48, 64)).save(tmp_path / "photos" / "a.jpg")
     Image.new("RGB", (80, 100)).save(tmp_path / "photos" / "b.png")
-    done = call("annotate", tmp_path, "images=photos", "out=annotation.csv", f"pose_estimator.pose_weights={pose_file}")
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines() == [
+    monkeypatch.chdir(tmp_path)
+    main(compose_config("annotate", "images=photos", "out=annotation.csv", f"pose_estimator.pose_weights={pose_file}"))
+    assert capsys.readouterr().out.splitlines() == [
         "RTMPose: 36 joints in 2 images",
         "both shoulders and both hips found in 2 of them",
         "annotation.csv",

@@ -1,4 +1,4 @@
-"""`twostream-prepare`: its steps, and the command in a process of its own."""
+"""`twostream-prepare` and its steps, in this process."""
 
 import json
 import zipfile
@@ -7,14 +7,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from commands import call
 from tiny_run import compose_config
 from twostream.cli.prepare import main
 from twostream.data.keypoints import ANY_FRAME, read_annotations, write_annotations
 from twostream.data.pairs import matching_pairs, read_pairs
 
 
-def test_a_zip_becomes_a_data_folder(tmp_path, people_folder, pose_file):
+def test_a_zip_becomes_a_data_folder(tmp_path, people_folder, pose_file, monkeypatch, capsys):
     """The joints of the test images are published, those of the training images are estimated."""
     with zipfile.ZipFile(tmp_path / "market.zip", "w") as file:
         for split in ("train", "test"):
@@ -25,9 +24,9 @@ def test_a_zip_becomes_a_data_folder(tmp_path, people_folder, pose_file):
     published = tmp_path / "market-annotation-test.csv"
     write_annotations(published, {name: np.where(array == -1, -1, array * 4) for name, array in joints.items()})
     settings = ["data=market1501", "source=market.zip", "num_workers=1", f"pose_estimator.pose_weights={pose_file}"]
-    done = call("prepare", tmp_path, *settings)
-    assert done.returncode == 0, done.stdout + done.stderr
-    lines = done.stdout.splitlines()
+    monkeypatch.chdir(tmp_path)
+    main(compose_config("prepare", *settings))
+    lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "Market-1501 subset"
     assert lines[2].split() == ["images", "20", "12,936", "8", "19,732"]
     assert "train keypoints: annotated by RTMPose, not the published keypoints" in lines
