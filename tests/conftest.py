@@ -1,4 +1,7 @@
+import copy
+import functools
 import importlib
+import io
 import json
 import os
 import shutil
@@ -11,7 +14,7 @@ from typing import Any
 import pytest
 import torch
 from jaxtyping import install_import_hook
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from attack.writers import make_folder
 from audit import Comparison, largest_difference, write_page
@@ -62,6 +65,16 @@ def agree(request: pytest.FixtureRequest, record_property: Callable[[str, object
         assert difference <= limit, f"{what} against {against}: {difference} over {limit}"
 
     return compare
+
+
+@pytest.fixture(scope="session", autouse=True)
+def parsed_configs() -> Iterator[None]:
+    """Hydra parses the files of `conf/` anew for each config that it composes; here equal files are parsed once."""
+    load = OmegaConf.load
+    parse = functools.cache(lambda text: load(io.StringIO(text)))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(OmegaConf, "load", lambda f: copy.deepcopy(parse(f.read())) if hasattr(f, "read") else load(f))
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -19,13 +19,16 @@ from twostream.weights import WeightStore
 
 # A fast test can't have VGG's weights.
 ALWAYS = ["loss/perceptual=random", "run_dir=somewhere", "variant=full"]
-# Not of `train`, or chosen with another group.
-OTHER_GROUPS = ("layout", "pose_estimator", "preparation", "data_scale", "hydra")
+# Not of `train`, or chosen with another group; ablations are built at the paper's scale.
+OTHER_GROUPS = ("layout", "pose_estimator", "preparation", "data_scale", "hydra", "ablation")
 OPTIONS = sorted(
     (path.parent.relative_to(CONF).as_posix(), path.stem)
     for path in Path(CONF).rglob("*.yaml")
     if path.parent != Path(CONF) and path.parent.name not in OTHER_GROUPS and not path.name.startswith("_")
 )
+ABLATIONS = {path.stem for path in Path(CONF, "ablation").glob("*.yaml")}
+# The run folder is made of these names.
+NAMES = {"scale": "scale", "data": "data.name"}
 WARPS = re.findall(r"^\| `(warp\w*)` \|.*\| ([\d,]+)", Path(CONF, "../docs/warp.md").read_text(), re.MULTILINE)
 FULL, PATN = 43_281_292, 41_358_019
 PER_BLOCK = 2 * 1_180_160 + 82_369 + 2 * 1_179_904
@@ -68,8 +71,9 @@ def test_every_option_composes_and_builds(group, option, tmp_path):
         overrides = ["loss/perceptual=vgg19", f"weights.vgg19={tmp_path / 'vgg19.pth'}"]
     else:
         overrides = [f"{group}='{option}'"]
-    cfg = compose_train(*overrides)
+    cfg = compose_train(*overrides, "generator.num_blocks=1")
     check(cfg)
+    assert group not in NAMES or OmegaConf.select(cfg, NAMES[group]) == option
     if group != "loss/perceptual":
         build_on_meta(cfg)
     instantiate(cfg.loss)
@@ -86,13 +90,17 @@ def test_every_option_composes_and_builds(group, option, tmp_path):
 
 @pytest.mark.parametrize(("overrides", "parameters"), PARAMETERS.items(), ids=PARAMETERS.keys())
 def test_parameters_at_the_papers_scale(overrides, parameters):
-    generator = build_on_meta(compose_train("scale=paper", *overrides.split())).generator
+    cfg = compose_train("scale=paper", *overrides.split())
+    check(cfg)
+    assert "ablation=" not in overrides or f"ablation={cfg.ablation}" in overrides.split()
+    generator = build_on_meta(cfg).generator
     assert sum(parameter.numel() for parameter in generator.parameters()) == parameters
 
 
-def test_every_ablation_of_the_warp_is_documented_with_its_parameters():
-    ablations = {option for group, option in OPTIONS if group == "ablation" and option.startswith("warp")}
-    assert {name for name, _ in WARPS} == ablations
+def test_the_parameters_of_every_ablation_are_known():
+    """Those of the warp are documented."""
+    assert {override.split()[0].removeprefix("ablation=") for override in PARAMETERS} >= ABLATIONS
+    assert {name for name, _ in WARPS} == {name for name in ABLATIONS if name.startswith("warp")}
 
 
 @pytest.mark.parametrize(("option", "all_drawn"), [("paper", True), ("patn", False)])
@@ -189,13 +197,6 @@ def test_the_baseline_refuses_what_it_does_not_have(baseline, group):
     option = "off" if group == "at_module" else "add"
     with pytest.raises(ConfigCompositionException, match=f"Could not override 'generator/{group}'"):
         compose_train(baseline, f"generator/{group}={option}")
-
-
-@pytest.mark.parametrize(("group", "key"), [("ablation", "ablation"), ("scale", "scale"), ("data", "data.name")])
-def test_an_option_says_its_own_name(group, key):
-    """The run folder is made of these names."""
-    for option in (option for g, option in OPTIONS if g == group):
-        assert OmegaConf.select(compose_train(f"{group}={option}"), key) == option
 
 
 def test_the_paper_scale_is_the_papers():
