@@ -1,4 +1,5 @@
 import logging
+import os
 import subprocess
 import sys
 from operator import attrgetter
@@ -50,6 +51,16 @@ def test_a_reader_that_has_ended_is_no_error():
     assert process.stderr.read() == ""
     assert process.wait() == 141
     process.stderr.close()
+
+
+def test_help_that_is_not_read_is_no_error():
+    reader, writer = os.pipe()
+    os.close(reader)
+    code = "from twostream.cli.main import main; main()"
+    command = [sys.executable, "-u", "-c", code, "train", "--help"]
+    run = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(writer)
+    assert (run.returncode, run.stderr) == (141, "")
 
 
 def test_a_broken_pipe_to_another_process_is_an_error(caplog):

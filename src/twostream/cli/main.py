@@ -40,20 +40,20 @@ def run(name: str) -> None:
 
     The module is imported last, because that may take seconds: help and refused options appear at once.
     """
-    with exit_on_signal(name):
+    log = logging.getLogger(f"twostream.cli.{name}")
+    with exit_on_signal(name), exit_on_error(log):
         if name == "train":  # composes several configs if it is a sweep
             import_module("twostream.cli.train").main()
             return
 
-        with exit_on_error(logging.getLogger(f"twostream.cli.{name}")):
-            check_overrides(sys.argv[1:])
+        check_overrides(sys.argv[1:])
 
         def run_composed(cfg: DictConfig) -> None:
-            with exit_on_error(logging.getLogger(run_composed.__module__)):
+            with exit_on_error(log):
                 check_options(name, cfg)
-                import_module(run_composed.__module__).main(cfg)
+                import_module(log.name).main(cfg)
 
-        run_composed.__module__ = f"twostream.cli.{name}"  # Hydra names the command by it
+        run_composed.__module__ = log.name  # Hydra names the command by it
         hydra.main(version_base="1.3", config_path=CONF, config_name=name)(run_composed)()
 
 

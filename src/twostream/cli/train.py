@@ -140,8 +140,8 @@ def main() -> None:
     with exit_on_error(log):
         require_packages(sys.argv[1:])
         check_overrides(sys.argv[1:])
-    sys.argv[1:] = quote_numbered_options(sys.argv[1:])
-    run()
+        sys.argv[1:] = quote_numbered_options(sys.argv[1:])
+        run()
 
 
 if __name__ == "__main__":
