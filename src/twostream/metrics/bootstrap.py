@@ -47,10 +47,16 @@ def resample(metric: Metric, columns: Columns, identities: Sequence[str], value:
             raise ValueError(f"expected a finite number, got {replicate}")
         return replicate
 
-    random, n = np.random.default_rng(SEED), len(names)
     try:
-        replicates = [compute(tuple(sorted(random.integers(n, size=n).tolist()))) for _ in range(metric.num_resamples)]
+        result = stats.bootstrap(
+            (np.arange(len(names)),),
+            lambda drawn: compute(tuple(np.sort(drawn).tolist())),
+            n_resamples=metric.num_resamples,
+            vectorized=False,
+            method="percentile",
+            rng=np.random.default_rng(SEED),
+        )
     except ValueError:
         return None
-    half_width = float(stats.t.ppf(0.975, n - 1) * np.std(replicates, ddof=1))
-    return Resampled((value - half_width, value + half_width), replicates)
+    half_width = float(stats.t.ppf(0.975, len(names) - 1) * result.standard_error)
+    return Resampled((value - half_width, value + half_width), result.bootstrap_distribution.tolist())
