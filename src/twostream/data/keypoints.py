@@ -144,7 +144,7 @@ def _coordinates(field: str, where: str) -> list[int]:
     # A number of thousands of digits raises ValueError, thousands of brackets RecursionError.
     except (ValueError, RecursionError):
         values = None
-    if not isinstance(values, list) or not all(type(value) is int and abs(value) < 2**15 for value in values):
+    if not isinstance(values, list) or {*map(type, values)} - {int} or max(map(abs, values), default=0) >= 2**15:
         raise ValueError(f"{where}: expected a JSON list of {NUM_JOINTS} integers, got {quoted(field.strip())}")
     return values
 
