@@ -366,6 +366,13 @@ def test_a_run_restarts_without_permission_to_resume(killed, tiny_config, tmp_pa
     assert_same_end(uninterrupted, tmp_path / "run")
 
 
+def test_a_run_that_is_trained_further_loses_the_values_of_its_earlier_weights(killed, tmp_path):
+    (tmp_path / "run/metrics.json").write_text("{}")
+    killed.evaluate = False
+    train_and_evaluate(killed, tmp_path / "run")
+    assert not (tmp_path / "run/metrics.json").exists()
+
+
 def test_a_run_is_not_resumed_on_different_data(killed, tmp_path):
     provenance = read_provenance(tmp_path / "run")
     update_run(tmp_path / "run", provenance={**provenance, "data_hash": "x"})
