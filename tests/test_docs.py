@@ -9,6 +9,7 @@ from collections import defaultdict
 from pathlib import Path
 from statistics import mean, stdev
 
+import numpy as np
 import pytest
 
 from tiny_run import compose_config
@@ -104,6 +105,23 @@ def test_readme_values_of_real_people_are_those_of_the_files():
         fid.append(f"{values['fid_test', 'standard']:.0f}")
     said = "an SSIM of {}, {} and {}, and an FID to test images of {}, {} and {}.".format(*ssim, *fid)
     assert f"PATN, 2s-ATN and Warp reach {said}" in " ".join(README.read_text().split())
+
+
+def intervals(text: str) -> list[tuple[str, str]]:
+    """The intervals that follow a value."""
+    number = r"[-+]?\d+(?:\.\d+)?"
+    return re.findall(rf"\d\s+\[({number}),\s+({number})\]", text)
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if intervals(prose(page))], ids=lambda page: page.stem)
+def test_every_interval_is_that_of_a_stored_table(page):
+    """With the digits that are shown, of the value or of its negative."""
+    tables = (ROOT / "experiments/results").rglob("*.md")
+    stored = np.array([interval for table in tables for interval in intervals(table.read_text())], dtype=float)
+    stored = np.concatenate([stored, -stored[:, ::-1]])
+    for interval in intervals(prose(page)):
+        tolerance = 0.51 * 10 ** -len(interval[0].partition(".")[2])
+        assert (abs(stored - np.array(interval, dtype=float)) <= tolerance).all(axis=1).any(), interval
 
 
 def test_readme_is_short():
