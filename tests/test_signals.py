@@ -7,6 +7,7 @@ from importlib import import_module
 
 import pytest
 from omegaconf import OmegaConf
+from torch.utils.data import DataLoader
 
 from twostream import signals
 from twostream.cli.errors import exit_on_error, exit_on_signal
@@ -96,6 +97,23 @@ def test_a_signal_waits_while_a_module_is_imported(tmp_path, monkeypatch):
     with pytest.raises(Interrupted), interruptible():
         import_it()
     assert sys.modules.pop("slow_to_import").DONE
+
+
+def test_a_signal_waits_while_a_loader_starts():
+    class Sampler:
+        def __iter__(self):
+            signal.raise_signal(signal.SIGTERM)
+            return iter([0])
+
+    started = []
+
+    def load():
+        started.append(iter(DataLoader([1], sampler=Sampler(), batch_size=None, num_workers=1)))
+        time.sleep(5)
+
+    with pytest.raises(Interrupted), interruptible():
+        load()
+    assert next(started[0]) == 1
 
 
 def test_a_second_signal_does_not_disturb_the_clean_up_unless_it_comes_later():

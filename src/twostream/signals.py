@@ -15,9 +15,9 @@ STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
 # Seconds in which a signal is not repeated: a scheduler and a sweep may both send it. Later ones count, because Python
 # ignores what is raised in a destructor.
 PAUSE = 1.0
-# Packages that may catch what a handler raises, or be unusable after it: imports, and the composition of a config.
-# Neither lasts, so a signal waits for their end; RETRY is in seconds.
-DEFERRED_BY = ("importlib", "omegaconf")
+# Packages and a function that may catch what a handler raises, or be unusable after it: imports, the composition of a
+# config, and the start of a loader's processes. None lasts, so a signal waits for their end; RETRY is in seconds.
+DEFERRED_BY = ("importlib", "omegaconf", "_MultiProcessingDataLoaderIter.__init__")
 RETRY = 0.05
 _heard: list["Interrupted"] = []  # by `interruptible`, while it lasts
 
@@ -62,8 +62,8 @@ def on_stop(act: Callable[[int, FrameType | None], None]) -> dict[int, Any]:
 def interruptible(before: Callable[[], None] | None = None) -> Iterator[None]:
     """Raise Interrupted where the main thread is when a stop signal arrives; then none is heard any more.
 
-    While a module is imported or a config is composed, the signal waits. `before` is called first; another signal ends
-    it.
+    While a module is imported, a config is composed or a loader starts, the signal waits. `before` is called first;
+    another signal ends it.
     """
     last = -math.inf
 
@@ -97,7 +97,8 @@ def interruptible(before: Callable[[], None] | None = None) -> Iterator[None]:
 def is_deferred(frame: FrameType | None) -> bool:
     """Return whether a signal that arrives in this frame has to wait: one of DEFERRED_BY has called it."""
     while frame is not None:
-        if frame.f_globals.get("__name__", "").partition(".")[0] in DEFERRED_BY:
+        package = frame.f_globals.get("__name__", "").partition(".")[0]
+        if package in DEFERRED_BY or frame.f_code.co_qualname in DEFERRED_BY:
             return True
         frame = frame.f_back
     return False

@@ -1,5 +1,6 @@
 """Every command that writes files, with arguments for a folder in which it has all that it reads."""
 
+import json
 import os
 import pickle
 import shutil
@@ -100,10 +101,15 @@ def make_folder(folder: Path) -> Path:
 def content_of(folder: Path) -> dict[str, bytes]:
     """Return what all files of a folder hold, hidden ones too, but for empty locks and `HISTORY`."""
     paths = [path for path in folder.rglob("*") if path.is_file() and path.name not in HISTORY and path.stat().st_size]
-    return {
-        path.relative_to(folder).as_posix(): trained(path) if path.suffix == ".ckpt" else path.read_bytes()
-        for path in paths
-    }
+    read = {"metrics.json": evaluated, "last.ckpt": trained, "best.ckpt": trained}
+    return {path.relative_to(folder).as_posix(): read.get(path.name, Path.read_bytes)(path) for path in paths}
+
+
+def evaluated(path: Path) -> bytes:
+    """Return what a `metrics.json` holds, without when its run was resumed."""
+    content = json.loads(path.read_text())
+    content.get("run", {}).pop("resumed", None)
+    return json.dumps(content).encode()
 
 
 def trained(path: Path) -> bytes:
